@@ -1,0 +1,102 @@
+"""``balsam app``: register an application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from balsam.cli import output
+from balsam.cli.commands import Command
+from balsam.cli.options import WordsOption, join_plain
+from balsam.cli.words import missing_program, resolved_file, resolved_program
+from balsam.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from balsam.core.models import ApplicationDefinition
+
+FIELDS = ("name", "description", "executable", "preprocess", "envscript", "postprocess")
+
+
+@click.command("app", cls=Command)
+@click.option("--name", required=True, help="A new name; jobs refer to it.")
+@click.option(
+    "--executable",
+    required=True,
+    help="The program, with arguments that all runs share. A .py file is run by this Python.",
+)
+@click.option("--preprocess", default="", help="A script to run before each job.")
+@click.option("--postprocess", default="", help="A script to run after each job.")
+@click.option("--envscript", default="", help="A shell file to source before each run.")
+@click.option("--description", cls=WordsOption, join=join_plain, default="", help="What it is for.")
+@click.option(
+    "--env", "env", multiple=True, metavar="VAR=VAL", help="A variable for every run. Repeatable."
+)
+def command(
+    name: str,
+    executable: str,
+    preprocess: str,
+    postprocess: str,
+    envscript: str,
+    description: str,
+    env: tuple[str, ...],
+) -> None:
+    """Register an application that jobs can run.
+
+    A file named relative to this directory is stored with its full path; a bare name that is found
+    on PATH stays as it is.
+    """
+    if not executable.strip():
+        raise InvalidValue("--executable is empty; give the program that jobs will run.")
+    programs = {
+        option: resolved_program(text, f"--{option}")
+        for option, text in [
+            ("executable", executable),
+            ("preprocess", preprocess),
+            ("postprocess", postprocess),
+        ]
+    }
+    variables = environment(env)
+
+    from balsam.core.models import ApplicationDefinition
+
+    app = ApplicationDefinition.register(
+        name=name,
+        description=description,
+        envscript=resolved_file(envscript),
+        environ_vars=variables,
+        **programs,
+    )
+    fields = [(field, getattr(app, field)) for field in FIELDS]
+    if variables:
+        fields.append(("environ_vars", variables))
+    output.emit(output.app_record(app.pk, fields))
+    print("Added app to database")
+    for option, text in programs.items():
+        missing = missing_program(text)
+        if missing:
+            output.note(
+                f"Note: --{option}: '{missing}' is neither a file nor a program on PATH here; "
+                "jobs fail unless it is where they run."
+            )
+
+
+def environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Variables from repeated VAR=VAL options; InvalidValue for one without a name."""
+    variables = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InvalidValue(f"--env takes NAME=VALUE, not '{pair}'.")
+        variables[name.strip()] = value
+    return variables
+
+
+def selected_apps(name: str | None, key: str | None) -> list[ApplicationDefinition]:
+    """Applications with ``name`` in their name, or of the number or name ``key``."""
+    from balsam.core.models import ApplicationDefinition
+
+    apps = list(ApplicationDefinition.objects.order_by("id"))
+    if key is not None:
+        return [app for app in apps if key in (str(app.pk), app.name)]
+    return [app for app in apps if (name or "").lower() in app.name.lower()]

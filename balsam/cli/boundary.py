@@ -1,0 +1,134 @@
+"""The one place where an exception becomes an exit code and a sentence on stderr.
+
+====  ==========================================================
+code  meaning
+====  ==========================================================
+0     done
+1     Balsam, the database or the system refused; one sentence
+2     the command line makes no sense; one sentence
+130   interrupted from the keyboard
+141   whoever read the output closed it (``balsam ls | head``)
+====  ==========================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from balsam.cli.app import cli
+from balsam.cli.commands import Session
+from balsam.errors import BalsamError
+
+FAILURE, USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
+
+
+def run(prog: str, args: Sequence[str], command: str | None = None) -> int:
+    """The exit code of one command line; ``command`` names a subcommand run under its own name."""
+    session = Session(debug=os.environ.get("BALSAM_DEBUG", "") not in ("", "0"))
+    return guarded(lambda: _invoke(prog, args, command, session), session)
+
+
+def guarded(call: Callable[[], int], session: Session) -> int:
+    """``call()``, or the exit code of what it raised after saying so on stderr."""
+    try:
+        try:
+            return call()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer has no reader: Python must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        _say("Interrupted.")
+        return INTERRUPTED
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "balsam"
+        _say(f"{_sentence(error.format_message())} See '{path} --help'.")
+        return USAGE
+    except click.ClickException as error:
+        _say(_sentence(error.format_message()))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 (nothing passes here but a sentence and a code)
+        if session.debug:
+            import traceback
+
+            traceback.print_exc()
+        else:
+            _say(explain(error))
+        return FAILURE
+
+
+def explain(error: Exception) -> str:
+    """One sentence about an exception: what, where, and what to do next."""
+    if isinstance(error, BalsamError):
+        return _sentence(str(error) or type(error).__doc__ or type(error).__name__)
+    database = _database_sentence(error)
+    if database:
+        return database
+    if isinstance(error, OSError) and error.strerror:
+        where = f" {error.filename}" if error.filename else ""
+        return f"The system refused{where}: {error.strerror}."
+    what = str(error).strip().splitlines()
+    return (
+        f"Unexpected {type(error).__name__}{': ' + what[0] if what else ''}; this is a defect in "
+        "Balsam: run again with --debug for the traceback to report."
+    )
+
+
+def _invoke(prog: str, args: Sequence[str], command: str | None, session: Session) -> int:
+    top: click.Command = cli
+    if command is not None:
+        found = cli.get_command(click.Context(cli), command)
+        assert found is not None
+        top = found
+    try:
+        with top.make_context(prog, list(args), obj=session) as ctx:
+            top.invoke(ctx)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return 0
+
+
+def _database_sentence(error: BaseException | None) -> str:
+    """What to say about an error of the database driver, however Django wrapped it."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("sqlite3", "psycopg"):
+            break
+        error = error.__cause__
+    else:
+        return ""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    for sign, advice in _DATABASE_ADVICE.items():
+        if sign in text:
+            return f"The project's database did not take it ({text}): {advice}."
+    if type(error).__name__ in ("OperationalError", "DatabaseError", "InterfaceError"):
+        return f"The project's database failed ({text}): check its disk; 'balsam which' names it."
+    return ""
+
+
+_DATABASE_ADVICE = {
+    "readonly": "you may not write there; check the permissions of the project and its balsamdb",
+    "read-only": "you may not write there; check the permissions of the project and its balsamdb",
+    "full": "the disk is full; free some space and run the command again",
+    "locked": "another process held it for too long; run the command again",
+    "malformed": "the file is damaged; restore a copy of the project's balsamdb directory",
+    "unable to open": "check that the project directory still exists and you may enter it",
+    "no such table": "the project is not finished or too old; run 'balsam init --upgrade'",
+}
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "?", "!", ")")) else text + "."
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr)
+    except OSError:
+        return  # nobody listens on stderr either

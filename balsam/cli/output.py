@@ -1,0 +1,137 @@
+"""What commands print: tables, records, trees, JSON and CSV, in one hand.
+
+Functions take plain values and give lines, so that every command and every listing looks the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Row = Sequence[Any]
+LABEL_WIDTH = 32
+RECORD_RULE = "-" * 46
+HISTORY_RULE = "-" * 48
+APP_RULE = "-" * 23
+STATE_WIDTH = 16
+TREE_STEP = 5
+
+
+def emit(lines: Iterable[str]) -> None:
+    """Print lines to stdout."""
+    for line in lines:
+        print(line)
+
+
+def note(text: str) -> None:
+    """Say something beside the result: on stderr, so that pipes carry only the result."""
+    print(text, file=sys.stderr)
+
+
+def cell(value: object) -> str:
+    """A value on one line; characters that would move the cursor are spelled out."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else _plain(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def program(command: str) -> str:
+    """A command or application name with the directories taken off every word."""
+    return " ".join(os.path.basename(word) or word for word in command.split())
+
+
+def table(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
+    """Columns fitted to their widest value: headers to the right, values to the left."""
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [
+        max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)
+    ]
+    header = " | ".join(name.rjust(width) for name, width in zip(columns, widths, strict=True))
+    yield header
+    yield "-" * len(header)
+    for row in cells:
+        yield " | ".join(
+            value.ljust(width) for value, width in zip(row, widths, strict=True)
+        ).rstrip()
+
+
+def labelled(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """``name:`` padded to its column, then the value."""
+    for name, value in pairs:
+        yield f"{name + ':':<{LABEL_WIDTH}}{cell(value)}".rstrip()
+
+
+def job_record(
+    job_id: object, fields: Iterable[tuple[str, object]], command: str, directory: object
+) -> Iterator[str]:
+    """A whole job, one field a line, and what would be executed where."""
+    yield f"BalsamJob {job_id}"
+    yield RECORD_RULE
+    yield from labelled(fields)
+    yield from labelled(
+        [("  *** Executed command", command), ("  *** Working directory", directory)]
+    )
+
+
+def app_record(key: object, fields: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """A whole application, one field a line."""
+    yield f"Application {key}:"
+    yield APP_RULE
+    yield from labelled(fields)
+
+
+def history(name: str, job_id: object, text: str) -> Iterator[str]:
+    """The changes of one job's state."""
+    yield f"Job {cell(name)} [{job_id}]"
+    yield HISTORY_RULE
+    for line in text.strip().splitlines():
+        yield cell(line.replace("\t", "    "))
+    yield ""
+
+
+def state_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    """How many jobs are in each state."""
+    for state, count in counts.items():
+        yield f"{state:>{STATE_WIDTH}}  {count}"
+
+
+def tree_line(depth: int, name: str, cute_id: str, state: str) -> str:
+    """One job below its parents."""
+    return f"{'|' * depth}{' ' * (TREE_STEP * depth)}{cell(name):<10} {cell(cute_id)} {state}"
+
+
+def print_json(records: Iterable[Mapping[str, Any]]) -> None:
+    """A JSON array, one record a line, written as the records come."""
+    lead = "["
+    for record in records:
+        sys.stdout.write(f"{lead}\n{json.dumps(record, default=_plain)}")
+        lead = ","
+    print("[]" if lead == "[" else "\n]")
+
+
+def print_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """CSV with a header line; what is no text is written as JSON."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow([_flat(record[name]) for name in columns])
+
+
+def _flat(value: object) -> object:
+    return "" if value is None else value if isinstance(value, (str, int, float)) else _plain(value)
+
+
+def _plain(value: object) -> str:
+    """Text for a value that JSON does not know: times in ISO 8601, identities spelled out."""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    if isinstance(value, (dict, list, tuple, bool)):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)

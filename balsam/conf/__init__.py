@@ -1,0 +1,1 @@
+"""Where am I: the project directory, its settings, its logs and the registry of projects."""

@@ -1,0 +1,42 @@
+"""Configure Django for the project at hand, without opening its database.
+
+The database engine named here (``base.py`` beside this file) finds the project when the first query
+is made, so importing Balsam works anywhere and a missing project is reported by whoever asks first.
+"""
+
+from __future__ import annotations
+
+import threading
+
+#: Number of the newest migration; written into each database (SQLite's ``user_version``).
+SCHEMA_VERSION = 1
+
+_lock = threading.Lock()
+
+
+def setup() -> None:
+    """Configure and populate Django once; a Django configured by somebody else is left alone."""
+    import django
+    from django.apps import apps
+    from django.conf import settings
+
+    with _lock:
+        if not settings.configured:
+            settings.configure(
+                DATABASES={
+                    "default": {
+                        "ENGINE": "balsam.conf.bootstrap",
+                        "NAME": "",
+                        "TEST": {"MIGRATE": True},
+                    }
+                },
+                INSTALLED_APPS=["balsam.core"],
+                DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+                USE_TZ=True,
+                TIME_ZONE="UTC",
+                USE_I18N=False,
+                LOGGING_CONFIG=None,
+                SECRET_KEY="balsam-serves-no-requests",
+            )
+        if not apps.ready:
+            django.setup()

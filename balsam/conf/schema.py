@@ -1,0 +1,185 @@
+"""How a settings file is read: YAML in, checked values out, errors that name the line.
+
+The dataclasses it fills are in ``settings.py``; this module knows only how their fields are marked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from balsam import errors
+
+#: The longest period, in seconds: SQLite and poll(2) count milliseconds in 31 bits.
+LONGEST_SECONDS = 2_000_000.0
+LARGEST_COUNT = 1_000_000
+
+#: An example of an ill-typed value is shown up to this many characters.
+_SHOWN = 60
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float = 0,
+    above: bool = False,
+) -> Any:
+    """A field; ``least`` is the smallest value, or with ``above`` the one that is too small."""
+    most = LONGEST_SECONDS if isinstance(default, float) else LARGEST_COUNT
+    limits = {"help": help, "choices": choices, "least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def read(text: str, path: str, sections: Mapping[str, type]) -> dict[str, Any]:
+    """The sections that ``text`` has, each as its dataclass; ``path`` names the file in errors.
+
+    Raises SettingsError, and nothing else.
+    """
+    reader = _Reader(path)
+    values: dict[str, Any] = {}
+    for name, node in reader.items(reader.root(text), ""):
+        if name not in sections:
+            raise reader.error(node, _unknown("section", name, list(sections), "sections"))
+        values[name] = reader.section(name, node, sections[name])
+    return values
+
+
+class _Reader:
+    """Reads values from a YAML tree; keeps to the tree so that errors can name lines."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def error(self, node: yaml.Node, message: str) -> errors.SettingsError:
+        return errors.SettingsError(f"{self.path}, line {node.start_mark.line + 1}: {message}")
+
+    def root(self, text: str) -> yaml.Node | None:
+        """The tree, or None of an empty file."""
+        try:
+            return yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = f", line {mark.line + 1}" if mark else ""
+            message = f"{self.path}{line}: not valid YAML: {error.problem or error.context}."
+            raise errors.SettingsError(message) from error
+        except yaml.reader.ReaderError as error:
+            line_number = text.count("\n", 0, error.position) + 1
+            message = f"{self.path}, line {line_number}: not valid YAML: {error.reason}."
+            raise errors.SettingsError(message) from error
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+            raise errors.SettingsError(f"{self.path}: not valid YAML: {error}.") from error
+
+    def items(self, node: yaml.Node | None, section: str) -> Iterator[tuple[str, yaml.Node]]:
+        """The keys of a mapping with their values; what is empty has none."""
+        if node is None or (_is_scalar(node) and self.scalar(node) is None):
+            return
+        what = section or "settings.yml"
+        if not isinstance(node, yaml.MappingNode):
+            expected = "lines of the form 'name: value'" if section else "sections of settings"
+            raise self.error(node, f"{what} is {_describe(node)}; expected {expected}.")
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value) if _is_scalar(key) else _describe(key)
+            if name in seen:
+                raise self.error(key, f"{what} has {_show(name)} twice; keep one of them.")
+            seen.add(name)
+            # An alias carries the position of its anchor; the key's line is the one to look at.
+            yield name, _at(key, value)
+
+    def section(self, name: str, node: yaml.Node, kind: type) -> Any:
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        values: dict[str, Any] = {}
+        for key, value in self.items(node, name):
+            if key not in fields:
+                raise self.error(value, _unknown("setting", key, list(fields), f"{name} settings"))
+            values[key] = self.value(f"{name}.{key}", fields[key], value)
+        return kind(**values)
+
+    def value(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
+        shown = _describe(node)
+        if _is_scalar(node):
+            written = self.scalar(node)
+            shown = _show(written) if isinstance(written, str) else _clip(node.value) or "empty"
+            try:
+                return _checked(field, written)
+            except ValueError:
+                pass
+        raise self.error(node, f"{name} is {shown}; expected {expected(field)}.")
+
+    def scalar(self, node: yaml.Node) -> Any:
+        """The Python value of a word or number."""
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            shown, tag = _show(node.value), str(node.tag).rpartition(":")[2]
+            raise self.error(node, f"{shown} is not a value of type {tag[:_SHOWN]}.") from error
+
+
+def expected(field: dataclasses.Field[Any]) -> str:
+    """What may stand for a setting, in words."""
+    rule = field.metadata
+    if rule["choices"]:
+        return "one of " + ", ".join(rule["choices"])
+    if isinstance(field.default, str):
+        return "text (in quotes, if it looks like a number or like yes and no)"
+    noun = "a whole number" if isinstance(field.default, int) else "a number"
+    lower = "above" if rule["above"] else "of at least"
+    return f"{noun} {lower} {rule['least']:g} and at most {rule['most']:.0f}"
+
+
+def _checked(field: dataclasses.Field[Any], value: object) -> object:
+    """``value`` as the type of the field. Raises ValueError."""
+    rule = field.metadata
+    if isinstance(field.default, str):
+        if _good_text(rule["choices"], value):
+            return value
+    # To Python a bool is an int; to someone who writes 'yes' for a number it is a mistake.
+    elif not isinstance(value, bool):
+        if isinstance(value, int) and _in_range(rule, value):
+            return value if isinstance(field.default, int) else float(value)
+        if isinstance(value, float) and isinstance(field.default, float) and _in_range(rule, value):
+            return value
+    raise ValueError(value)
+
+
+def _good_text(choices: tuple[str, ...], value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value and (not choices or value in choices)
+
+
+def _in_range(rule: Mapping[str, Any], number: float) -> bool:
+    """Whether a number is allowed; the ones that are none (nan) are not."""
+    least: float = rule["least"]
+    return least <= number <= rule["most"] and not (rule["above"] and number == least)
+
+
+def _unknown(noun: str, name: str, known: list[str], these: str) -> str:
+    suggestion = errors.nearest(name[:_SHOWN], known)
+    return f"unknown {noun} {_show(name)}{suggestion} (the {these} are {', '.join(known)})."
+
+
+def _is_scalar(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode)
+
+
+def _describe(node: yaml.Node) -> str:
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return "a group of settings" if isinstance(node, yaml.MappingNode) else _show(node.value)
+
+
+def _show(text: object) -> str:
+    return _clip(repr(text))
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _at(key: yaml.Node, value: yaml.Node) -> yaml.Node:
+    """``value``, placed on the line of ``key``."""
+    return type(value)(value.tag, value.value, key.start_mark, value.end_mark)

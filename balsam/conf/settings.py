@@ -1,0 +1,172 @@
+"""The settings of a project: ``settings.yml`` as a typed value.
+
+Each setting carries its help text, choices and limits as field metadata (``schema.setting``); the
+parser and the reference page are made from these tables. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balsam import errors
+from balsam.conf import schema
+from balsam.conf.schema import setting
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the record is kept and how it is opened."""
+
+    engine: str = setting(
+        "sqlite", "The database of this project, chosen by balsam init.",
+        choices=("sqlite", "postgres"),
+    )  # fmt: skip
+    journal_mode: str = setting(
+        "wal",
+        "SQLite's journal: wal (fast) only if the project is used from one host at a time, "
+        "delete on a file system shared between hosts.",
+        choices=("wal", "delete"),
+    )
+    busy_timeout_seconds: float = setting(
+        60.0, "How long a write waits for other writers before it is an error.", above=True
+    )
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The pilot that runs jobs."""
+
+    poll_milliseconds: int = setting(
+        25, "How often an otherwise idle launcher looks for changes of the record.", least=1
+    )
+    commit_milliseconds: int = setting(
+        20, "How long outcomes are collected before they are committed together; 0 = at once."
+    )
+    heartbeat_seconds: float = setting(
+        15.0, "How often a launcher renews its leases; less than half of lease_seconds.", above=True
+    )
+    lease_seconds: float = setting(
+        120.0, "How long after its last heartbeat a launcher counts as lost.", above=True
+    )
+    idle_exit_seconds: float = setting(
+        10.0, "A launcher that has had nothing to do for this long ends."
+    )
+    stop_grace_seconds: float = setting(
+        10.0, "At the end of a launcher: time between asking its tasks to stop and killing them."
+    )
+    kill_grace_seconds: float = setting(
+        0.5, "When one job is killed: time between asking it to stop and killing it."
+    )
+    error_tail_lines: int = setting(
+        16, "Lines from the end of a failed task's output that go into its event."
+    )
+    max_concurrent_mpiruns: int = setting(
+        1000, "The largest number of mpirun processes at once.", least=1
+    )
+    crash_limit: int = setting(
+        5, "A job that was running this often when its launcher or node was lost fails.", least=1
+    )
+    progress_seconds: float = setting(
+        30.0, "Time between two progress lines where there is no terminal.", above=True
+    )
+    cores_per_node: int = setting(0, "Cores of a node that jobs may use; 0 = ask the machine.")
+    gpus_per_node: int = setting(0, "GPUs of a node that jobs may use.")
+    max_ranks_per_node: int = setting(0, "The most MPI ranks on a node; 0 = no limit.")
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """The pool that stages files and runs hooks between runs."""
+
+    num_workers: int = setting(2, "Worker processes for staging and hooks.", least=1)
+    hook_time_limit_seconds: float = setting(
+        300.0, "A pre-process, post-process or handler script is ended after this.", above=True
+    )
+    worker_crash_limit: int = setting(
+        3, "A job whose step took its worker process down this often fails.", least=1
+    )
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Policies for jobs that do not set their own."""
+
+    max_attempts: int = setting(
+        10, "Attempts of one job, restarts after time-outs and errors included.", least=1
+    )
+
+
+@dataclass(frozen=True)
+class Mpi:
+    """The machine's mpirun."""
+
+    mpirun: str = setting("auto", "Path of mpirun; auto = the first one on PATH.")
+    flavour: str = setting(
+        "auto", "Whose mpirun it is; auto = ask it.", choices=("auto", "mpich", "openmpi", "intel")
+    )
+    flags: str = setting("", "More options for every mpirun, as in a shell.")
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What goes into the files in log/."""
+
+    level: str = setting(
+        "INFO", "The least level that is written.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a project."""
+
+    database: Database = field(default_factory=Database, metadata={"help": "The record."})
+    launcher: Launcher = field(
+        default_factory=Launcher, metadata={"help": "The pilot that runs jobs."}
+    )
+    transitions: Transitions = field(
+        default_factory=Transitions, metadata={"help": "Staging and hooks between runs."}
+    )
+    jobs: Jobs = field(
+        default_factory=Jobs, metadata={"help": "Policies for jobs that do not set their own."}
+    )
+    mpi: Mpi = field(default_factory=Mpi, metadata={"help": "The machine's mpirun."})
+    logging: Logging = field(default_factory=Logging, metadata={"help": "The files in log/."})
+
+
+#: The dataclass of each section, by its name in settings.yml.
+SECTIONS: Mapping[str, type] = {
+    f.name: type(getattr(Settings(), f.name)) for f in dataclasses.fields(Settings)
+}
+
+
+def load(path: Path) -> Settings:
+    """Read and check a settings file; what it does not set has its default.
+
+    Raises SettingsError, and nothing else, naming the file, the key and what is allowed there.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise errors.SettingsError(
+            f"{path} is missing; an empty file there gives every setting its default."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise errors.SettingsError(f"{path} can not be read ({error}).") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, path: str) -> Settings:
+    """The settings written in ``text``; ``path`` names the file in errors. Raises SettingsError."""
+    settings = Settings(**schema.read(text, path, SECTIONS))
+    heartbeat, lease = settings.launcher.heartbeat_seconds, settings.launcher.lease_seconds
+    if not heartbeat < lease / 2:
+        raise errors.SettingsError(
+            f"{path}: launcher.heartbeat_seconds is {heartbeat:g}; expected less than half of "
+            f"launcher.lease_seconds, which is {lease:g}."
+        )
+    return settings

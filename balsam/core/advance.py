@@ -1,0 +1,193 @@
+"""The one writer of state.
+
+Every change of a job's state goes through :func:`advance` (each job its own compare-and-swap) or
+:func:`advance_set` (one move for many jobs), and writes its event in the same transaction. What
+follows from a job's end for its children happens in that transaction too, so no crash comes between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from balsam import states
+from balsam.core import history
+from balsam.core.sql import db_json, db_time, key_list, keys
+from balsam.errors import IllegalMove
+
+_UPDATE = """
+UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s, session_id = %s,
+    attempt = %s, lost_attempts = lost_attempts + %s, return_code = COALESCE(%s, return_code)
+WHERE id = %s AND state = %s AND attempt = %s AND COALESCE(session_id, 0) = %s
+"""
+_EVENT = """
+INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
+#: SQLite serialises writers; larger sets would keep the others waiting.
+SET_SIZE = 5000
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One arrow of the state machine, with what its event says. ``time`` is UTC, aware."""
+
+    state: str
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Move:
+    """A job's way through one or more hops, valid only from the state that is named.
+
+    ``session`` is the lease the mover holds (None: nobody's). The lease ends with the move unless
+    ``keep_lease``. ``attempt`` is the attempt now, ``next_attempt`` the one after the move.
+    """
+
+    job: int
+    old_state: str
+    hops: Sequence[Hop]
+    attempt: int = 0
+    session: int | None = None
+    keep_lease: bool = False
+    next_attempt: int | None = None
+    lost_attempts: int = 0
+    return_code: int | None = None
+
+
+def advance(moves: Iterable[Move]) -> set[int]:
+    """Make Balsam's own moves; the ids of those whose job was as they said. Others change nothing.
+
+    Raises IllegalMove, before anything is written, for a hop that the state machine does not have.
+    """
+    moves = list(moves)
+    for move in moves:
+        _check(move.job, move.old_state, move.hops)
+    done: set[int] = set()
+    events: list[tuple[Any, ...]] = []
+    stamp = history.now()
+    with transaction.atomic(), connection.cursor() as cursor:
+        for move in moves:
+            last = move.hops[-1]
+            cursor.execute(
+                _UPDATE,
+                (
+                    last.state,
+                    db_time(last.time or stamp),
+                    db_time(stamp),
+                    move.session if move.keep_lease else None,
+                    move.attempt if move.next_attempt is None else move.next_attempt,
+                    move.lost_attempts,
+                    move.return_code,
+                    move.job,
+                    move.old_state,
+                    move.attempt,
+                    move.session or 0,
+                ),
+            )
+            if cursor.rowcount == 1:
+                done.add(move.job)
+                events.extend(_events(move.job, move.old_state, move.hops, stamp))
+        if events:
+            cursor.executemany(_EVENT, events)
+        ends = {move.job: move.hops[-1].state for move in moves if move.job in done}
+        follow(ends)
+    return done
+
+
+def advance_set(
+    ids: Collection[int],
+    old_state: str,
+    hops: Sequence[Hop],
+    actor: str = states.BALSAM,
+    *,
+    follow_up: bool = True,
+) -> set[int]:
+    """Move all of ``ids`` that are in ``old_state``, in one transaction; the ids that moved.
+
+    Balsam moves only what nobody has leased; a user's move leaves leases to their holders, who
+    find the state changed under them. ``follow_up=False`` leaves the children to the caller.
+    """
+    _check(None, old_state, hops, actor)
+    free = "AND session_id IS NULL" if actor == states.BALSAM else ""
+    stamp = history.now()
+    time = db_time(stamp)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM balsam_job WHERE id IN ({keys()}) AND state = %s {free}",
+            (key_list(ids), old_state),
+        )
+        moved = [row[0] for row in cursor.fetchall()]
+        if not moved:
+            return set()
+        listed = key_list(moved)
+        cursor.execute(
+            f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
+                WHERE id IN ({keys()})""",
+            (hops[-1].state, time, time, listed),
+        )
+        before = old_state
+        for hop in hops:
+            cursor.execute(
+                f"""INSERT INTO balsam_event
+                        (job_id, timestamp, from_state, to_state, message, data)
+                    SELECT moved.id, %s, %s, %s, %s, %s FROM balsam_job AS moved
+                    WHERE moved.id IN ({keys()}) ORDER BY moved.id""",
+                (time, before, hop.state, hop.message, db_json(dict(hop.data)), listed),
+            )
+            before = hop.state
+        if follow_up:
+            follow(dict.fromkeys(moved, hops[-1].state))
+    return set(moved)
+
+
+def follow(ends: Mapping[int, str]) -> None:
+    """Let the end of these jobs (id -> new state) reach their children."""
+    from balsam.core import graph
+
+    finished = [job for job, state in ends.items() if state == states.JOB_FINISHED]
+    broken = [job for job, state in ends.items() if state in states.BROKEN_STATES]
+    if finished:
+        graph.release_children(finished)
+    if broken:
+        graph.fail_children(broken)
+
+
+def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
+    """Write an event that moves nothing: what became of an attempt whose job was moved meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _EVENT, (job, db_time(history.now()), state, state, message, db_json(dict(data)))
+        )
+
+
+def created(ids: Iterable[int], message: str = "") -> None:
+    """Write the first event of new jobs, in the caller's transaction."""
+    time = db_time(history.now())
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _EVENT, [(job, time, "", states.CREATED, message, "{}") for job in ids]
+        )
+
+
+def _events(job: int, old: str, hops: Sequence[Hop], stamp: datetime) -> Iterable[tuple[Any, ...]]:
+    for hop in hops:
+        time = db_time(hop.time or stamp)
+        yield (job, time, old, hop.state, hop.message, db_json(dict(hop.data)))
+        old = hop.state
+
+
+def _check(job: int | None, old: str, hops: Sequence[Hop], actor: str = states.BALSAM) -> None:
+    for hop in hops:
+        if not states.is_legal(old, hop.state, actor):
+            allowed = states.MOVES[actor].get(old, ())
+            which = f"Job {job}" if job is not None else "A job"
+            choice = f"possible: {', '.join(allowed)}" if allowed else f"{old} is final"
+            raise IllegalMove(f"{which} can not go from {old} to {hop.state}; {choice}.")
+        old = hop.state

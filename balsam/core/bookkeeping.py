@@ -1,0 +1,174 @@
+"""States that need no work: set-wise moves, as a table.
+
+A job without scripts and staging passes through these by the thousand, each state with its event.
+What is left in a processable state afterwards needs a step (see ``balsam.transitions``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from balsam import states
+from balsam.core import advance
+from balsam.core.graph import BROKEN_PARENT, READY_MESSAGE, UNFINISHED_PARENT
+from balsam.core.sql import column, key_list, keys, quoted
+
+_HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
+
+
+def _has_hook(name: str) -> str:
+    return (
+        f"(job.{name}_override <> '' OR job.app_id IN "
+        f"(SELECT app.id FROM balsam_app app WHERE app.{name} <> ''))"
+    )
+
+
+NEEDS_STAGE_IN = f"(job.stage_in_url <> '' OR (job.input_files <> '' AND {_HAS_PARENTS}))"
+NEEDS_STAGE_OUT = "(job.stage_out_url <> '' AND job.stage_out_files <> '')"
+HAS_PREPROCESS = _has_hook("preprocess")
+HAS_POSTPROCESS = _has_hook("postprocess")
+HANDLES_ERROR = f"(job.post_error_handler AND {HAS_POSTPROCESS})"
+HANDLES_TIMEOUT = f"(job.post_timeout_handler AND {HAS_POSTPROCESS})"
+#: ``{default}`` is the project's limit; attempts lost with a launcher do not count.
+ATTEMPTS_LEFT = (
+    "(job.attempt - job.lost_attempts < "
+    "CASE WHEN job.max_attempts > 0 THEN job.max_attempts ELSE {default} END)"
+)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Jobs in ``state`` for which ``condition`` holds go on to ``next_state``."""
+
+    state: str
+    next_state: str
+    condition: str
+    message: str = ""
+    cause: str = ""
+
+
+_WAITS = f"(job.wait_for_parents AND {UNFINISHED_PARENT})"
+PASSES = (
+    Pass(
+        states.CREATED,
+        states.FAILED,
+        f"(job.wait_for_parents AND {BROKEN_PARENT})",
+        "One or more parent jobs failed",
+        states.PARENT_FAILED,
+    ),
+    Pass(
+        states.AWAITING_PARENTS,
+        states.FAILED,
+        f"(job.wait_for_parents AND {BROKEN_PARENT})",
+        "One or more parent jobs failed",
+        states.PARENT_FAILED,
+    ),
+    Pass(states.CREATED, states.AWAITING_PARENTS, _WAITS),
+    Pass(states.CREATED, states.READY, f"NOT {_WAITS}", READY_MESSAGE),
+    Pass(states.AWAITING_PARENTS, states.READY, f"NOT {_WAITS}", READY_MESSAGE),
+    Pass(states.READY, states.STAGED_IN, f"NOT {NEEDS_STAGE_IN}"),
+    Pass(
+        states.STAGED_IN,
+        states.PREPROCESSED,
+        f"NOT {HAS_PREPROCESS}",
+        "No preprocess: skipped",
+    ),
+    Pass(
+        states.RUN_ERROR,
+        states.FAILED,
+        f"NOT {HANDLES_ERROR}",
+        "No error handler: run failed",
+    ),
+    Pass(
+        states.RUN_TIMEOUT,
+        states.RESTART_READY,
+        f"job.auto_timeout_retry AND NOT {HANDLES_TIMEOUT} AND {ATTEMPTS_LEFT}",
+        "Timed out: will be run again",
+    ),
+    Pass(
+        states.RUN_TIMEOUT,
+        states.FAILED,
+        f"NOT {HANDLES_TIMEOUT} AND NOT job.auto_timeout_retry",
+        "Timed out: neither retry nor handler was asked for",
+    ),
+    Pass(
+        states.RUN_TIMEOUT,
+        states.FAILED,
+        f"NOT {HANDLES_TIMEOUT} AND NOT {ATTEMPTS_LEFT}",
+        "Timed out in every attempt that max_attempts allows",
+    ),
+    Pass(
+        states.RUN_DONE,
+        states.POSTPROCESSED,
+        f"NOT {HAS_POSTPROCESS}",
+        "No postprocess: skipped",
+    ),
+    Pass(states.POSTPROCESSED, states.JOB_FINISHED, f"NOT {NEEDS_STAGE_OUT}"),
+)
+_PROCESSABLE = quoted(states.PROCESSABLE_STATES)
+
+
+def pass_jobs(ids: Collection[int], max_attempts: int) -> set[int]:
+    """Move those of ``ids`` that need no work as far as they go; the ids that moved."""
+    moved: set[int] = set()
+    if not ids:
+        return moved
+    with transaction.atomic():
+        present = set(
+            column(
+                f"""SELECT DISTINCT state FROM balsam_job WHERE id IN ({keys()})
+                    AND state IN ({_PROCESSABLE}) AND session_id IS NULL""",
+                (key_list(ids),),
+            )
+        )
+        for step in PASSES:
+            if step.state not in present:
+                continue
+            fitting = column(
+                f"""SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()})
+                    AND job.state = %s AND job.session_id IS NULL AND """
+                + step.condition.format(default=int(max_attempts)),
+                (key_list(ids), step.state),
+            )
+            if fitting:
+                data = {"cause": step.cause} if step.cause else {}
+                hop = advance.Hop(step.next_state, step.message, data)
+                moved |= advance.advance_set(fitting, step.state, [hop])
+                present.add(step.next_state)
+    return moved
+
+
+def backlog(state: str, after: int, limit: int) -> list[int]:
+    """Free jobs in ``state`` with ids above ``after``, in order: a page of the work at hand."""
+    return column(
+        """SELECT id FROM balsam_job WHERE state = %s AND id > %s AND session_id IS NULL
+           ORDER BY id LIMIT %s""",
+        (state, after, limit),
+    )
+
+
+def changed_since(event: int, limit: int) -> tuple[int, list[int], bool]:
+    """Jobs whose state somebody changed after event ``event`` and that may need bookkeeping.
+
+    Returns the last event looked at, the jobs, and whether there are more events to read.
+    """
+    ids = column("SELECT id FROM balsam_event WHERE id > %s ORDER BY id LIMIT %s", (event, limit))
+    if not ids:
+        return event, [], False
+    jobs = column(
+        f"""SELECT DISTINCT job.id FROM balsam_event event
+            JOIN balsam_job job ON job.id = event.job_id
+            WHERE event.id > %s AND event.id <= %s
+            AND job.session_id IS NULL AND job.state IN ({_PROCESSABLE})""",
+        (event, ids[-1]),
+    )
+    return ids[-1], jobs, len(ids) == limit
+
+
+def last_event() -> int:
+    """The id of the newest event, 0 if there is none."""
+    found: int | None = column("SELECT max(id) FROM balsam_event")[0]
+    return found or 0

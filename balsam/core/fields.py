@@ -1,0 +1,61 @@
+"""Column types of the record that Django does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
+
+from balsam.errors import InvalidValue
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_SEPARATOR = re.compile(rf":(?={_NAME}=)")
+
+
+def parse_environ(value: object) -> dict[str, str]:
+    """Environment variables from a mapping or from ``A=1:B=2`` text.
+
+    A colon separates two variables only where a name and an equals sign follow, so
+    ``URL=http://host:80`` is one variable. Raises InvalidValue.
+    """
+    if value is None or value == "":
+        return {}
+    if isinstance(value, Mapping):
+        pairs = [(str(name), str(content)) for name, content in value.items()]
+    elif isinstance(value, str):
+        pairs = []
+        for part in _SEPARATOR.split(value.strip(":")):
+            name, equals, content = part.partition("=")
+            if not equals:
+                raise InvalidValue(f"'{part}' is no environment variable; write NAME=VALUE.")
+            pairs.append((name.strip(), content))
+    else:
+        raise InvalidValue(
+            f"Environment variables are given as NAME=VALUE text or as a dict, not {value!r}."
+        )
+    for name, content in pairs:
+        if not re.fullmatch(_NAME, name):
+            raise InvalidValue(f"'{name}' is no name of an environment variable.")
+        if "\0" in content:
+            raise InvalidValue(f"The environment variable {name} holds a NUL character.")
+    return dict(pairs)
+
+
+def format_environ(value: Mapping[str, str]) -> str:
+    """The ``A=1:B=2`` text of a mapping."""
+    return ":".join(f"{name}={content}" for name, content in value.items())
+
+
+class EnvironField(models.JSONField):
+    """A mapping of environment variables, given as a mapping or as ``A=1:B=2`` text."""
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if isinstance(value, (str, Mapping)) or value is None:
+            value = parse_environ(value)
+        return super().get_db_prep_value(value, connection, prepared)
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "balsam.core.fields.EnvironField", args, kwargs

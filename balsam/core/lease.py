@@ -1,0 +1,240 @@
+"""Sessions and leases: who may commit what, and what becomes of it when they die."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+
+from balsam import states
+from balsam.core import history
+from balsam.core.models import Session
+from balsam.core.models.session import ENDED, LIVE, RECOVERING
+from balsam.core.sql import key_list, keys, quoted, rows
+
+_RUNNABLE = quoted(states.RUNNABLE_STATES)
+_ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, id"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which jobs a launcher works on: all, one workflow, or those matching a glob."""
+
+    workflow: str = ""
+
+    def sql(self, table: str = "") -> tuple[str, tuple[Any, ...]]:
+        """A condition and its parameters."""
+        column = f"{table}.workflow" if table else "workflow"
+        if not self.workflow:
+            return "1 = 1", ()
+        if any(mark in self.workflow for mark in "*?["):
+            if connection.vendor == "sqlite":
+                return f"{column} GLOB %s", (self.workflow,)
+            return f"{column} ~ %s", (_glob_regex(self.workflow),)
+        return f"{column} = %s", (self.workflow,)
+
+
+def _glob_regex(pattern: str) -> str:
+    import fnmatch
+
+    return fnmatch.translate(pattern).replace("(?s:", "(?:").replace("\\Z", "$")
+
+
+@dataclass(frozen=True)
+class Life:
+    """A process that may hold leases, and where its pid means something."""
+
+    kind: str
+    host: str
+    machine: str
+    pid: int
+    pid_start: int
+
+
+def open_session(life: Life) -> int:
+    """Register a life; its id is what leases are made out to."""
+    stamp = history.now()
+    session = Session.objects.create(
+        kind=life.kind,
+        host=life.host,
+        machine=life.machine,
+        pid=life.pid,
+        pid_start=life.pid_start,
+        lock=f"{life.host}:{life.pid}",
+        started=stamp,
+        heartbeat=stamp,
+    )
+    return int(session.pk)
+
+
+def beat(session: int) -> bool:
+    """Renew a session; False if it was declared dead, so nothing it holds is its own any more."""
+    return bool(
+        Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now())
+    )
+
+
+def close_session(session: int) -> None:
+    """End a session and release whatever it still holds."""
+    with transaction.atomic():
+        _free(session)
+        Session.objects.filter(pk=session).update(state=ENDED, heartbeat=history.now())
+
+
+def _free(session: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,)
+        )
+
+
+def others(session: int | None) -> list[Session]:
+    """Sessions that have not ended, without this one."""
+    open_sessions = Session.objects.exclude(state=ENDED)
+    return list(open_sessions.exclude(pk=session) if session else open_sessions)
+
+
+def claim(dead: Session, recoverer: Life) -> bool:
+    """Take a dead session over for recovery; only one claimant gets it.
+
+    The session then carries the recoverer's pid: should that die too, the next one sees it.
+    """
+    unchanged = Session.objects.filter(pk=dead.pk, state=dead.state, heartbeat=dead.heartbeat)
+    return bool(
+        unchanged.update(
+            state=RECOVERING,
+            heartbeat=history.now(),
+            host=recoverer.host,
+            machine=recoverer.machine,
+            pid=recoverer.pid,
+            pid_start=recoverer.pid_start,
+        )
+    )
+
+
+def expired(session: Session, lease_seconds: float) -> bool:
+    """Whether the heartbeat is older than a lease lasts."""
+    return history.now() - session.heartbeat > timedelta(seconds=lease_seconds)
+
+
+# -- leasing ------------------------------------------------------------------------------------
+
+#: What a launcher needs to know of a job to run it.
+RUN_COLUMNS = (
+    "id",
+    "job_id",
+    "workflow",
+    "name",
+    "state",
+    "attempt",
+    "lost_attempts",
+    "app_id",
+    "direct_command",
+    "args",
+    "environ_vars",
+    "num_nodes",
+    "ranks_per_node",
+    "threads_per_rank",
+    "threads_per_core",
+    "node_packing_count",
+    "gpus_per_rank",
+    "mpi_flags",
+    "wall_time_minutes",
+    "time_limit_minutes",
+    "workdir",
+    "user_workdir",
+)
+
+
+def lease_runnable(
+    session: int, scope: Scope, limit: int, *, serial_only: bool = False
+) -> list[tuple[Any, ...]]:
+    """Lease up to ``limit`` runnable jobs, first by priority, then wide and long first.
+
+    Returns their ``RUN_COLUMNS``, in that order.
+    """
+    where, parameters = scope.sql()
+    if serial_only:
+        where += " AND num_nodes = 1 AND ranks_per_node = 1"
+    skip = "" if connection.vendor == "sqlite" else "FOR UPDATE SKIP LOCKED"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
+                    SELECT id FROM balsam_job WHERE state IN ({_RUNNABLE})
+                    AND session_id IS NULL AND {where} ORDER BY {_ORDER} LIMIT %s {skip})
+                RETURNING priority, {", ".join(RUN_COLUMNS)}""",
+            (session, *parameters, limit),
+        )
+        found = cursor.fetchall()
+    place = {name: index for index, name in enumerate(("priority", *RUN_COLUMNS))}
+    found.sort(
+        key=lambda row: (
+            -row[0],
+            -row[place["num_nodes"]],
+            -row[place["wall_time_minutes"]],
+            row[place["id"]],
+        )
+    )
+    return [tuple(row[1:]) for row in found]
+
+
+def lease_for_steps(
+    session: int, scope: Scope, wanted: Sequence[str], limit: int
+) -> list[tuple[int, str]]:
+    """Lease up to ``limit`` free jobs that wait in one of the ``wanted`` states: (id, state)."""
+    where, parameters = scope.sql()
+    skip = "" if connection.vendor == "sqlite" else "FOR UPDATE SKIP LOCKED"
+    leased: list[tuple[int, str]] = []
+    with transaction.atomic(), connection.cursor() as cursor:
+        for state in wanted:
+            if len(leased) >= limit:
+                break
+            cursor.execute(
+                f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
+                        SELECT id FROM balsam_job WHERE state = %s
+                        AND session_id IS NULL AND {where} ORDER BY id LIMIT %s {skip})
+                    RETURNING id, state""",
+                (session, state, *parameters, limit - len(leased)),
+            )
+            leased.extend(cursor.fetchall())
+    return leased
+
+
+def release(session: int, ids: Collection[int]) -> None:
+    """Give leases back without moving anything."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE balsam_job SET session_id = NULL WHERE session_id = %s AND id IN ({keys()})",
+            (session, key_list(ids)),
+        )
+
+
+def held(session: int) -> dict[int, tuple[str, int, int]]:
+    """What a session holds: id -> (state, attempt, lost attempts)."""
+    return {
+        row[0]: (row[1], row[2], row[3])
+        for row in rows(
+            "SELECT id, state, attempt, lost_attempts FROM balsam_job WHERE session_id = %s",
+            (session,),
+        )
+    }
+
+
+def counts(scope: Scope) -> dict[str, int]:
+    """State -> number of jobs in scope."""
+    where, parameters = scope.sql()
+    return dict(
+        rows(f"SELECT state, count(*) FROM balsam_job WHERE {where} GROUP BY state", parameters)
+    )  # type: ignore[arg-type]
+
+
+def data_version() -> int:
+    """A number that changes when another connection has committed (SQLite)."""
+    if connection.vendor != "sqlite":
+        return 0
+    return int(rows("PRAGMA data_version")[0][0])
+
+

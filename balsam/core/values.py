@@ -1,0 +1,91 @@
+"""Values of fields: read from text as a person types it, and checked before they are stored."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import models
+
+from balsam.core.fields import EnvironField, parse_environ
+from balsam.errors import InvalidValue
+
+_TRUE = {"true", "yes", "y", "1", "on"}
+_FALSE = {"false", "no", "n", "0", "off"}
+_INTEGERS = (models.IntegerField,)
+#: A request larger than this is a slip of the finger on any machine there is.
+ABSURD = 10_000_000
+
+
+def from_text(field: Any, text: str) -> Any:
+    """The value of ``field`` that ``text`` spells; InvalidValue says what was expected."""
+    if isinstance(field, models.BooleanField):
+        word = text.strip().lower()
+        if word in _TRUE or word in _FALSE:
+            return word in _TRUE
+        raise InvalidValue(f"{field.name} is true or false, not '{text}'.")
+    if isinstance(field, EnvironField):
+        return parse_environ(text)
+    if isinstance(field, models.JSONField):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            raise InvalidValue(f"{field.name} is given as JSON, not '{text}'.") from None
+        return checked(field, value)
+    if isinstance(field, _INTEGERS):
+        try:
+            return checked(field, int(text))
+        except ValueError as error:
+            if isinstance(error, InvalidValue):
+                raise
+            raise InvalidValue(f"{field.name} is a whole number, not '{text}'.") from None
+    if isinstance(field, models.FloatField):
+        try:
+            return checked(field, float(text))
+        except ValueError as error:
+            if isinstance(error, InvalidValue):
+                raise
+            raise InvalidValue(f"{field.name} is a number, not '{text}'.") from None
+    if isinstance(field, models.TextField):
+        return text
+    raise InvalidValue(f"{field.name} can not be changed by hand.")
+
+
+def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
+    """``value`` if ``field`` can hold it; InvalidValue otherwise. None is left to the column."""
+    if value is None:
+        return value
+    if isinstance(field, models.BooleanField):
+        if value not in (True, False):
+            raise InvalidValue(f"{field.name} is True or False, not {value!r}.")
+        return bool(value)
+    if isinstance(field, _INTEGERS):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidValue(f"{field.name} is a whole number, not {value!r}.")
+        return _in_range(field, value, minimum)
+    if isinstance(field, models.FloatField):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            raise InvalidValue(f"{field.name} is a number, not {value!r}.")
+        return _in_range(field, value, minimum)
+    if isinstance(field, EnvironField):
+        return parse_environ(value)
+    if isinstance(field, models.JSONField):
+        if not isinstance(value, type(field.get_default())):
+            kind = type(field.get_default()).__name__
+            raise InvalidValue(f"{field.name} is a {kind}, not {value!r}.")
+        return value
+    if isinstance(field, models.TextField):
+        if not isinstance(value, str):
+            raise InvalidValue(f"{field.name} is text, not {value!r}.")
+        if "\0" in value:
+            raise InvalidValue(f"{field.name} holds a NUL character, which no program can take.")
+        return value
+    return value
+
+
+def _in_range(field: Any, value: Any, minimum: int | None) -> Any:
+    if minimum is not None and value < minimum:
+        raise InvalidValue(f"{field.name} is at least {minimum}, not {value}.")
+    if minimum is not None and value > ABSURD:
+        raise InvalidValue(f"{field.name} is at most {ABSURD}, not {value}.")
+    return value

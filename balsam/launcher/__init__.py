@@ -1,0 +1,1 @@
+"""The pilot, and the public modules ``dag`` and ``futures``."""

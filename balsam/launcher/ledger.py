@@ -1,0 +1,157 @@
+"""What a launcher did and has yet to commit: journalled first, then written in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from django.db import transaction
+
+from balsam import states
+from balsam.core import bookkeeping
+from balsam.core.advance import Hop, Move, advance
+from balsam.launcher import journal
+from balsam.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Start:
+    """An attempt began. ``time`` is seconds since the epoch."""
+
+    job: int
+    old_state: str
+    old_attempt: int
+    pid: int
+    time: float
+    message: str = ""
+    kind: str = journal.START
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that began."""
+        return self.old_attempt + 1
+
+
+@dataclass(frozen=True)
+class End:
+    """An attempt ended, or (``attempt`` unchanged from ``old_state``) could not begin."""
+
+    job: int
+    old_state: str
+    attempt: int
+    outcome: Outcome
+    time: float
+    kind: str = journal.END
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """A step of a job in ``old_state`` returned its outcome."""
+
+    job: int
+    old_state: str
+    attempt: int
+    outcome: Outcome
+    time: float
+    kind: str = journal.STEP
+
+
+Entry = Start | End | StepEnd
+
+
+class Ledger:
+    """Entries of one session, on their way into the record.
+
+    ``write`` puts new entries into the journal; ``commit`` moves the jobs and returns the entries
+    that came too late, because somebody else had moved the job.
+    """
+
+    def __init__(self, book: journal.Journal, session: int, max_attempts: int) -> None:
+        self._journal = book
+        self._session = session
+        self._max_attempts = max_attempts
+        self._unwritten: list[Entry] = []
+        self._pending: list[Entry] = []
+        self.oldest = 0.0
+
+    def __len__(self) -> int:
+        return len(self._unwritten) + len(self._pending)
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry in; nothing is durable yet."""
+        if not self:
+            self.oldest = time.monotonic()
+        self._unwritten.append(entry)
+
+    def write(self) -> None:
+        """Put what is new into the journal; OSError leaves it to be tried again."""
+        if self._unwritten:
+            self._journal.append(asdict(entry) for entry in self._unwritten)
+            self._pending += self._unwritten
+            self._unwritten = []
+
+    def commit(self) -> tuple[list[Entry], list[Entry]]:
+        """Commit all written entries in one transaction: (committed, came too late).
+
+        Jobs that need no step go on at once. A DatabaseError leaves everything pending.
+        """
+        entries = self._pending
+        if not entries:
+            return [], []
+        moves = to_moves(entries, self._session)
+        with transaction.atomic():
+            done = advance(moves)
+            ended = [move.job for move in moves if move.job in done and not move.keep_lease]
+            bookkeeping.pass_jobs(ended, self._max_attempts)
+        self._pending = []
+        if not self._unwritten:
+            self._journal.all_committed()
+        late = [entry for entry in entries if entry.job not in done]
+        return [entry for entry in entries if entry.job in done], late
+
+
+def to_moves(entries: list[Entry], session: int) -> list[Move]:
+    """One move for each job: a start and the end that followed it become one way."""
+    moves: dict[int, Move] = {}
+    for entry in entries:
+        hop = hop_of(entry)
+        if isinstance(entry, Start):
+            moves[entry.job] = Move(
+                job=entry.job,
+                old_state=entry.old_state,
+                hops=(hop,),
+                attempt=entry.old_attempt,
+                next_attempt=entry.attempt,
+                session=session,
+                keep_lease=True,
+            )
+            continue
+        begun = moves.get(entry.job)
+        moves[entry.job] = Move(
+            job=entry.job,
+            old_state=begun.old_state if begun else entry.old_state,
+            hops=(*begun.hops, hop) if begun else (hop,),
+            attempt=begun.attempt if begun else entry.attempt,
+            next_attempt=begun.next_attempt if begun else None,
+            session=session,
+            return_code=_code(entry.outcome.data),
+            lost_attempts=int(bool(entry.outcome.data.get("lost"))),
+        )
+    return list(moves.values())
+
+
+def hop_of(entry: Entry) -> Hop:
+    """The arrow of the state machine that an entry stands for."""
+    when = datetime.fromtimestamp(entry.time, timezone.utc)
+    if isinstance(entry, Start):
+        data = {"attempt": entry.attempt, "pid": entry.pid}
+        return Hop(states.RUNNING, entry.message, data, when)
+    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when)
+
+
+def _code(data: Mapping[str, Any]) -> int | None:
+    code = data.get("returncode")
+    return code if isinstance(code, int) else None

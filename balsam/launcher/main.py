@@ -1,0 +1,525 @@
+"""The launcher: one process that leases jobs, runs them, and commits what became of them.
+
+It sleeps until a child ends, a worker answers, the database changes, or a timer is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+from django.db import DatabaseError
+
+from balsam import states
+from balsam.conf.logs import close_log, open_log
+from balsam.conf.project import Project
+from balsam.core import bookkeeping, lease
+from balsam.core.advance import note
+from balsam.core.lease import Life, Scope
+from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
+from balsam.launcher import journal, recovery, runs
+from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
+from balsam.launcher.node_pool import NodePool, slots
+from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, Snapshot, silent
+from balsam.launcher.progress import Progress
+from balsam.launcher.runs import Run
+from balsam.launcher.source import Source
+from balsam.launcher.steps import Steps
+from balsam.launcher.tasks import Mpi, Preparer, Task
+from balsam.launcher.wakeup import Wakeup
+from balsam.outcomes import Outcome
+from balsam.platform import evidence, mpirun, node, process
+from balsam.transitions.pool import StepPool
+
+__all__ = ["Launcher", "LauncherOptions", "Snapshot", "run_launcher"]
+
+logger = logging.getLogger(__name__)
+
+#: More uncommitted entries than this, and nothing new is started until the database answers.
+MAX_UNCOMMITTED = 5000
+#: With no unfinished job left in scope, how long to wait for a last hook or user to add one.
+DONE_SECONDS = 0.5
+#: Between two tries to reach a database that does not answer.
+RETRY_SECONDS = 1.0
+#: Interrupted steps start again later, so a stopping launcher does not wait for them long.
+STEP_GRACE_SECONDS = 2.0
+
+
+def run_launcher(project: Project, options: LauncherOptions, report: Report = silent) -> int:
+    """Run a launcher on this node until its work or its time is over; the exit code.
+
+    Raises BalsamError for what keeps it from starting.
+    """
+    log = open_log(project.log, "launcher", project.settings().logging.level)
+    logger.info("launcher %s in %s: %s", os.getpid(), project.path, options)
+    _leave_outer_mpi()
+    try:
+        with Wakeup() as wakeup:
+            launcher = Launcher(project, options, wakeup, report, worker_log=str(log))
+            launcher.run()
+        return 0
+    except BalsamError:
+        logger.exception("the launcher could not go on")
+        raise
+    finally:
+        close_log()
+
+
+def _leave_outer_mpi() -> None:
+    """Workers and their hooks inherit this environment: drop an enclosing mpirun's variables."""
+    clean = mpirun.scrub(os.environ)
+    for name in set(os.environ) - set(clean):
+        del os.environ[name]
+
+
+class Launcher:
+    """A pilot on one node. ``step`` does what is due; ``run`` steps until there is no more to do."""
+
+    def __init__(
+        self,
+        project: Project,
+        options: LauncherOptions,
+        wakeup: Wakeup,
+        report: Report = silent,
+        worker_log: str | None = None,
+    ) -> None:
+        self.project = project
+        self.options = options
+        self.settings = project.settings()
+        self._wakeup = wakeup
+        self._report = report
+        machine = node.this_node()
+        config = self.settings.launcher
+        gpus = options.gpus_per_node
+        self.nodes = NodePool(
+            machine.hostname,
+            config.cores_per_node or machine.cores,
+            config.gpus_per_node if gpus is None else gpus,
+            options.max_ranks_per_node or config.max_ranks_per_node,
+        )
+        self._life = Life(
+            "launcher", machine.hostname, node.identity(), os.getpid(), node.start_time(os.getpid())
+        )
+        self._scope = Scope(options.wf_filter)
+        self._recovery = recovery.Recovery(
+            project.id,
+            project.journal_dir,
+            self._life,
+            lease_seconds=config.lease_seconds,
+            crash_limit=config.crash_limit,
+            max_attempts=self.settings.jobs.max_attempts,
+            grace_seconds=config.kill_grace_seconds,
+        )
+        self._recovery.run(None)
+        self.session = lease.open_session(self._life)
+        self._journal = journal.Journal(journal.path_of(project.journal_dir, self.session))
+        self.ledger = Ledger(self._journal, self.session, self.settings.jobs.max_attempts)
+        self.source = Source(
+            self.session,
+            self._scope,
+            self.settings.jobs.max_attempts,
+            serial_only=options.job_mode == SERIAL,
+        )
+        self._open_workshop(worker_log)
+        self.running: dict[int, Run] = {}
+        self._oom = evidence.OomWatch()
+        self._oom.refresh()
+        self._mpi: Mpi | MpiUnavailable | None = None
+        self._recent: deque[Task] = deque(maxlen=16)
+        self._progress = Progress(self._scope, self._limit_seconds())
+        self._stopping = ""
+        self._patience = 0
+        self._idle_since: float | None = None
+        self._retry_at = 0.0
+        now = time.monotonic()
+        self._next_look = self._next_beat = self._next_sessions = now
+        self.source.begin()
+
+    def _open_workshop(self, worker_log: str | None) -> None:
+        mark = recovery.mark(self.project.id, self.session)
+        marks = {
+            recovery.MARK: mark,
+            "BALSAM_DB_PATH": str(self.project.path),
+            "BALSAM_SITE_PATH": str(self.project.path),
+            "BALSAM_LAUNCHER_NODES": "1",
+            "BALSAM_JOB_MODE": self.options.job_mode,
+        }
+        self.preparer = Preparer(
+            self.project.data, runs.own_environ(dict(os.environ), marks), mark
+        )
+        steps = self.settings.transitions
+        number = self.options.num_transition_threads
+        self.steps = Steps(
+            StepPool(
+                steps.num_workers if number is None else max(1, number),
+                steps.worker_crash_limit,
+                log=worker_log,
+            ),
+            self.session,
+            self._scope,
+            self.project.data,
+            marks,
+            steps.hook_time_limit_seconds,
+        )
+
+    def _limit_seconds(self) -> float | None:
+        minutes = self.options.time_limit_minutes
+        return minutes * 60 if minutes else None
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Step until the work or the time is over, then stop cleanly."""
+        similar = self.source.similar_workflows()
+        if similar:
+            self._tell(
+                f"No workflow is named '{self._scope.workflow}'; there are {', '.join(similar)} "
+                f"(a glob such as '{self._scope.workflow}*' matches several)."
+            )
+        try:
+            while not self.finished():
+                self.step()
+        finally:
+            self._shut()
+
+    def step(self) -> None:
+        """Wait for the next thing to happen, and do what is due."""
+        self._wakeup.watch(self.steps.fds())
+        self._wakeup.wait(self._pause())
+        self._reap()
+        for end in self.steps.poll():
+            self.ledger.add(end)
+        self._with_record(self._look)
+        if not self._stopping:
+            self._with_record(self._start)
+        self._timers()
+        self._write()
+        if self._commit_due():
+            self._with_record(self._commit)
+        self._tell_progress()
+
+    def finished(self) -> bool:
+        """Whether there is nothing more to do, now or soon."""
+        busy = self.running or len(self.ledger) or self.steps.jobs() or self.source.stock
+        if self._stopping:
+            return not (self.running or len(self.ledger) or self.steps.jobs())
+        if busy or self.source.busy or self.source.dirty or self.steps.dirty:
+            self._idle_since = None
+            return False
+        if self.options.persistent:
+            return False
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+            self._unfinished = 1
+            self._with_record(self._count_unfinished)
+        wait = self.settings.launcher.idle_exit_seconds if self._unfinished else DONE_SECONDS
+        return now - self._idle_since >= wait
+
+    def _count_unfinished(self) -> None:
+        self._unfinished = self.source.unfinished()
+
+    def _pause(self) -> float:
+        """Seconds until something has to be done even if nothing happens."""
+        if self.source.busy and not self._stopping:
+            return 0.0
+        now = time.monotonic()
+        config = self.settings.launcher
+        due = [self._next_look, self._next_beat, self._next_sessions]
+        if len(self.ledger):
+            due.append(max(self.ledger.oldest + config.commit_milliseconds / 1000, self._retry_at))
+        due += [run.kill_at for run in self.running.values() if run.kill_at is not None]
+        due += [run.deadline for run in self.running.values() if run.deadline is not None]
+        if self.steps.deadline is not None:
+            due.append(self.steps.deadline)
+        return max(0.0, min(due) - now)
+
+    def _with_record(self, action: Callable[[], None]) -> bool:
+        """Do something with the database; False if it is locked, full or away for the moment.
+
+        Tasks go on meanwhile, and what they come to is journalled until commits work again.
+        """
+        if time.monotonic() < self._retry_at:
+            return False
+        try:
+            action()
+        except DatabaseError as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            logger.error("the database does not answer: %s", error)
+            self._tell(f"The database does not answer ({error}); tasks go on, trying again.")
+            return False
+        return True
+
+    # -- looking at the record ------------------------------------------------------------------
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + self.settings.launcher.poll_milliseconds / 1000
+            if self.source.changed():
+                self._reconcile()
+        if self._stopping:
+            return
+        if self.source.keep_books():
+            self.steps.dirty = True
+        for end in self.steps.fill():
+            self.ledger.add(end)
+
+    def _reconcile(self) -> None:
+        """Let go of what others killed, deleted or took."""
+        with_steps = self.steps.jobs()
+        if not (self.running or self.source.stock or with_steps):
+            return
+        held = self.source.held()
+        grace = self.settings.launcher.kill_grace_seconds
+        for job, run in self.running.items():
+            state = held.get(job, ("",))[0]
+            if state not in (*states.RUNNABLE_STATES, states.RUNNING) and not run.stopping:
+                run.stop(states.KILLED, grace)
+        gone = {
+            task.id
+            for task in self.source.stock
+            if held.get(task.id, ("",))[0] not in states.RUNNABLE_STATES
+        }
+        if gone:
+            self.source.drop(gone)
+            lease.release(self.session, gone)
+        for job in with_steps:
+            if job not in held or held[job][0] == states.USER_KILLED:
+                self.steps.pool.cancel(job)
+
+    # -- running --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start what fits, in order; what is at the head waits for its share."""
+        if len(self.ledger) > MAX_UNCOMMITTED or time.monotonic() < self._retry_at:
+            return
+        while True:
+            if not self.source.stock and not self._lease():
+                break
+            task = self.source.stock[0]
+            try:
+                if not self._start_one(task):
+                    break
+            except BalsamError as error:
+                self._could_not_start(task, error)
+            self.source.stock.popleft()
+        # Relative paths of this process must not depend on which task came last.
+        if self.running:
+            os.chdir(self.project.path)
+
+    def _lease(self) -> bool:
+        room = slots(self.nodes, [task.request for task in self._recent])
+        if not room or not self.source.dirty:
+            return False
+        ahead = int(self._progress.rate() * 0.25)
+        return self.source.lease(max(room, ahead)) > 0
+
+    def _start_one(self, task: Task) -> bool:
+        """Start a task if its share is free. Raises BalsamError if it can not run at all."""
+        self.nodes.check(task.request)
+        mpi = self._mpi_for(task)
+        if mpi and self._mpiruns() >= self.settings.launcher.max_concurrent_mpiruns:
+            return False
+        placement = self.nodes.place(task.request)
+        if placement is None:
+            return False
+        try:
+            app = self.source.application(task.app_id)
+            spec = self.preparer.spec(task, app, placement, mpi)
+            run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
+        except BaseException:
+            self.nodes.give_back(placement)
+            raise
+        self.running[task.id] = run
+        self._recent.append(task)
+        words = f"{'MPI' if mpi else 'Serial'} run on {', '.join(placement.nodes)}"
+        self.ledger.add(
+            Start(task.id, task.state, task.attempt, run.pid, run.started, words)
+        )
+        return True
+
+    def _could_not_start(self, task: Task, error: BalsamError) -> None:
+        if isinstance(error, Unsatisfiable):
+            cause, words = states.UNSATISFIABLE, f"It {error}: it can never run here"
+        elif isinstance(error, ProgramMissing | MpiUnavailable):
+            cause, words = states.PROGRAM_MISSING, str(error)
+        else:
+            cause, words = states.STAGING, str(error)
+        outcome = Outcome(states.FAILED, words, {"cause": cause, "attempt": task.attempt})
+        self.ledger.add(End(task.id, task.state, task.attempt, outcome, time.time()))
+        logger.warning("%s: %s", task.label, words)
+
+    def _mpiruns(self) -> int:
+        return sum(run.mpi is not None for run in self.running.values())
+
+    def _mpi_for(self, task: Task) -> Mpi | None:
+        """The mpirun for a task that needs one. Raises MpiUnavailable."""
+        if task.ranks == 1 and self.options.job_mode != MPI:
+            return None
+        if self._mpi is None:
+            self._mpi = self._find_mpi()
+        if isinstance(self._mpi, MpiUnavailable):
+            raise MpiUnavailable(str(self._mpi))
+        return self._mpi
+
+    def _find_mpi(self) -> Mpi | MpiUnavailable:
+        config = self.settings.mpi
+        try:
+            program = mpirun.find_mpirun(config.mpirun, self.preparer.environ)
+            flavour = mpirun.detect(program, config.flavour)
+        except MpiUnavailable as error:
+            self._tell(str(error))
+            return error
+        logger.info("mpirun is %s, flavour %s", program, flavour)
+        return Mpi(program, flavour, tuple(config.flags.split()))
+
+    def _reap(self) -> None:
+        """Take in the attempts that have ended."""
+        lines = self.settings.launcher.error_tail_lines
+        for job, run in list(self.running.items()):
+            end = process.reap(run.pid)
+            if end is None:
+                continue
+            if run.stopping or run.mpi is not None and end.returncode:
+                run.kill_leftovers()
+            del self.running[job]
+            self.nodes.give_back(run.placement)
+            outcome = runs.outcome(run, end, self._oom, lines)
+            self.ledger.add(End(job, states.RUNNING, run.attempt, outcome, end.time))
+            self._progress.ended(outcome.state == states.RUN_DONE)
+            if run.task.lost_attempts or outcome.state != states.RUN_DONE:
+                logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+            self.source.dirty = True
+
+    # -- committing -----------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        try:
+            self.ledger.write()
+        except OSError as error:
+            self._tell(f"The outcome journal {self._journal.path} can not be written: {error}.")
+            self._retry_at = time.monotonic() + 1.0
+
+    def _commit_due(self) -> bool:
+        now = time.monotonic()
+        if not len(self.ledger) or now < self._retry_at:
+            return False
+        waited = now - self.ledger.oldest
+        return waited >= self.settings.launcher.commit_milliseconds / 1000 or bool(self._stopping)
+
+    def _commit(self) -> None:
+        done, late = self.ledger.commit()
+        if late:
+            self._too_late(late)
+        if any(not isinstance(entry, Start) for entry in done):
+            self.source.dirty = self.steps.dirty = True
+
+    def _too_late(self, entries: list[Entry]) -> None:
+        """Somebody moved these jobs first: their attempts end, and what they came to is noted."""
+        held = self.source.held()
+        grace = self.settings.launcher.kill_grace_seconds
+        finished: set[int] = set()
+        for entry in entries:
+            run = self.running.get(entry.job)
+            if isinstance(entry, Start):
+                if run:
+                    run.stop(states.KILLED, grace)
+                continue
+            state = held.get(entry.job, ("",))[0]
+            finished.add(entry.job)
+            if isinstance(entry, End) and state == states.USER_KILLED:
+                note(entry.job, state, entry.outcome.message, entry.outcome.data)
+            if isinstance(entry, StepEnd) and _broke_after_all(entry, state):
+                again = StepEnd(entry.job, state, entry.attempt, entry.outcome, entry.time)
+                self.ledger.add(again)
+                finished.discard(entry.job)
+        if finished:
+            lease.release(self.session, finished)
+            bookkeeping.pass_jobs(finished, self.settings.jobs.max_attempts)
+            self.source.dirty = self.steps.dirty = True
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _timers(self) -> None:
+        now = time.monotonic()
+        for run in self.running.values():
+            if run.deadline is not None and now >= run.deadline:
+                run.deadline = None
+                run.stop(states.JOB_TIME_LIMIT, self.settings.launcher.stop_grace_seconds)
+            run.escalate(now)
+        limit = self._progress.seconds_left()
+        if limit is not None and limit <= 0 and not self._stopping:
+            self._stop("its time limit is reached")
+        if self._wakeup.stop_requests > self._patience:
+            self._patience = self._wakeup.stop_requests
+            self._stop("it was asked to stop")
+        if now >= self._next_beat:
+            self._next_beat = now + self.settings.launcher.heartbeat_seconds
+            self._oom.refresh()
+            self._with_record(self._beat)
+        if now >= self._next_sessions:
+            self._next_sessions = now + self.settings.launcher.heartbeat_seconds / 3
+            self._with_record(self._recover)
+
+    def _recover(self) -> None:
+        if self._recovery.run(self.session):
+            self.source.dirty = self.steps.dirty = True
+
+    def _beat(self) -> None:
+        if not lease.beat(self.session):
+            for run in self.running.values():
+                run.kill()
+            raise BalsamError(
+                "This launcher's lease has run out (it was suspended, or the clock jumped) and "
+                "another has taken its jobs over; its tasks were ended. Start it again."
+            )
+
+    def _stop(self, why: str) -> None:
+        """Stop starting, and end what runs; asked again, end it at once."""
+        grace = 0.0 if self._stopping else self.settings.launcher.stop_grace_seconds
+        if not self._stopping:
+            logger.info("stopping: %s", why)
+            self._tell(f"Stopping the launcher: {why}.")
+            self._stopping = why
+            self._with_record(lambda: self.source.give_back(self.source.stock))
+            self.source.stock.clear()
+        for run in self.running.values():
+            run.stop(states.BATCH_TIME_LIMIT, grace)
+            run.escalate(time.monotonic())
+        for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
+            self.ledger.add(end)
+
+    def _shut(self) -> None:
+        """Leave nothing behind: no process, no lease, no journal that is still needed."""
+        for run in self.running.values():
+            run.kill()
+        self.steps.close(0.0)
+        if not self.running:
+            with contextlib.suppress(DatabaseError, OSError):
+                self.ledger.write()
+                self.ledger.commit()
+                lease.close_session(self.session)
+        self._journal.close(keep=bool(self.running or len(self.ledger)))
+        self._tell_progress(final=True)
+
+    # -- telling --------------------------------------------------------------------------------
+
+    def _tell(self, notice: str) -> None:
+        self._report(self._progress.snapshot(len(self.running), notice=notice))
+
+    def _tell_progress(self, final: bool = False) -> None:
+        if final or self._progress.due():
+            with contextlib.suppress(DatabaseError):
+                self._progress.count()
+            self._report(self._progress.snapshot(len(self.running), final=final))
+
+
+def _broke_after_all(entry: StepEnd, state: str) -> bool:
+    """A hook that set a state and then failed has failed."""
+    failed = entry.outcome.state == states.FAILED and entry.outcome.data.get("returncode") != 0
+    return failed and state not in (*states.END_STATES, states.RUNNING, "")

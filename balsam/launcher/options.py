@@ -1,0 +1,62 @@
+"""What a launcher is asked to do, and what it tells while it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from balsam.errors import InvalidValue
+
+AUTO = "auto"
+MPI = "mpi"
+SERIAL = "serial"
+
+
+@dataclass(frozen=True)
+class LauncherOptions:
+    """The launcher's flags; None and 0 leave a number to the settings or the machine.
+
+    ``wf_filter`` is a workflow's name or a glob, '' for all; ``job_mode`` is ``auto`` (each job the
+    way it needs), ``mpi`` (everything through mpirun) or ``serial`` (single-rank jobs only).
+    """
+
+    wf_filter: str = ""
+    job_mode: str = AUTO
+    time_limit_minutes: float = 0.0
+    num_transition_threads: int | None = None
+    gpus_per_node: int | None = None
+    max_ranks_per_node: int | None = None
+    persistent: bool = False
+
+    def __post_init__(self) -> None:
+        if self.job_mode not in (AUTO, MPI, SERIAL):
+            raise InvalidValue(f"The job mode is mpi or serial, not '{self.job_mode}'.")
+        for name in ("time_limit_minutes", "num_transition_threads", "gpus_per_node"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InvalidValue(f"{name} is not negative, but {value} was given.")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How a launcher is doing. Counts are of all jobs in its scope; times are seconds.
+
+    ``rate_per_s`` is of jobs that ended lately; ``seconds_left`` is what is left of the time limit.
+    """
+
+    running: int
+    done: int
+    failed: int
+    waiting: int
+    rate_per_s: float
+    seconds_left: float | None
+    elapsed: float
+    final: bool = False
+    notice: str = ""
+
+
+Report = Callable[[Snapshot], None]
+
+
+def silent(snapshot: Snapshot) -> None:
+    """A report that tells nobody."""

@@ -1,0 +1,78 @@
+"""How the work goes: counts, rate and time left, at a cost that does not grow with the project."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from balsam import states
+from balsam.core import lease
+from balsam.core.lease import Scope
+from balsam.launcher.options import Snapshot
+
+#: Seconds over which the rate is taken.
+WINDOW = 5.0
+#: Counting may take this share of the launcher's time.
+SHARE = 0.02
+
+
+class Progress:
+    """Counts of a launcher's scope and the rate at which its attempts end."""
+
+    def __init__(self, scope: Scope, limit_seconds: float | None) -> None:
+        self._scope = scope
+        self._begin = time.monotonic()
+        self._limit = limit_seconds
+        self._ends: deque[tuple[float, int]] = deque()
+        self._next = self._begin
+        self._counts: dict[str, int] = {}
+
+    def ended(self, well: bool) -> None:
+        """An attempt ended now."""
+        now = time.monotonic()
+        if self._ends and now - self._ends[-1][0] < 0.05:
+            first, number = self._ends.pop()
+            self._ends.append((first, number + 1))
+        else:
+            self._ends.append((now, 1))
+
+    def rate(self) -> float:
+        """Attempts ended per second, over the last few seconds."""
+        now = time.monotonic()
+        while self._ends and now - self._ends[0][0] > WINDOW:
+            self._ends.popleft()
+        span = min(WINDOW, max(0.5, now - self._begin))
+        return sum(number for _, number in self._ends) / span
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the launcher's time limit, None without one."""
+        return None if self._limit is None else self._limit - (time.monotonic() - self._begin)
+
+    def due(self) -> bool:
+        """Whether it is time to count and tell again."""
+        return time.monotonic() >= self._next
+
+    def count(self) -> None:
+        """Count the jobs in scope; the more that costs, the rarer it is done."""
+        begin = time.monotonic()
+        self._counts = lease.counts(self._scope)
+        now = time.monotonic()
+        self._next = now + max(0.5, (now - begin) / SHARE)
+
+    def snapshot(self, running: int, *, final: bool = False, notice: str = "") -> Snapshot:
+        """What to tell."""
+        count = self._counts.get
+        done = count(states.JOB_FINISHED, 0)
+        failed = sum(count(state, 0) for state in states.BROKEN_STATES)
+        total = sum(self._counts.values())
+        return Snapshot(
+            running=running,
+            done=done,
+            failed=failed,
+            waiting=max(0, total - done - failed - running),
+            rate_per_s=self.rate(),
+            seconds_left=self.seconds_left(),
+            elapsed=time.monotonic() - self._begin,
+            final=final,
+            notice=notice,
+        )

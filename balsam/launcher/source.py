@@ -1,0 +1,125 @@
+"""The launcher's view of the record: work leased in batches, and changes made by others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from balsam import states
+from balsam.core import bookkeeping, lease
+from balsam.core.lease import Scope
+from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.querysets import parents_of
+from balsam.launcher.tasks import Application, Task, from_row
+
+#: Rows moved set-wise between two looks at the running tasks.
+PAGE = 1000
+
+
+@dataclass
+class Source:
+    """Leases for one session, and what of them has not started yet (the stock, in order)."""
+
+    session: int
+    scope: Scope
+    max_attempts: int
+    serial_only: bool = False
+    stock: deque[Task] = field(default_factory=deque)
+    #: Something may be runnable that was not leased yet.
+    dirty: bool = True
+    #: Others may have changed something.
+    _version: int = -1
+    _event: int = 0
+    _more_events: bool = False
+    _backlog: deque[tuple[str, int]] = field(default_factory=deque)
+    _apps: dict[int | None, Application] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Note where the record stands, and that everything in it has yet to be looked at."""
+        self._event = bookkeeping.last_event()
+        self._backlog = deque((state, 0) for state in reversed(states.PROCESSABLE_STATES))
+
+    @property
+    def busy(self) -> bool:
+        """Whether bookkeeping has more to do at once."""
+        return bool(self._backlog) or self._more_events
+
+    def changed(self) -> bool:
+        """Whether another process has committed since this was last asked."""
+        version = lease.data_version()
+        if version == self._version:
+            return False
+        self._version = version
+        self._more_events = True
+        self._apps.clear()
+        return True
+
+    def keep_books(self) -> bool:
+        """Move a page of jobs that need no step; whether any moved (or may now need a step)."""
+        if self._backlog:
+            state, after = self._backlog.popleft()
+            ids = bookkeeping.backlog(state, after, PAGE)
+            if len(ids) == PAGE:
+                self._backlog.appendleft((state, ids[-1]))
+            bookkeeping.pass_jobs(ids, self.max_attempts)
+            self.dirty = True
+            return True
+        if self._more_events:
+            self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
+            bookkeeping.pass_jobs(ids, self.max_attempts)
+            self.dirty = True
+            return True
+        return False
+
+    def lease(self, number: int) -> int:
+        """Lease up to ``number`` runnable jobs into the stock; how many it got."""
+        rows = lease.lease_runnable(
+            self.session, self.scope, number, serial_only=self.serial_only
+        )
+        self.dirty = len(rows) == number
+        if rows:
+            parents = parents_of([row[0] for row in rows])
+            self.stock.extend(from_row(row, parents.get(row[0], ())) for row in rows)
+        return len(rows)
+
+    def application(self, key: int | None) -> Application:
+        """The application of a task; edits are seen once they are committed."""
+        if key not in self._apps:
+            app = ApplicationDefinition.objects.filter(pk=key).first() if key else None
+            self._apps[key] = (
+                Application(app.executable, app.envscript, app.environ_vars)
+                if app
+                else Application()
+            )
+        return self._apps[key]
+
+    def give_back(self, tasks: Iterable[Task]) -> None:
+        """Release leases of tasks that were not started."""
+        keys = [task.id for task in tasks]
+        if keys:
+            lease.release(self.session, keys)
+
+    def held(self) -> dict[int, tuple[str, int, int]]:
+        """What the session holds in the record: id -> (state, attempt, lost attempts)."""
+        return lease.held(self.session)
+
+    def drop(self, jobs: Collection[int]) -> None:
+        """Forget tasks in stock that are no longer ours to run."""
+        self.stock = deque(task for task in self.stock if task.id not in jobs)
+
+    def unfinished(self) -> int:
+        """Jobs in scope that have not ended."""
+        return sum(
+            number
+            for state, number in lease.counts(self.scope).items()
+            if state not in states.END_STATES
+        )
+
+    def similar_workflows(self) -> list[str]:
+        """Workflows whose names contain the filter, if none is matched by it exactly."""
+        name = self.scope.workflow
+        jobs = BalsamJob.objects
+        if not name or any(mark in name for mark in "*?[") or jobs.filter(workflow=name).exists():
+            return []
+        return [other for other, _ in jobs.filter(workflow__contains=name).workflows()][:5]

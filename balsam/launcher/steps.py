@@ -1,0 +1,153 @@
+"""Steps for leased jobs: described for the pool, and their outcomes taken into the ledger."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from balsam import states
+from balsam.core import ids, lease
+from balsam.core.lease import Scope
+from balsam.core.models import BalsamJob
+from balsam.errors import BalsamError
+from balsam.launcher.ledger import StepEnd
+from balsam.outcomes import Outcome
+from balsam.transitions.pool import StepPool
+from balsam.transitions.spec import (
+    POSTPROCESS,
+    PREPROCESS,
+    STAGE_IN,
+    STAGE_OUT,
+    ParentFiles,
+    StepSpec,
+)
+
+#: Later states first: what is nearly done frees its children.
+WANTED = (
+    states.POSTPROCESSED,
+    states.RUN_DONE,
+    states.RUN_ERROR,
+    states.RUN_TIMEOUT,
+    states.STAGED_IN,
+    states.READY,
+)
+_KIND = {
+    states.READY: (STAGE_IN, states.STAGED_IN),
+    states.STAGED_IN: (PREPROCESS, states.PREPROCESSED),
+    states.RUN_DONE: (POSTPROCESS, states.POSTPROCESSED),
+    states.RUN_ERROR: (POSTPROCESS, states.POSTPROCESSED),
+    states.RUN_TIMEOUT: (POSTPROCESS, states.POSTPROCESSED),
+    states.POSTPROCESSED: (STAGE_OUT, states.JOB_FINISHED),
+}
+
+
+@dataclass
+class Steps:
+    """The steps of one launcher's session."""
+
+    pool: StepPool
+    session: int
+    scope: Scope
+    data: Path
+    environ: dict[str, str]
+    time_limit_seconds: float
+    #: Jobs may wait for a step that were not leased yet.
+    dirty: bool = True
+    _attempts: dict[str, int] = field(default_factory=dict)
+    _closed: bool = False
+
+    def fill(self) -> list[StepEnd]:
+        """Lease jobs and hand their steps to idle workers; steps that could not even be described."""
+        failed: list[StepEnd] = []
+        while self.dirty and not self._closed and self.pool.capacity:
+            leased = lease.lease_for_steps(
+                self.session, self.scope, WANTED, self.pool.capacity
+            )
+            self.dirty = bool(leased)
+            for job in BalsamJob.objects.for_steps([key for key, _ in leased]):
+                try:
+                    spec = self.describe(job)
+                except BalsamError as error:
+                    outcome = Outcome(states.FAILED, str(error), {"cause": states.STAGING})
+                    failed.append(StepEnd(job.pk, job.state, job.attempt, outcome, time.time()))
+                    continue
+                self._attempts[spec.token] = job.attempt
+                self.pool.submit(spec)
+        return failed
+
+    def poll(self) -> list[StepEnd]:
+        """Outcomes that have arrived."""
+        return [] if self._closed else self._ends(self.pool.poll())
+
+    def _ends(self, finished: list[tuple[StepSpec, Outcome]]) -> list[StepEnd]:
+        now = time.time()
+        return [
+            StepEnd(spec.job_id, spec.state, self._attempts.pop(spec.token, 0), outcome, now)
+            for spec, outcome in finished
+        ]
+
+    def close(self, grace_seconds: float) -> list[StepEnd]:
+        """End workers and hooks; what had an outcome by then. The rest will start again."""
+        if self._closed:
+            return []
+        self._closed = True
+        return self._ends(self.pool.close(grace_seconds))
+
+    def fds(self) -> list[int]:
+        """Descriptors that become readable when ``poll`` has something to return."""
+        return [] if self._closed else self.pool.fds()
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) to poll even if nothing became readable."""
+        return None if self._closed else self.pool.deadline
+
+    def jobs(self) -> set[int]:
+        """Jobs whose steps are with the pool."""
+        return set() if self._closed else {spec.job_id for spec in self.pool.pending()}
+
+    def describe(self, job: Any) -> StepSpec:
+        """The step that a job in one of the ``WANTED`` states waits for.
+
+        A job that needs none gets an empty staging step, which just passes it on.
+        """
+        kind, done = _KIND[job.state]
+        spec: dict[str, Any] = {
+            "token": uuid.uuid4().hex,
+            "job_id": job.pk,
+            "kind": kind,
+            "label": job.cute_id,
+            "state": job.state,
+            "done_state": done,
+            "workdir": self._workdir(job),
+            "data_dir": str(self.data),
+            "time_limit": self.time_limit_seconds,
+        }
+        if kind == STAGE_IN:
+            spec["url"] = job.stage_in_url
+            spec["input_files"] = job.input_files
+            if job.input_files:
+                spec["parents"] = tuple(self._files(parent) for parent in job.parents_in_order())
+        elif kind == STAGE_OUT:
+            spec["url"], spec["files"] = job.stage_out_url, job.stage_out_files
+        else:
+            self._describe_hook(job, kind, spec)
+        return StepSpec(**spec)
+
+    def _describe_hook(self, job: Any, kind: str, spec: dict[str, Any]) -> None:
+        error, timeout = job.state == states.RUN_ERROR, job.state == states.RUN_TIMEOUT
+        spec["command"] = job.preprocess if kind == PREPROCESS else job.postprocess
+        spec["handler"] = error or timeout
+        spec["envscript"] = job.envscript
+        spec["env"] = {**self.environ, **job.get_envs(timeout=timeout, error=error)}
+
+    def _workdir(self, job: Any) -> str:
+        path = job.working_path(self.data)
+        return str(path) if job.user_workdir else job.relative_workdir()
+
+    def _files(self, parent: Any) -> ParentFiles:
+        workdir = str(parent.working_path(self.data))
+        return ParentFiles(workdir, parent.name, ids.short_id(parent.job_id))

@@ -1,0 +1,74 @@
+"""Sleeping until something happens: a child's end, a signal, a pipe, or the next timer."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Wakeup:
+    """Turns SIGCHLD, TERM and INT, and readable descriptors, into a wait that ends early.
+
+    Works in the main thread only, as Python's signals do. Earlier handlers return on exit.
+    """
+
+    def __init__(self) -> None:
+        self.stop_requests = 0
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reader, selectors.EVENT_READ)
+        self._watched: set[int] = set()
+        self._before: dict[int, object] = {}
+        self._old_fd = -1
+
+    def __enter__(self) -> Wakeup:
+        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._ignore)
+        for number in STOP_SIGNALS:
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._old_fd)
+        self._selector.close()
+        self._reader.close()
+        self._writer.close()
+
+    def _ignore(self, number: int, frame: FrameType | None) -> None:
+        """A handler has to be there for the signal to reach the wake-up descriptor."""
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_requests += 1
+
+    def watch(self, descriptors: Iterable[int]) -> None:
+        """Wake up when one of these becomes readable; replaces what was watched before."""
+        wanted = set(descriptors)
+        for descriptor in self._watched - wanted:
+            self._selector.unregister(descriptor)
+        for descriptor in wanted - self._watched:
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._watched = wanted
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until something happens, ``seconds`` at most."""
+        self._selector.select(max(0.0, seconds))
+        try:
+            while os.read(self._reader.fileno(), 4096):
+                pass
+        except BlockingIOError:
+            return

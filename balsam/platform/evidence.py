@@ -1,0 +1,120 @@
+"""What can be learnt about a process that ended: how, by the OOM killer or not, its last words."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal as signals
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+_OOM_KILL = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
+#: Control characters a database or a terminal would choke on; newline and tab stay.
+_UNPRINTABLE = {code: "\ufffd" for code in (*range(32), 127) if chr(code) not in "\n\t"}
+
+
+def describe_exit(returncode: int | None, signal: int | None = None) -> str:
+    """How a process ended, in words: ``exit code 3``, ``signal 9 (SIGKILL)``.
+
+    A negative ``returncode`` means a signal, as everywhere in Python.
+    """
+    if not signal and returncode is not None and returncode < 0:
+        signal = -returncode
+    if not signal:
+        return "unknown exit code" if returncode is None else f"exit code {returncode}"
+    try:
+        return f"signal {signal} ({signals.Signals(signal).name})"
+    except ValueError:
+        return f"signal {signal}"
+
+
+class OomWatch:
+    """Tells whether the kernel's OOM killer struck, by the kernel's own counters.
+
+    Read it when a process died of SIGKILL: ``struck()`` says whether a counter rose since the last
+    ``refresh()`` (or since it was made). A counter that can not be read counts for nothing.
+    """
+
+    def __init__(self, paths: Iterable[str | Path] | None = None) -> None:
+        self._paths = tuple(default_oom_counters() if paths is None else paths)
+        self._counts = self._read()
+
+    def refresh(self) -> None:
+        """Remember the counters as they are now."""
+        self._counts = self._read()
+
+    def struck(self) -> bool:
+        """Whether the OOM killer killed something since the counters were last remembered."""
+        return any(now > before for before, now in zip(self._counts, self._read(), strict=True))
+
+    def _read(self) -> tuple[int, ...]:
+        return tuple(_oom_kills(path) for path in self._paths)
+
+
+def default_oom_counters(
+    proc: str | Path = "/proc", cgroups: str | Path = "/sys/fs/cgroup"
+) -> tuple[Path, ...]:
+    """The files that count OOM kills for this process: of the machine and of its cgroup.
+
+    The file of the cgroup is ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1, still
+    found on many clusters).
+    """
+    found = [Path(proc, "vmstat")]
+    try:
+        lines = Path(proc, "self", "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        hierarchy, controllers, group = line.split(":", 2)
+        if hierarchy == "0" and not controllers:
+            found.append(Path(cgroups, group.lstrip("/"), "memory.events"))
+        elif "memory" in controllers.split(","):
+            # In a container the group's own path is often mounted as the top of the tree.
+            own = Path(cgroups, "memory", group.lstrip("/"), "memory.oom_control")
+            found.append(own if own.is_file() else Path(cgroups, "memory", own.name))
+    return tuple(path for path in found if path.is_file())
+
+
+def _oom_kills(path: str | Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        match = _OOM_KILL.search(os.read(descriptor, 65536))
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+    return int(match[1]) if match else 0
+
+
+def tail(path: str | Path, lines: int, max_bytes: int = 4096) -> str:
+    """The last ``lines`` lines of an output file, from its last ``max_bytes`` bytes.
+
+    Empty for a file that is missing, unreadable or no regular file. Bytes that are no UTF-8 and
+    control characters come out as U+FFFD; of a progress bar redrawn by carriage returns, the last
+    state is kept. A line cut off at the front is left out unless it is the only one.
+    """
+    try:
+        # Not blocking: the job may have put a FIFO in the place of its output.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return ""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return ""
+        start = max(0, status.st_size - max_bytes)
+        raw = os.pread(descriptor, max_bytes, start)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    text = raw.decode(errors="replace").removesuffix("\n")
+    kept = text.split("\n")
+    if start and len(kept) > 1:
+        del kept[0]
+    last = kept[-lines:] if lines > 0 else []
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in last).translate(_UNPRINTABLE)

@@ -1,0 +1,173 @@
+"""The machine's mpirun: where it is, of which flavour, what it must not inherit, why it failed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+
+from balsam import states
+from balsam.errors import LaunchError, MpiUnavailable
+from balsam.platform.commands import run
+from balsam.platform.flavours import FLAVOURS, INTEL, MPICH, OPEN_MPI_4, OPEN_MPI_5, Flavour
+
+__all__ = [
+    "FAILURE_TAIL_BYTES",
+    "FAILURE_TAIL_LINES",
+    "FLAVOURS",
+    "Flavour",
+    "detect",
+    "find_mpirun",
+    "launch_failure",
+    "scrub",
+]
+
+#: ``mpirun --version`` from a cold shared file system takes seconds.
+VERSION_TIMEOUT_SECONDS = 30.0
+#: How much of an output file ``launch_failure`` wants to see: Open MPI's messages are long.
+FAILURE_TAIL_LINES = 80
+FAILURE_TAIL_BYTES = 16384
+
+_OPEN_MPI_VERSION = re.compile(r"\((?:Open MPI|OpenRTE)\) v?(\d+)")
+
+
+def find_mpirun(setting: str = "auto", environ: Mapping[str, str] = os.environ) -> str:
+    """The absolute path of the mpirun to use.
+
+    ``"auto"`` takes the one beside this Python (a virtual environment with an MPI from PyPI, also
+    when it is not activated), else the first on PATH; otherwise ``setting`` is a path, or a name
+    on PATH. Raises MpiUnavailable.
+    """
+    path = environ.get("PATH", os.defpath)
+    if setting == "auto":
+        found = next(_candidates(path), None)
+        if found is None:
+            raise MpiUnavailable(
+                "No mpirun beside this Python or on PATH: load an MPI module, or type "
+                "pip install 'balsam[mpi]', or set mpi.mpirun in settings.yml."
+            )
+        return os.path.abspath(found)
+    wanted = os.path.expanduser(setting)
+    found = shutil.which(wanted, path=path)
+    if found is None:
+        problem = "may not be executed" if Path(wanted).exists() else "does not exist"
+        raise MpiUnavailable(
+            f"mpi.mpirun in settings.yml is '{setting}', which {problem}: correct it, or set it to "
+            "auto and load an MPI module or type pip install 'balsam[mpi]'."
+        )
+    return os.path.abspath(found)
+
+
+def _candidates(path: str) -> Iterator[str]:
+    # Not resolved: in a virtual environment python is a link to the one outside. mpiexec first:
+    # Intel's mpirun from PyPI is a script that needs the activated environment, its mpiexec is not.
+    beside = os.path.dirname(sys.executable)
+    for place, names in ((beside, ("mpiexec", "mpirun")), (path, ("mpirun", "mpiexec"))):
+        for name in names:
+            found = shutil.which(name, path=place) if place else None
+            if found:
+                yield found
+
+
+def detect(
+    mpirun: str,
+    setting: str = "auto",
+    environ: Mapping[str, str] | None = None,
+    timeout_seconds: float = VERSION_TIMEOUT_SECONDS,
+) -> Flavour:
+    """The flavour of ``mpirun``, by what it answers to ``--version``.
+
+    ``setting`` is mpi.flavour: "mpich" and "intel" are believed, "openmpi" is asked for its version
+    only. Raises MpiUnavailable when "auto" meets a launcher that does not answer or is unknown.
+    """
+    if setting in (MPICH.name, INTEL.name):
+        return FLAVOURS[setting]
+    advice = "set mpi.flavour in settings.yml to mpich, openmpi or intel if it is one of them"
+    try:
+        answer = run([mpirun, "--version"], timeout_seconds, environ)
+    except LaunchError as error:
+        if setting == "openmpi":
+            return OPEN_MPI_4
+        raise MpiUnavailable(f"{error} Use another mpirun (mpi.mpirun), or {advice}.") from error
+    flavour = _flavour_of(answer.stdout + answer.stderr)
+    if setting == "openmpi":
+        # Open MPI 5 still understands the options of 4.
+        return OPEN_MPI_5 if flavour is OPEN_MPI_5 else OPEN_MPI_4
+    if flavour is None:
+        words = " ".join((answer.stdout + answer.stderr).split())[:100] or "nothing"
+        raise MpiUnavailable(
+            f"'{mpirun} --version' ended with code {answer.returncode} and says \"{words}\", which "
+            f"is no MPI that Balsam knows: {advice}."
+        )
+    return flavour
+
+
+def _flavour_of(banner: str) -> Flavour | None:
+    open_mpi = _OPEN_MPI_VERSION.search(banner)
+    if open_mpi:
+        return OPEN_MPI_5 if int(open_mpi[1]) >= 5 else OPEN_MPI_4
+    if "Intel(R) MPI Library" in banner:
+        return INTEL
+    if "HYDRA build details" in banner:
+        return MPICH
+    return None
+
+
+#: What launchers tell their ranks, by measurement, and what is the user's own among it: tuning
+#: (OMPI_MCA_btl, HYDRA_LAUNCHER, MPIR_CVAR_...) that the next mpirun should see too.
+_LAUNCH_STATE = (
+    ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "MPIR_")
+    + ("I_MPI_HYDRA_UUID", "I_MPI_HYDRA_TOPOLIB", "I_MPI_INFO_", "I_MPI_INTERNAL_")
+    + ("I_MPI_MPIRUN", "I_MPI_PIN_INFO", "I_MPI_PIN_MAPPING")
+    + ("I_MPI_BIND_WIN_ALLOCATE", "I_MPI_RETURN_WIN_MEM_NUMA")
+)
+_TUNING = ("OMPI_ALLOW_", "OMPI_MCA_", "PRTE_MCA_", "MPIR_CVAR_", "PMI_NO_") + (
+    "HYDRA_LAUNCHER",
+    "HYDRA_RMK",
+    "HYDRA_IFACE",
+    "HYDRA_HOST_FILE",
+)
+_NO_TUNING = (
+    ("OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "OMPI_MCA_initial_wdir")
+    + ("OMPI_MCA_num_procs", "OMPI_MCA_cpu_type", "OMPI_MCA_PREFIXES")
+    + ("OMPI_MCA_mpi_oversubscribe", "OMPI_MCA_shmem_RUNTIME_QUERY_hint")
+    + ("PRTE_MCA_ess", "PRTE_MCA_prte_")
+)
+
+
+def scrub(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` without the traces of an MPI launch around this process.
+
+    A task that inherits them dies or hangs when it uses MPI itself. What a user sets to tune an
+    MPI is kept as far as its name tells it apart.
+    """
+    return {name: value for name, value in environ.items() if not _is_launch_state(name)}
+
+
+def _is_launch_state(name: str) -> bool:
+    if not name.startswith(_LAUNCH_STATE):
+        return False
+    return name.startswith(_NO_TUNING) or not name.startswith(_TUNING)
+
+
+def launch_failure(flavour: Flavour, output_tail: str, returncode: int, argv0: str) -> str | None:
+    """Whether mpirun failed rather than the program it ran: a cause of ``states``, or None.
+
+    PROGRAM_MISSING when it could not run ``argv0``, MPI_LAUNCH_FAILED when it could not start the
+    ranks. ``output_tail`` is the end of the output of both, best FAILURE_TAIL_LINES long;
+    ``returncode`` is mpirun's exit code (0 or a signal is never a failed launch).
+    """
+    if returncode <= 0 or flavour.ran.search(output_tail):
+        return None
+    if flavour.failure_codes and returncode not in flavour.failure_codes:
+        return None
+    for pattern in flavour.missing:
+        message = pattern.search(output_tail)
+        if message:
+            # Another program than ours: what we ran did run, and called an mpirun itself.
+            ours = PurePath(message["program"]).name == PurePath(argv0).name
+            return states.PROGRAM_MISSING if ours else None
+    return states.MPI_LAUNCH_FAILED if flavour.refused.search(output_tail) else None

@@ -1,0 +1,166 @@
+"""Starting, reaping and ending the processes of tasks, each in a process group of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+
+from balsam.errors import LaunchError, ProgramMissing
+
+_DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A process to start: arguments, directory, whole environment, file for stdout and stderr."""
+
+    argv: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+    output: str
+    append: bool = False
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended; ``signal`` is 0 unless a signal ended it.
+
+    CPU time is seconds of user and system time, memory the largest resident set in KiB, both of the
+    process and the descendants it has waited for.
+    """
+
+    pid: int
+    returncode: int
+    signal: int
+    cpu_seconds: float
+    max_rss_kb: int
+    time: float = field(default_factory=time.time)
+
+
+def spawn(spec: RunSpec) -> int:
+    """Start ``spec`` with its own process group, no standard input, output in its file; its pid.
+
+    ``posix_spawn`` takes no directory, so the calling process changes its own: callers are single
+    threaded and use absolute paths. Raises ProgramMissing and LaunchError.
+    """
+    try:
+        os.chdir(spec.cwd)
+    except OSError as error:
+        raise LaunchError(f"The work directory {spec.cwd} can not be entered: {error.strerror}.") from error
+    how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if spec.append else os.O_TRUNC)
+    try:
+        output = os.open(spec.output, how, 0o666)
+    except OSError as error:
+        raise LaunchError(f"The output file {spec.output} can not be written: {error.strerror}.") from error
+    try:
+        return os.posix_spawnp(
+            spec.argv[0],
+            spec.argv,
+            spec.env,
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ),
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        raise ProgramMissing(
+            f"The program '{spec.argv[0]}' can not be run: {error.strerror}."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"'{spec.argv[0]}' could not be started: {error}.") from error
+    finally:
+        os.close(output)
+
+
+def reap(pid: int) -> Exit | None:
+    """How child ``pid`` ended, or None while it runs. Leftovers of its group are killed."""
+    try:
+        found, status, usage = os.wait4(pid, os.WNOHANG)
+    except ChildProcessError:
+        return Exit(pid, 255, 0, 0.0, 0)
+    if not found:
+        return None
+    signal_group(pid, signal.SIGKILL)
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    code = 128 + number if number else os.WEXITSTATUS(status)
+    return Exit(pid, code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+
+def signal_group(pid: int, number: int) -> bool:
+    """Send a signal to the group that ``pid`` leads; False if there is no such group."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def family(pid: int) -> list[int]:
+    """``pid`` and its living descendants, also those in groups of their own."""
+    with contextlib.suppress(psutil.Error):
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    return [pid]
+
+
+def marked_processes(name: str, value: str) -> list[int]:
+    """Pids of this user whose environment had ``name=value`` when they started; never our own."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as environ:
+                if wanted in environ.read().split(b"\0"):
+                    found.append(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def end_processes(pids: Collection[int], grace_seconds: float) -> None:
+    """End processes that are no children of ours: TERM, then KILL for what is left.
+
+    Blocks until they are gone or the grace is over.
+    """
+    living = list(pids)
+    signal_all(living, signal.SIGTERM)
+    _wait_gone(living, grace_seconds)
+    living = [pid for pid in living if _alive(pid)]
+    signal_all(living, signal.SIGKILL)
+    _wait_gone(living, 1.0)
+
+
+def _wait_gone(pids: Collection[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    pause = 0.002
+    while any(_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(0.05, pause * 2)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+

@@ -1,0 +1,1 @@
+"""The steps between runs: each takes a frozen description of a job and returns an outcome."""

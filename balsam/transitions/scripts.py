@@ -1,0 +1,180 @@
+"""The hooks: run a user's pre- or post-processing script and say how it ended."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from balsam import states
+from balsam.errors import LaunchError
+from balsam.outcomes import Outcome
+from balsam.platform import process
+from balsam.platform.evidence import describe_exit, tail
+from balsam.transitions.spec import PREPROCESS, STEP_VARIABLE, StepSpec
+from balsam.transitions.staging import work_directory
+
+#: Between asking a hook to stop and killing it, in seconds.
+GRACE_SECONDS = 0.5
+#: How much of the end of a hook's output an event keeps.
+TAIL_LINES = 16
+TAIL_BYTES = 8192
+
+_SOURCE_FIRST = '. "$0" && exec "$@"'
+_EXITED, _TIMED_OUT, _STOPPED = "exited", "timed out", "stopped"
+
+
+class Waiter(Protocol):
+    """What the wait for a hook needs from the process it runs in."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the hook is to be ended because its worker has to."""
+
+    def wait(self, timeout: float) -> None:
+        """Return when a child may have ended, ``stopped`` has changed or after ``timeout`` s."""
+
+
+def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
+    """Run the hook of ``spec`` to its end; None if the waiter was told to stop before that.
+
+    When this returns, no process of the hook's process group is left. Every way to fail gives an
+    outcome with the state FAILED, the cause ``hook``, and a message with command and log file.
+    """
+    name = "preprocess" if spec.kind == PREPROCESS else "postprocess"
+    what = f"{name} '{spec.command}'"
+    workdir = work_directory(spec)
+    log = workdir / (spec.log or f"{name}.log")
+    env = {**os.environ, **spec.env, STEP_VARIABLE: spec.token}
+    try:
+        argv = command_line(spec, env)
+    except ValueError as error:
+        return _failed(f"{what} can not be read: {error}")
+    try:
+        start = _write_header(log, spec)
+    except OSError as error:
+        return _failed(f"{what} was not run: can not write '{log}': {error.strerror}")
+    try:
+        pid = process.spawn(process.RunSpec(argv, str(workdir), env, str(log), append=True))
+    except LaunchError as error:
+        return _failed(f"{what} could not be started: {error}{_hint(error, workdir, argv[0])}")
+    try:
+        ending = _wait(pid, spec.time_limit, waiter)
+    finally:
+        # Until it is reaped, the leader keeps the number of its group from being used again.
+        process.signal_group(pid, signal.SIGKILL)
+    if ending != _EXITED:
+        process.end_processes(process.marked_processes(STEP_VARIABLE, spec.token), 0.0)
+    _, status = os.waitpid(pid, 0)
+    if ending == _STOPPED:
+        return None
+    return _outcome(spec, what, log, ending, os.waitstatus_to_exitcode(status), start)
+
+
+def command_line(spec: StepSpec, env: Mapping[str, str]) -> list[str]:
+    """The argument list of the hook: no shell, but ``~`` stands for a home at a word's start.
+
+    The program is looked for on the PATH of ``env``. A missing one is left for ``spawn`` to find.
+
+    :raises ValueError: for an unbalanced quote or an empty command.
+    """
+    words = [os.path.expanduser(word) for word in shlex.split(spec.command)]
+    if not words:
+        raise ValueError("the command is empty")
+    if spec.envscript:
+        return ["/bin/sh", "-c", _SOURCE_FIRST, os.path.expanduser(spec.envscript), *words]
+    if "/" not in words[0]:
+        words[0] = shutil.which(words[0], path=env.get("PATH")) or words[0]
+    return words
+
+
+def _write_header(log: Path, spec: StepSpec) -> int:
+    """Begin a hook's part of its log; the offset where its own output starts.
+
+    A link in the log's place may lead to another job's log, so it is replaced.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        output = os.open(log, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        os.unlink(log)
+        output = os.open(log, flags, 0o666)
+    title = "Preprocessor" if spec.kind == PREPROCESS else "Postprocessor"
+    text = f"# Balsam {title}: {spec.command}\n"
+    if spec.handler:
+        text += f"# Invoked to handle {spec.state}\n"
+    with open(output, "wb") as file:
+        file.write(text.encode(errors="replace"))
+        return file.tell()
+
+
+def _hint(error: LaunchError, workdir: Path, program: str) -> str:
+    missing = isinstance(error.__cause__, FileNotFoundError)
+    if missing and (workdir / program).is_file():
+        return " The file is there; the interpreter that its first line names is not."
+    return ""
+
+
+def _wait(pid: int, time_limit: float, waiter: Waiter) -> str:
+    """Wait for the end of a hook, or ask it to end and give it time; it is not reaped yet."""
+    deadline = time.monotonic() + time_limit if time_limit > 0 else float("inf")
+    ending = _EXITED
+    while not _ended(pid):
+        if waiter.stopped:
+            ending = _STOPPED
+        elif time.monotonic() >= deadline:
+            ending = _TIMED_OUT
+        else:
+            waiter.wait(deadline - time.monotonic())
+            continue
+        _stop(pid, waiter)
+        break
+    return ending
+
+
+def _stop(pid: int, waiter: Waiter) -> None:
+    process.signal_group(pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while not _ended(pid) and (left := deadline - time.monotonic()) > 0:
+        waiter.wait(left)
+
+
+def _ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _outcome(
+    spec: StepSpec, what: str, log: Path, ending: str, returncode: int, start: int
+) -> Outcome:
+    if ending == _TIMED_OUT:
+        trouble = f"was stopped at its time limit of {spec.time_limit:g} s"
+    elif returncode:
+        trouble = f"ended with {describe_exit(returncode)}"
+    elif spec.handler:
+        trouble = f"ended without setting a state, which the handler of {spec.state} has to do"
+    else:
+        return Outcome(spec.done_state)
+    return _failed(f"{what} {trouble}; its output is in '{log}'", returncode, _tail(log, start))
+
+
+def _failed(message: str, returncode: int | None = None, text: str = "") -> Outcome:
+    data: dict[str, Any] = {"cause": states.HOOK, "returncode": returncode, "tail": text}
+    return Outcome(states.FAILED, message, data)
+
+
+def _tail(log: Path, start: int) -> str:
+    """The last lines of what was written to ``log`` after the offset ``start``."""
+    try:
+        written = os.stat(log).st_size - start
+    except OSError:
+        return ""
+    # One byte more than was written: that of the newline before it, so no line is cut off.
+    return tail(log, TAIL_LINES, min(TAIL_BYTES, written + 1)) if written > 0 else ""

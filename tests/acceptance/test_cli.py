@@ -1,0 +1,363 @@
+"""The command line as people type it, in real processes on a real project."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BALSAM = [sys.executable, "-m", "balsam"]
+ROOT = Path(__file__).parents[2]
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+class Shell:
+    """A directory and an environment to type commands in."""
+
+    def __init__(self, directory: Path, home: Path) -> None:
+        self.cwd = directory
+        hidden = ("BALSAM", "COLUMNS", "TERM")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        self.env.update(HOME=str(home), PYTHONPATH=str(ROOT), TERM="xterm")
+
+    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*BALSAM, *shlex.split(line)],
+            cwd=self.cwd, env=self.env, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ok(self, line: str) -> str:
+        done = self.run(line)
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def refused(self, line: str, code: int = 1) -> str:
+        """The one sentence that a refused command says."""
+        done = self.run(line)
+        assert done.returncode == code, f"{line}: {done.stdout}{done.stderr}"
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        return done.stderr.strip()
+
+    def typed(self, line: str, *answers: str) -> tuple[int, str]:
+        """Exit code and screen of a command on a terminal, where ``answers`` are typed."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [*BALSAM, *shlex.split(line)],
+            cwd=self.cwd, env=self.env, stdin=slave, stdout=slave, stderr=slave,
+        )  # fmt: skip
+        os.close(slave)
+        screen = ""
+        left = list(answers)
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up:
+            if not select.select([master], [], [], 1.0)[0]:
+                continue
+            try:
+                read = os.read(master, 4096)
+            except OSError as error:
+                assert error.errno == errno.EIO
+                break
+            if not read:
+                break
+            screen += read.decode()
+            if left and screen.rstrip(" ").endswith("[y/n]:"):
+                os.write(master, left.pop(0).encode() + b"\n")
+        os.close(master)
+        return process.wait(timeout=30), screen.replace("\r\n", "\n")
+
+
+def hello_project(tmp_path: Path) -> Shell:
+    shell = Shell(tmp_path, tmp_path)
+    said = shell.ok("init campaign")
+    assert said.startswith(f"Successfully created Balsam DB at: {tmp_path}/campaign\n")
+    assert "cd campaign" in said
+    shell.cwd = tmp_path / "campaign"
+    (shell.cwd / "hello.py").write_text("print('hello')\n")
+    shell.ok("app --exec hello.py --name hello --desc 'say hello and fail'")
+    return shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return hello_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A project for commands that change nothing."""
+    return hello_project(tmp_path_factory.mktemp("unchanged"))
+
+
+def only_job(shell: Shell) -> dict[str, object]:
+    (record,) = json.loads(shell.ok("ls --json"))
+    assert isinstance(record, dict)
+    return record
+
+
+def test_hello_world_as_printed(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, tmp_path)
+    shell.ok("init .")
+    (tmp_path / "hello.py").touch()
+    assert shell.ok("app --exec hello.py --name hello --desc 'say hello and fail'") == (
+        "Application 1:\n"
+        "-----------------------\n"
+        "name:                           hello\n"
+        "description:                    say hello and fail\n"
+        f"executable:                     {sys.executable} {tmp_path}/hello.py\n"
+        "preprocess:\n"
+        "envscript:\n"
+        "postprocess:\n"
+        "Added app to database\n"
+    )
+    said = shell.ok(
+        "job --name test --app hello --num-nodes 1 --ranks-per 4 --workflow SDL --wall-minutes 1"
+    )
+    assert re.match(rf"BalsamJob {UUID}\n-{{46}}\n", said)
+    assert "ranks_per_node:                 4\n" in said
+    assert re.search(r"\nAdded job 1 \[test \| [0-9a-f]{8}\] to database\n$", said)
+    listed = shell.ok("ls").splitlines()
+    assert re.fullmatch(r" +job_id \| name \| workflow \| application \| +state", listed[0])
+    assert listed[1] == "-" * len(listed[0])
+    assert re.fullmatch(rf"{UUID} \| test \| SDL      \| hello       \| CREATED", listed[2])
+    assert re.search(
+        rf"^Job test \[{UUID}\]\n-{{48}}\n\[\d\d-\d\d-\d{{4}} [\d:.]+ CREATED\]\n\n$",
+        shell.ok("ls --hist"),
+    )
+
+
+def test_the_commands_of_the_other_talk(shell: Shell) -> None:
+    (shell.cwd / "myapp.py").touch()
+    shell.ok('app --name myapp --desc "my application" --exec myapp.py')
+    shell.ok(
+        "job --name myjob --workflow balsam_tutorial --application myapp "
+        "--wall-min 60 --num-nodes 8 --ranks-per-node 1"
+    )
+    job = only_job(shell)
+    assert (job["wall_time_minutes"], job["num_nodes"]) == (60, 8)
+    assert shell.ok("ls \u2014by-states") == "         CREATED  1\n"
+    assert shell.ok("ls --state JOB_FINISHED") == "No jobs found matching query\n"
+    assert shell.ok(f"rm jobs --id {job['job_id']} --force") == "Deleted.\n"
+    assert shell.ok("ls") == "No jobs found matching query\n"
+
+
+def test_words_reach_the_job_as_they_were(shell: Shell) -> None:
+    shell.ok(
+        "job --name a --workflow w --app hello --args -n 5 'a  b' --desc what it is "
+        "--env URL=http://h:80 --env B=2 --post_handle_error --disable_auto_timeout_retry"
+    )
+    job = only_job(shell)
+    assert shlex.split(str(job["args"])) == ["-n", "5", "a  b"]
+    assert job["description"] == "what it is"
+    assert job["environ_vars"] == {"URL": "http://h:80", "B": "2"}
+    assert job["post_error_handler"] is True
+    assert job["auto_timeout_retry"] is False
+    assert job["input_files"] == "*"
+
+
+def test_a_terminal_is_asked_before_a_job_is_added(shell: Shell) -> None:
+    line = "job --name a --workflow w --app hello"
+    code, screen = shell.typed(line, "perhaps", "n")
+    assert code == 0
+    assert '[INFO]: The workflow "w" currently has 0 jobs in the database\n' in screen
+    assert screen.count("Confirm adding job to DB [y/n]: ") == 2
+    assert screen.endswith("Add job aborted\n")
+    assert shell.ok("ls --json") == "[]\n"
+    code, screen = shell.typed(line, "y")
+    assert "Added job 1 [a | " in screen
+    code, screen = shell.typed(line + " --yes")
+    assert (code, "[y/n]" in screen) == (0, False)
+    assert len(json.loads(shell.ok("ls --json"))) == 2
+
+
+def test_destroying_asks_or_is_told(shell: Shell) -> None:
+    for name in ("a1", "a2", "b"):
+        shell.ok(f"job --name {name} --workflow w{name} --app hello")
+    assert "add --force" in shell.refused("rm jobs --all")
+    assert "add --yes" in shell.refused("killjob --id 1")
+    code, screen = shell.typed("rm jobs --name A", "n")
+    assert "PERMANENTLY remove 2 jobs matching 'A'? [y/n]: " in screen
+    assert screen.endswith("Delete aborted\n")
+    code, screen = shell.typed("rm jobs --name A --wf-filter wa1", "y")
+    assert "1 job matching 'A' of workflow 'wa1'" in screen
+    assert screen.endswith("Deleted.\n")
+    assert "No jobs found" in shell.refused("rm jobs --name nothing --force")
+    assert "used by 2 job(s)" in shell.refused("rm app --name hello --force")
+    shell.ok("rm job --all --force")
+    shell.ok("rm apps --id hello --force")
+    assert shell.ok("ls apps") == "No apps found matching query\n"
+
+
+def test_the_task_graph_by_hand(shell: Shell) -> None:
+    for name in ("top", "left", "bottom"):
+        shell.ok(f"job --name {name} --workflow w --app hello")
+    last = json.loads(shell.ok("ls --json"))[2]["job_id"]
+    made = shell.ok(f"dep 1 {last[-8:]}")
+    assert re.fullmatch(r"Created link \[top \| \w{8}\] --> \[bottom \| \w{8}\]\n", made)
+    shell.ok("dep 2 3")
+    assert "cycle" in shell.refused("dep 3 1")
+    assert [line.split("[")[0].rstrip() for line in shell.ok("ls --tree").splitlines()] == [
+        "top", "|     bottom", "left", "|     bottom",
+    ]  # fmt: skip
+    code, screen = shell.typed("killjob --id 1", "y")
+    assert re.search(r"Really kill job top \[top \| \w{8}\] \?\? \[y/n\]: ", screen)
+    assert screen.endswith("Job killed\n")
+    assert {job["state"] for job in json.loads(shell.ok("ls --json --state FAILED"))} == {"FAILED"}
+    shell.ok("killjob --id 2 --recursive --yes")
+    assert "has ended (USER_KILLED)" in shell.ok("killjob --id 2 --yes")
+    assert "No job has the id '77'" in shell.refused("killjob --id 77 --yes")
+
+
+def test_modify_in_both_forms(shell: Shell) -> None:
+    shell.ok("job --name a --workflow w --app hello")
+    assert shell.ok("modify 1 wall_time_minutes 7") == "job wall_time_minutes changed to:  7\n"
+    shell.ok("modify jobs 1 --attr name --value b")
+    shell.ok("modify 1 wait_for_parents False")
+    shell.ok("modify 1 args -n 5")
+    shell.ok("modify 1 data '{\"a\": [1]}'")
+    assert shell.ok("modify hello description --type apps better words").endswith("better words\n")
+    job = only_job(shell)
+    assert (job["name"], job["wait_for_parents"], job["args"]) == ("b", False, "-n 5")
+    assert job["data"] == {"a": [1]}
+    assert "did you mean 'wall_time_minutes'" in shell.refused("modify 1 wall_time_minute 7")
+    assert "at least 1" in shell.refused("modify 1 num_nodes -3")
+    assert "whole number" in shell.refused("modify 1 num_nodes many")
+    shell.ok("modify 1 state USER_KILLED")
+    assert shell.refused("modify 1 state READY") == "Cannot mutate state of a killed job."
+
+
+def test_listings_for_programs_and_for_people(shell: Shell) -> None:
+    for number in range(3):
+        shell.ok(f"job --name j{number} --workflow exp{number % 2} --app hello")
+    assert shell.ok("ls wf") == "Workflows\n---------\nexp0\nexp1\n"
+    assert json.loads(shell.ok("ls wf --json"))[0] == {"workflow": "exp0", "jobs": 2}
+    assert json.loads(shell.ok("ls --by-states --json")) == [{"state": "CREATED", "jobs": 3}]
+    rows = list(csv.DictReader(io.StringIO(shell.ok("ls --csv --wf exp0"))))
+    assert [row["name"] for row in rows] == ["j0", "j2"]
+    assert json.loads(shell.ok("ls apps --json"))[0]["name"] == "hello"
+    assert "history" in json.loads(shell.ok("ls --hist --json --limit 1"))[0]
+    assert shell.ok("ls --limit 2").endswith("(1 more BalsamJobs not shown...)\n")
+    assert "  *** Working directory:" in shell.ok("ls --verbose --name j1")
+    shell.env["BALSAM_LS_FIELDS"] = "wall_minutes:queued_launch__nodes"
+    assert shell.ok("ls").splitlines()[0].endswith("wall_minutes | queued_launch__nodes")
+    shell.env["BALSAM_LS_FIELDS"] = "colour"
+    assert "BALSAM_LS_FIELDS" in shell.refused("ls")
+
+
+def test_which_project(shell: Shell, tmp_path: Path) -> None:
+    assert shell.ok("which").startswith(f"Current Balsam DB: {tmp_path}/campaign\n")
+    shell.cwd = tmp_path
+    assert shell.ok("which --name campaign") == f"{tmp_path}/campaign\n"
+    assert shell.ok("which --list") == f"['{tmp_path}/campaign']\n"
+    assert "balsam init" in shell.refused("ls")
+    lost = shell.run("which")
+    assert lost.returncode == 1
+    assert "balsam init" in lost.stderr
+    assert lost.stderr.endswith(f"Projects of yours:\n  {tmp_path}/campaign\n")
+    assert "No project named 'nope'" in shell.refused("which --name nope")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("job --name x --workflow w --app helo", "did you mean 'hello'"),
+        ("ls --state FINISHED", "did you mean 'JOB_FINISHED'"),
+        ("app --name y --exec nope.py", "nope.py"),
+        ("app --name hello --exec echo", "registered already"),
+        ("app --name z --exec echo --env oops", "NAME=VALUE"),
+        ("init .", "already"),
+        ("init other --db postgres", "Postgres"),
+        ("dep 1 2", "No job has the id '1'"),
+    ],
+)
+def test_refusals_are_one_sentence(unchanged: Shell, line: str, words: str) -> None:
+    assert words in unchanged.refused(line)
+
+
+def test_the_launcher_runs_what_is_ready(shell: Shell) -> None:
+    shell.ok("job --name x --workflow w --app hello")
+    shell.ok("app --name fail --exec false")
+    shell.ok("job --name y --workflow w --app fail")
+    said = shell.ok("launcher --consume --max-ranks 4 --num-workers 1")
+    assert re.match(r"Starting Balsam launcher \[\d+\]\n", said)
+    assert " 1 done, 1 failed, 0 waiting" in said.splitlines()[-2]
+    assert "balsam ls --state FAILED --history" in said.splitlines()[-1]
+    assert shell.ok("ls --by-states") == "    JOB_FINISHED  1\n          FAILED  1\n"
+    shell.ok("job --name z --workflow w --app hello")
+    code, screen = shell.typed("launcher --wf-name w")
+    assert code == 0
+    assert " 2 done, 1 failed, 0 waiting" in screen
+
+
+def test_balsam_launcher_is_the_launcher(shell: Shell) -> None:
+    words = "import sys; from balsam.cli import launcher_main; launcher_main()"
+    for flags, code, said in [("--help", 0, "Usage: balsam_launcher "), ("", 2, "Give one of")]:
+        done = subprocess.run(
+            [sys.executable, "-c", words, *flags.split()], env=shell.env, capture_output=True,
+            text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == code
+        assert said in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_database_is_one_sentence(shell: Shell) -> None:
+    for path in [*(shell.cwd / "balsamdb").iterdir(), shell.cwd / "balsamdb"]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    assert "permission" in shell.refused("job --name x --workflow w --app hello").lower()
+
+
+def test_a_damaged_database_is_one_sentence(shell: Shell) -> None:
+    for file in (shell.cwd / "balsamdb").iterdir():
+        file.write_bytes(b"not a database" * 1000)
+    assert "database" in shell.refused("ls")
+
+
+def test_a_closed_pipe_is_quiet(shell: Shell) -> None:
+    shell.ok("job --name x --workflow w --app hello")
+    command = f"{shlex.join(BALSAM)} ls --json | :; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=shell.cwd, env=shell.env, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_an_interrupt_is_130(shell: Shell) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], cwd=shell.cwd, env=shell.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asking\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "Interrupted.\n"
+
+
+INTERRUPTED = """
+import signal, sys
+from balsam.cli.boundary import guarded
+from balsam.cli.commands import Session
+
+def wait():
+    print("asking", flush=True)
+    signal.pause()
+
+sys.exit(guarded(wait, Session()))
+"""

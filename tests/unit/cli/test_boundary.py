@@ -1,0 +1,76 @@
+"""Every exception becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import click
+import pytest
+
+from balsam.cli.boundary import explain, guarded
+from balsam.cli.commands import Session
+from balsam.errors import AmbiguousId, BalsamError, SchemaTooOld
+
+
+class OperationalError(Exception):
+    """Shaped as Django's: raised from the driver's."""
+
+
+def fail_with(error: BaseException, cause: BaseException | None = None) -> int:
+    def call() -> int:
+        raise error from cause
+
+    return guarded(call, Session())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (BalsamError("The job is gone"), 1, "The job is gone.\n"),
+        (AmbiguousId(), 1, "More than one job matches an abbreviated id.\n"),
+        (SchemaTooOld("Run it!"), 1, "Run it!\n"),
+        (click.UsageError("No such thing"), 2, "No such thing. See 'balsam --help'.\n"),
+        (click.ClickException("Not now"), 1, "Not now.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "/x/y: Permission denied.\n"),
+        (KeyError("a\nb"), 1, "Unexpected KeyError"),
+    ],
+)
+def test_codes_and_sentences(
+    error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(error) == code
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("attempt to write a readonly database", "permissions"),
+        ("database or disk is full", "free some space"),
+        ("database is locked", "run the command again"),
+        ("disk I/O error", "check its disk"),
+    ],
+)
+def test_the_database_driver_speaks_through_django(text: str, advice: str) -> None:
+    error = OperationalError(text)
+    error.__cause__ = sqlite3.OperationalError(text)
+    sentence = explain(error)
+    assert text in sentence
+    assert advice in sentence
+    assert "Unexpected" not in sentence
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def call() -> int:
+        raise ValueError("odd")
+
+    assert guarded(call, Session(debug=True)) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_success_passes_its_code() -> None:
+    assert guarded(lambda: 3, Session()) == 3

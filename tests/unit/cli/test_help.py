@@ -1,0 +1,90 @@
+"""Help: there for every command, and loading nothing that it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from balsam.cli.app import cli
+
+HEAVY = ("django", "mpi4py", "rich", "psutil", "yaml", "jinja2", "balsam.core", "balsam.conf")
+LOOK = """
+import sys
+from balsam.cli import main
+sys.argv = ["balsam", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stop:
+    print("CODE", stop.code)
+print("LOADED", *(name for name in sys.modules))
+"""
+
+
+def run(*words: str) -> tuple[int, str, str, set[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *words], capture_output=True, text=True, timeout=60
+    )
+    text, _, tail = done.stdout.partition("CODE ")
+    code, _, loaded = tail.partition("LOADED ")
+    return int(code), text, done.stderr, set(loaded.split())
+
+
+def heavy(loaded: set[str]) -> list[str]:
+    return [name for name in HEAVY if name in loaded]
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("--version",)])
+def test_the_overview_loads_no_command(words: tuple[str, ...]) -> None:
+    code, text, _, loaded = run(*words)
+    assert code == 0
+    assert text.startswith(("Usage: balsam", "balsam "))
+    assert not heavy(loaded)
+    assert not {entry.module for entry in cli.entries.values()} & loaded
+
+
+@pytest.mark.parametrize("command", list(cli.entries))
+def test_the_help_of_a_command_loads_no_other(command: str) -> None:
+    code, text, _, loaded = run(command, "--help")
+    assert code == 0
+    assert text.startswith(f"Usage: balsam {command} ")
+    assert not heavy(loaded)
+    if command in ("init", "which", "launcher", "ls"):
+        others = {entry.module for entry in cli.entries.values()} - {cli.entries[command].module}
+        assert not others & loaded
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("lss",), "There is no command 'lss'; did you mean 'ls'? See 'balsam --help'."),
+        (("--helpp",), "There is no option --helpp; did you mean '--help'? See 'balsam --help'."),
+        (("ls", "--nmae"), "There is no option --nmae; did you mean '--name'? See 'balsam ls "),
+        (("job", "--name", "x"), "Missing option '--workflow'. See 'balsam job --help'."),
+        (("job", "--num-nodes", "0"), "0 is not from 1 to"),
+        (("job", "--wall", "nan"), "'nan' is not a whole number."),
+        (("launcher", "--time", "nan"), "nan is not from 0 to"),
+        (("launcher",), "Give one of --consume-all and --wf-filter WORKFLOW."),
+        (("launcher", "--consume", "--wf", "x"), "Give one of --consume-all and --wf-filter"),
+        (("rm", "jobs"), "Give one of --name, --id and --all."),
+        (("rm", "jobs", "--all", "--id", "3"), "Give one of --name, --id and --all."),
+        (("init",), "Give the directory to make"),
+        (("modify", "17", "name"), "Give ID FIELD VALUE."),
+    ],
+)
+def test_usage_errors_are_one_sentence_and_load_nothing(
+    words: tuple[str, ...], message: str
+) -> None:
+    code, text, error, loaded = run(*words)
+    assert code == 2
+    assert text == ""
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not heavy(loaded)
+
+
+def test_the_overview_begins_with_how_to_start() -> None:
+    _, text, _, _ = run()
+    assert text.index("init ") < text.index("app ") < text.index("launcher ") < text.index("rm ")
+    assert "balsam init campaign" in text
