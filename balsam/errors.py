@@ -96,7 +96,7 @@ class AmbiguousId(RecordError):
 
 
 class DependencyError(RecordError, RuntimeError):
-    """An edge of the task graph that can not be: a cycle, a duplicate, or a child that already ran."""
+    """An edge that can not be: a cycle, a duplicate, or a child that already ran."""
 
 
 class IllegalMove(RecordError):

@@ -12,6 +12,7 @@ SECTIONS = (
         "Start",
         {
             "init": Entry("balsam.cli.init", "Make a project: a directory with its database."),
+            "demo": Entry("balsam.cli.demo", "Make and run a small campaign that shows it all."),
             "which": Entry("balsam.cli.which", "Say which project commands here work on."),
         },
     ),

@@ -2,7 +2,8 @@
 
 Every change of a job's state goes through :func:`advance` (each job its own compare-and-swap) or
 :func:`advance_set` (one move for many jobs), and writes its event in the same transaction. What
-follows from a job's end for its children happens in that transaction too, so no crash comes between.
+follows from a job's end for its children happens in that transaction too, so no crash can
+come between.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db import connection, transaction
 
 from balsam import states
 from balsam.core import history
-from balsam.core.sql import db_json, db_time, key_list, keys
+from balsam.core.sql import Dialect, dialect
 from balsam.errors import IllegalMove
 
 _UPDATE = """
@@ -61,17 +62,20 @@ class Move:
     return_code: int | None = None
 
 
-def advance(moves: Iterable[Move]) -> set[int]:
+def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]:
     """Make Balsam's own moves; the ids of those whose job was as they said. Others change nothing.
 
-    Raises IllegalMove, before anything is written, for a hop that the state machine does not have.
+    Children that became READY are added to ``released``. Raises IllegalMove, before anything is
+    written, for a hop that the state machine does not have.
     """
     moves = list(moves)
     for move in moves:
         _check(move.job, move.old_state, move.hops)
-    done: set[int] = set()
-    events: list[tuple[Any, ...]] = []
+    spell = dialect()
     stamp = history.now()
+    now = spell.time(stamp)
+    events: list[tuple[Any, ...]] = []
+    ends: dict[int, str] = {}
     with transaction.atomic(), connection.cursor() as cursor:
         for move in moves:
             last = move.hops[-1]
@@ -79,8 +83,8 @@ def advance(moves: Iterable[Move]) -> set[int]:
                 _UPDATE,
                 (
                     last.state,
-                    db_time(last.time or stamp),
-                    db_time(stamp),
+                    spell.time(last.time) if last.time else now,
+                    now,
                     move.session if move.keep_lease else None,
                     move.attempt if move.next_attempt is None else move.next_attempt,
                     move.lost_attempts,
@@ -92,13 +96,12 @@ def advance(moves: Iterable[Move]) -> set[int]:
                 ),
             )
             if cursor.rowcount == 1:
-                done.add(move.job)
-                events.extend(_events(move.job, move.old_state, move.hops, stamp))
+                ends[move.job] = last.state
+                events += _events((move.job,), move.old_state, move.hops, now, spell)
         if events:
             cursor.executemany(_EVENT, events)
-        ends = {move.job: move.hops[-1].state for move in moves if move.job in done}
-        follow(ends)
-    return done
+        follow(ends, released)
+    return set(ends)
 
 
 def advance_set(
@@ -108,79 +111,74 @@ def advance_set(
     actor: str = states.BALSAM,
     *,
     follow_up: bool = True,
+    released: set[int] | None = None,
 ) -> set[int]:
     """Move all of ``ids`` that are in ``old_state``, in one transaction; the ids that moved.
 
     Balsam moves only what nobody has leased; a user's move leaves leases to their holders, who
-    find the state changed under them. ``follow_up=False`` leaves the children to the caller.
+    find the state changed under them. ``follow_up=False`` leaves the children to the caller;
+    otherwise those that became READY are added to ``released``.
     """
     _check(None, old_state, hops, actor)
+    if not ids:
+        return set()
+    spell = dialect()
     free = "AND session_id IS NULL" if actor == states.BALSAM else ""
-    stamp = history.now()
-    time = db_time(stamp)
+    now = spell.time(history.now())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id FROM balsam_job WHERE id IN ({keys()}) AND state = %s {free}",
-            (key_list(ids), old_state),
-        )
-        moved = [row[0] for row in cursor.fetchall()]
-        if not moved:
-            return set()
-        listed = key_list(moved)
-        cursor.execute(
             f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
-                WHERE id IN ({keys()})""",
-            (hops[-1].state, time, time, listed),
+                WHERE id IN ({spell.keys}) AND state = %s {free} RETURNING id""",
+            (hops[-1].state, now, now, spell.key_list(ids), old_state),
         )
-        before = old_state
-        for hop in hops:
-            cursor.execute(
-                f"""INSERT INTO balsam_event
-                        (job_id, timestamp, from_state, to_state, message, data)
-                    SELECT moved.id, %s, %s, %s, %s, %s FROM balsam_job AS moved
-                    WHERE moved.id IN ({keys()}) ORDER BY moved.id""",
-                (time, before, hop.state, hop.message, db_json(dict(hop.data)), listed),
-            )
-            before = hop.state
+        moved = sorted(row[0] for row in cursor.fetchall())
+        if moved:
+            cursor.executemany(_EVENT, _events(moved, old_state, hops, now, spell))
         if follow_up:
-            follow(dict.fromkeys(moved, hops[-1].state))
+            follow(dict.fromkeys(moved, hops[-1].state), released)
     return set(moved)
 
 
-def follow(ends: Mapping[int, str]) -> None:
+def follow(ends: Mapping[int, str], released: set[int] | None = None) -> None:
     """Let the end of these jobs (id -> new state) reach their children."""
     from balsam.core import graph
 
     finished = [job for job, state in ends.items() if state == states.JOB_FINISHED]
     broken = [job for job, state in ends.items() if state in states.BROKEN_STATES]
+    ready: set[int] = set()
     if finished:
-        graph.release_children(finished)
+        ready |= graph.release_children(finished)
     if broken:
-        graph.fail_children(broken)
+        ready |= graph.fail_children(broken)
+    if released is not None:
+        released |= ready
 
 
 def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
-    """Write an event that moves nothing: what became of an attempt whose job was moved meanwhile."""
+    """Write an event that moves nothing: how an attempt ended whose job was moved meanwhile."""
+    spell = dialect()
     with connection.cursor() as cursor:
-        cursor.execute(
-            _EVENT, (job, db_time(history.now()), state, state, message, db_json(dict(data)))
-        )
+        now = spell.time(history.now())
+        cursor.execute(_EVENT, (job, now, state, state, message, spell.json(dict(data))))
 
 
 def created(ids: Iterable[int], message: str = "") -> None:
     """Write the first event of new jobs, in the caller's transaction."""
-    time = db_time(history.now())
+    now = dialect().time(history.now())
     with connection.cursor() as cursor:
-        cursor.executemany(
-            _EVENT, [(job, time, "", states.CREATED, message, "{}") for job in ids]
-        )
+        cursor.executemany(_EVENT, [(job, now, "", states.CREATED, message, "{}") for job in ids])
 
 
-def _events(job: int, old: str, hops: Sequence[Hop], stamp: datetime) -> Iterable[tuple[Any, ...]]:
+def _events(
+    jobs: Iterable[int], old: str, hops: Sequence[Hop], now: Any, spell: Dialect
+) -> list[tuple[Any, ...]]:
+    """Rows for every hop of every job, each job's in order."""
+    tails = []
     for hop in hops:
-        time = db_time(hop.time or stamp)
-        yield (job, time, old, hop.state, hop.message, db_json(dict(hop.data)))
+        time = spell.time(hop.time) if hop.time else now
+        tails.append((time, old, hop.state, hop.message, spell.json(dict(hop.data))))
         old = hop.state
+    return [(job, *tail) for job in jobs for tail in tails]
 
 
 def _check(job: int | None, old: str, hops: Sequence[Hop], actor: str = states.BALSAM) -> None:

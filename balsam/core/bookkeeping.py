@@ -14,7 +14,7 @@ from django.db import transaction
 from balsam import states
 from balsam.core import advance
 from balsam.core.graph import BROKEN_PARENT, READY_MESSAGE, UNFINISHED_PARENT
-from balsam.core.sql import column, key_list, keys, quoted
+from balsam.core.sql import column, key_list, keys, quoted, rows
 
 _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
 
@@ -109,36 +109,68 @@ PASSES = (
     Pass(states.POSTPROCESSED, states.JOB_FINISHED, f"NOT {NEEDS_STAGE_OUT}"),
 )
 _PROCESSABLE = quoted(states.PROCESSABLE_STATES)
+_LEADING_ON = quoted((*states.PROCESSABLE_STATES, *states.RUNNABLE_STATES))
 
 
-def pass_jobs(ids: Collection[int], max_attempts: int) -> set[int]:
-    """Move those of ``ids`` that need no work as far as they go; the ids that moved."""
-    moved: set[int] = set()
-    if not ids:
-        return moved
+def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
+    """Move those of ``ids`` that need no work as far as they go, and children they release.
+
+    Returns the state that each job is in afterwards, for those in a processable or runnable state
+    and those that moved.
+    """
+    here: dict[int, str] = {}
+    todo = set(ids)
     with transaction.atomic():
-        present = set(
-            column(
-                f"""SELECT DISTINCT state FROM balsam_job WHERE id IN ({keys()})
-                    AND state IN ({_PROCESSABLE}) AND session_id IS NULL""",
-                (key_list(ids),),
-            )
+        while todo:
+            page, todo = todo, set()
+            for state, jobs in _by_state(page).items():
+                here.update(dict.fromkeys(jobs, state))
+                for path, fitting in _paths(state, jobs, max_attempts):
+                    moved = advance.advance_set(fitting, state, path, released=todo)
+                    here.update(dict.fromkeys(moved, path[-1].state))
+    return here
+
+
+def _by_state(ids: Collection[int]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for key, state in rows(
+        f"""SELECT id, state FROM balsam_job WHERE id IN ({keys()})
+            AND state IN ({_LEADING_ON}) AND session_id IS NULL""",
+        (key_list(ids),),
+    ):
+        groups.setdefault(state, []).append(key)
+    return groups
+
+
+def _paths(
+    state: str, ids: Collection[int], max_attempts: int
+) -> list[tuple[tuple[advance.Hop, ...], set[int]]]:
+    """How far ``ids``, all in ``state``, can go without work: (hops, ids that go just so far)."""
+    found: list[tuple[tuple[advance.Hop, ...], set[int]]] = []
+    left = set(ids)
+    for step in PASSES:
+        if step.state != state or not left:
+            continue
+        fitting = _fitting(step, left, max_attempts)
+        left -= fitting
+        further = _paths(step.next_state, fitting, max_attempts) if fitting else []
+        hop = advance.Hop(step.next_state, step.message, {"cause": step.cause} if step.cause else {})
+        for hops, jobs in further:
+            found.append(((hop, *hops), jobs))
+            fitting = fitting - jobs
+        if fitting:
+            found.append(((hop,), fitting))
+    return found
+
+
+def _fitting(step: Pass, ids: Collection[int], max_attempts: int) -> set[int]:
+    condition = step.condition.format(default=int(max_attempts))
+    return set(
+        column(
+            f"SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()}) AND {condition}",
+            (key_list(ids),),
         )
-        for step in PASSES:
-            if step.state not in present:
-                continue
-            fitting = column(
-                f"""SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()})
-                    AND job.state = %s AND job.session_id IS NULL AND """
-                + step.condition.format(default=int(max_attempts)),
-                (key_list(ids), step.state),
-            )
-            if fitting:
-                data = {"cause": step.cause} if step.cause else {}
-                hop = advance.Hop(step.next_state, step.message, data)
-                moved |= advance.advance_set(fitting, step.state, [hop])
-                present.add(step.next_state)
-    return moved
+    )
 
 
 def backlog(state: str, after: int, limit: int) -> list[int]:

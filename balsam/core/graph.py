@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -49,16 +50,21 @@ def release_children(finished: Collection[int]) -> set[int]:
     return advance_set(ids, states.AWAITING_PARENTS, [hop]) if ids else set()
 
 
-def fail_children(broken: Collection[int]) -> None:
-    """Fail the waiting children of jobs that ended badly, and theirs in turn; or let them run."""
+def fail_children(broken: Collection[int]) -> set[int]:
+    """Fail the waiting children of jobs that ended badly, and theirs in turn.
+
+    Returns those that run all the same and became READY.
+    """
     ended = set(broken)
+    ready: set[int] = set()
     while ended:
-        release_children(ended)
+        ready |= release_children(ended)
         failed: set[int] = set()
         for (state, message), children in _below_broken(ended).items():
             hop = Hop(states.FAILED, message, {"cause": states.PARENT_FAILED})
             failed |= advance_set(children, state, [hop], follow_up=False)
         ended = failed
+    return ready
 
 
 def _below_broken(broken: Collection[int]) -> dict[tuple[str, str], list[int]]:
@@ -110,15 +116,15 @@ def add_edges(child: int, parents: Iterable[int], *, fresh: bool = False) -> Non
             fail_children(broken)
 
 
-def _nodes(ids: Collection[int]) -> list[tuple[int, str, str, str, bool, int | None]]:
+def _nodes(ids: Collection[int]) -> list[tuple[Any, ...]]:
     return rows(
         f"""SELECT id, name, job_id, state, wait_for_parents, session_id FROM balsam_job
             WHERE id IN ({keys()})""",
         (key_list(ids),),
-    )  # type: ignore[return-value]
+    )
 
 
-def _check_edges(child: int, parents: list[int], known: dict[int, tuple[object, ...]]) -> None:
+def _check_edges(child: int, parents: list[int], known: Mapping[int, tuple[object, ...]]) -> None:
     if child not in known:
         raise NoSuchJob(f"There is no job {child} to make dependent.")
     state = known[child][3]

@@ -14,7 +14,7 @@ from django.db import connection, models, transaction
 from balsam import states
 from balsam.core import advance, graph, history, ids
 from balsam.core.names import canonical
-from balsam.core.sql import db_json, db_time, db_uuid, is_sqlite
+from balsam.core.sql import Dialect, dialect, is_sqlite
 from balsam.core.values import checked
 from balsam.errors import IllegalMove, InvalidValue
 
@@ -66,11 +66,12 @@ class _Columns:
         self.fields = {field.attname: field for field in model._meta.concrete_fields}
         self.names = [field.column for field in self.fields.values()]
         self.place = {name: index for index, name in enumerate(self.fields)}
-        self.convert = {name: _converter(field) for name, field in self.fields.items()}
+        spelling = self.spelling = dialect()
+        self.convert = {name: _converter(field, spelling) for name, field in self.fields.items()}
         self.minimum = MINIMUM
         self.policies = ON_PARENT_FAILURE
         self.apps: dict[str, int | None] = {"": None}
-        stamp = db_time(history.now())
+        stamp = spelling.time(history.now())
         self.template: list[Any] = [
             None if name in ("id", "job_id") else self.convert[name](field.get_default())
             for name, field in self.fields.items()
@@ -88,7 +89,7 @@ class _Columns:
             raise InvalidValue(f"on_parent_failure is one of {', '.join(self.policies)}.")
         row[0] = key
         if "job_id" not in values:
-            row[self.place["job_id"]] = db_uuid(ids.new_uuid())
+            row[self.place["job_id"]] = self.spelling.uuid(ids.new_uuid())
         return row
 
     def of_dict(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -140,13 +141,13 @@ class _Columns:
         return self.apps[name]
 
 
-def _converter(field: Any) -> Callable[[Any], Any]:
+def _converter(field: Any, spelling: Dialect) -> Callable[[Any], Any]:
     if isinstance(field, models.JSONField):
-        return db_json
+        return spelling.json
     if isinstance(field, models.UUIDField):
-        return db_uuid
+        return spelling.uuid
     if isinstance(field, models.DateTimeField):
-        return db_time
+        return spelling.time
     return _as_is
 
 

@@ -229,7 +229,7 @@ class JobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[mis
 
 
 def _prefix_range(text: str) -> tuple[uuid.UUID | None, uuid.UUID | None]:
-    """The UUIDs that begin with ``text`` (hex digits, dashes ignored); (None, None) if it can not."""
+    """The UUIDs that begin with ``text`` (dashes ignored); (None, None) if none can."""
     digits = text.replace("-", "").lower()
     if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
         return None, None

@@ -1,4 +1,4 @@
-"""The tables: created, upgraded after a backup, and refused when they are newer than this Balsam."""
+"""The tables: created, upgraded after a backup, refused when newer than this Balsam."""
 
 from __future__ import annotations
 

@@ -10,9 +10,63 @@ from typing import Any
 
 from django.db import connection
 
-#: Lists of keys travel as one parameter, so their length is no limit of the driver.
-_SQLITE_KEYS = "SELECT value FROM json_each(%s)"
-_POSTGRES_KEYS = "SELECT unnest(%s::bigint[])"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Sqlite:
+    """SQLite's spelling. All times are aware, in UTC."""
+
+    #: A subselect of integer keys from the one parameter that :meth:`key_list` makes: lists of
+    #: keys travel as one parameter, so their length is no limit of the driver.
+    keys = "SELECT value FROM json_each(%s)"
+    skip_locked = ""
+
+    @staticmethod
+    def key_list(ids: Collection[int]) -> Any:
+        return _encode(list(ids))
+
+    @staticmethod
+    def time(value: datetime) -> Any:
+        return value.replace(tzinfo=None).isoformat(" ")
+
+    @staticmethod
+    def json(value: Any) -> Any:
+        return _encode(value) if value else "{}"
+
+    @staticmethod
+    def uuid(value: uuid.UUID) -> Any:
+        return value.hex
+
+
+class Postgres:
+    """Postgres' spelling. All times are aware, in UTC."""
+
+    keys = "SELECT unnest(%s::bigint[])"
+    skip_locked = "FOR UPDATE SKIP LOCKED"
+
+    @staticmethod
+    def key_list(ids: Collection[int]) -> Any:
+        return list(ids)
+
+    @staticmethod
+    def time(value: datetime) -> Any:
+        return value
+
+    @staticmethod
+    def json(value: Any) -> Any:
+        return connection.ops.adapt_json_value(value, None)
+
+    @staticmethod
+    def uuid(value: uuid.UUID) -> Any:
+        return value
+
+
+Dialect = type[Sqlite] | type[Postgres]
+
+
+def dialect() -> Dialect:
+    """The spelling of the database behind the record."""
+    return Sqlite if connection.vendor == "sqlite" else Postgres
 
 
 def is_sqlite() -> bool:
@@ -22,29 +76,12 @@ def is_sqlite() -> bool:
 
 def keys() -> str:
     """A subselect of integer keys from the one parameter that :func:`key_list` makes."""
-    return _SQLITE_KEYS if is_sqlite() else _POSTGRES_KEYS
+    return dialect().keys
 
 
 def key_list(ids: Collection[int]) -> Any:
     """The parameter for :func:`keys`."""
-    return json.dumps(list(ids)) if is_sqlite() else list(ids)
-
-
-def db_time(value: datetime) -> Any:
-    """A time as the driver takes it."""
-    return connection.ops.adapt_datetimefield_value(value)
-
-
-def db_json(value: Any) -> Any:
-    """A JSON document as the driver takes it."""
-    if is_sqlite():
-        return json.dumps(value) if value else "{}"
-    return connection.ops.adapt_json_value(value, None)
-
-
-def db_uuid(value: uuid.UUID) -> Any:
-    """A UUID as the driver takes it."""
-    return value.hex if is_sqlite() else value
+    return dialect().key_list(ids)
 
 
 def rows(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

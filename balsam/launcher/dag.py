@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from django.db import models, transaction
-
-from balsam import states
 from balsam.conf import project as projects
 from balsam.conf import registry
 from balsam.core import graph
-from balsam.core.history import history_line
 from balsam.core.ids import as_uuid
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.names import canonical
-from balsam.errors import DependencyError, InvalidValue, NoSuchJob, RecordError, UsageError
+from balsam.core.querysets import JobQuerySet
+from balsam.core.record import atomic
+from balsam.errors import InvalidValue, NoSuchJob, RecordError, UsageError
 
 __all__ = [
     "ERROR",
@@ -176,9 +174,8 @@ def clone(job: BalsamJob, **fields: Any) -> BalsamJob:
 
 def _copy(job: BalsamJob, fields: Mapping[str, Any]) -> BalsamJob:
     taken = {canonical(BalsamJob, name) for name in fields}
-    skipped = _NOT_COPIED | {BalsamJob._meta.get_field(name).attname for name in taken - {"application"}}
-    if "application" in taken:
-        skipped |= {"app_id"}
+    given = {"app" if name == "application" else name for name in taken}
+    skipped = _NOT_COPIED | {BalsamJob._meta.get_field(name).attname for name in given}
     values = {
         field.attname: getattr(job, field.attname)
         for field in BalsamJob._meta.concrete_fields
@@ -196,15 +193,14 @@ def add_dependency(parent: Any, child: Any) -> None:
     Raises DependencyError (a RuntimeError) if the edge exists, would close a cycle, or the child
     has already run.
     """
-    with transaction.atomic():
-        graph.add_edges(_one(child, "child"), [_one(parent, "parent")])
+    graph.add_edges(_one(child, "child"), [_one(parent, "parent")])
     for job in (parent, child):
         if isinstance(job, BalsamJob):
             job.refresh_from_db(fields=["state", "state_timestamp"])
 
 
 def _one(job: Any, what: str) -> int:
-    if isinstance(job, models.QuerySet):
+    if isinstance(job, JobQuerySet):
         found = list(job[:2])
         if len(found) != 1:
             raise UsageError(f"The {what} has to be one job, not a QuerySet of {job.count()}.")
@@ -265,7 +261,7 @@ def wf_from_template(source_wf: str, new_wf: str, **changes: Mapping[str, Any]) 
     if missing:
         raise InvalidValue(f"'{source_wf}' has no job named '{sorted(missing)[0]}'.")
     copies = {job.pk: _copy(job, {"workflow": new_wf, **changes.get(job.name, {})}) for job in source}
-    with transaction.atomic():
+    with atomic():
         BalsamJob.objects.bulk_create(copies.values())
         for job in source:
             inside = [copies[key].pk for key in job.get_parents().values_list("id", flat=True)

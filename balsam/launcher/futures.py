@@ -14,7 +14,6 @@ from balsam import states
 from balsam.core import lease
 from balsam.core.models import BalsamJob
 from balsam.errors import InvalidValue, TaskFailed
-from balsam.launcher import dag
 
 __all__ = ["FutureTask", "TaskFailed", "WaitResult", "wait"]
 
@@ -121,7 +120,7 @@ class FutureTask:
 
     def cancel(self) -> None:
         """Kill the job and everything below it."""
-        dag.kill(self.job_id, recursive=True)
+        BalsamJob.objects.filter(pk=self.key).kill("killed by user", recursive=True)
         _refresh([self])
 
 

@@ -1,7 +1,8 @@
 """The outcome journal: what happened, on disk before it is committed.
 
-One file of JSON lines for each session, in the project's ``log/outcomes``. A launcher that is killed
-leaves it behind; the next one replays it (see ``recovery``). A line that was cut short is ignored.
+One file of JSON lines for each session, in the project's ``log/outcomes``. A launcher that is
+killed leaves it behind; the next one replays it (see ``recovery``). A line that was cut short is
+ignored.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ def path_of(directory: Path, session: int) -> Path:
     return directory / f"session-{session}.jsonl"
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 class Journal:
     """An open journal. Entries are in the kernel's hands when ``append`` returns.
 
@@ -41,9 +45,7 @@ class Journal:
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write entries; raises OSError (a full disk), after which some may be missing."""
-        text = "".join(
-            json.dumps(entry, separators=(",", ":"), default=str) + "\n" for entry in entries
-        )
+        text = "".join(_encode(entry) + "\n" for entry in entries)
         data = memoryview(text.encode())
         while data:
             written = os.write(self._file, data)

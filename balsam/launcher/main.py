@@ -10,9 +10,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-
-from django.db import DatabaseError
+from collections.abc import Callable, Sequence
 
 from balsam import states
 from balsam.conf.logs import close_log, open_log
@@ -20,6 +18,7 @@ from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease
 from balsam.core.advance import note
 from balsam.core.lease import Life, Scope
+from balsam.core.record import DatabaseError
 from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher import journal, recovery, runs
 from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
@@ -394,7 +393,6 @@ class Launcher:
             self._progress.ended(outcome.state == states.RUN_DONE)
             if run.task.lost_attempts or outcome.state != states.RUN_DONE:
                 logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
-            self.source.dirty = True
 
     # -- committing -----------------------------------------------------------------------------
 
@@ -413,13 +411,13 @@ class Launcher:
         return waited >= self.settings.launcher.commit_milliseconds / 1000 or bool(self._stopping)
 
     def _commit(self) -> None:
-        done, late = self.ledger.commit()
-        if late:
-            self._too_late(late)
-        if any(not isinstance(entry, Start) for entry in done):
-            self.source.dirty = self.steps.dirty = True
+        committed = self.ledger.commit()
+        self.source.dirty |= committed.runnable
+        self.steps.dirty |= committed.steps
+        if committed.late:
+            self._too_late(committed.late)
 
-    def _too_late(self, entries: list[Entry]) -> None:
+    def _too_late(self, entries: Sequence[Entry]) -> None:
         """Somebody moved these jobs first: their attempts end, and what they came to is noted."""
         held = self.source.held()
         grace = self.settings.launcher.kill_grace_seconds

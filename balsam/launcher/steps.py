@@ -67,6 +67,8 @@ class Steps:
                 self.session, self.scope, WANTED, self.pool.capacity
             )
             self.dirty = bool(leased)
+            if not leased:
+                break
             for job in BalsamJob.objects.for_steps([key for key, _ in leased]):
                 try:
                     spec = self.describe(job)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from balsam.core import ids
 from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.launcher.node_pool import Placement, Request
-from balsam.platform import mpirun, workdirs
+from balsam.platform import mpirun, process, workdirs
 from balsam.platform.process import RunSpec
 
 #: The variable by which the processes of one attempt are found again.
@@ -118,6 +118,7 @@ class Preparer:
     data: Path
     environ: Mapping[str, str]
     mark: str = ""
+    _programs: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def directory(self, task: Task) -> str:
         """The task's work directory, made if need be. Raises LaunchError and InvalidValue."""
@@ -128,14 +129,14 @@ class Preparer:
         relative = task.workdir or workdirs.relative_workdir(
             task.workflow, task.name, ids.short_id(task.job_id)
         )
-        path = workdirs.resolve(self.data, relative)
+        path = str(workdirs.resolve(self.data, relative))
         try:
-            os.makedirs(path, exist_ok=True)
+            _make_directory(path)
         except OSError as error:
             raise LaunchError(
                 f"The work directory {path} can not be made: {error.strerror}."
             ) from error
-        return str(path)
+        return path
 
     def spec(
         self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
@@ -150,8 +151,8 @@ class Preparer:
         if app.envscript:
             script = os.path.expanduser(app.envscript)
             argv = ["/bin/sh", "-c", '. "$0" && exec "$@"', script, *argv]
+        argv[0] = self._program(argv[0], cwd, env)
         if mpi is not None:
-            _check_program(argv[0], cwd, env)
             argv = mpi.flavour.command(
                 mpi.program,
                 argv,
@@ -160,15 +161,29 @@ class Preparer:
                 threads_per_rank=task.request.threads_per_rank,
                 flags=(*mpi.flags, *split(task.mpi_flags, "mpi_flags")),
             )
-        output = Path(cwd, f"{workdirs.output_name(task.name)}.out")
+        output = f"{cwd}/{workdirs.output_name(task.name)}.out"
         if task.attempt or task.user_workdir or task.workdir:
             try:
-                workdirs.keep_earlier(output, task.attempt)
+                workdirs.keep_earlier(Path(output), task.attempt)
             except OSError as error:
                 raise LaunchError(
                     f"The earlier output {output} can not be moved aside: {error.strerror}."
                 ) from error
-        return RunSpec(tuple(argv), cwd, env, str(output))
+        return RunSpec(tuple(argv), cwd, env, output)
+
+    def _program(self, program: str, cwd: str, env: Mapping[str, str]) -> str:
+        """Where the program is. mpirun tells a missing one in a way of its own, so look before."""
+        if os.sep not in program:
+            known = self._programs.get((program, env["PATH"]))
+            if known is None:
+                known = process.find_program(program, env)
+                self._programs[program, env["PATH"]] = known
+            return known
+        path = os.path.join(cwd, program)
+        if not os.access(path, os.X_OK):
+            reason = "it is not executable" if os.path.exists(path) else "it is not there"
+            raise ProgramMissing(f"The program '{program}' can not be run: {reason}.")
+        return program
 
     def _environ(
         self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
@@ -188,29 +203,34 @@ class Preparer:
         return env
 
 
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
+
+
+_QUOTING = re.compile(r"""["'\\]""")
+
+
 def command(program: str, args: str) -> list[str]:
     """The argument list of a job; ``~`` is expanded in each word. Raises LaunchError."""
     words = [*split(program, "the command"), *split(args, "the arguments")]
     if not words:
         raise LaunchError("The job has no command: neither an application nor a direct_command.")
-    return [os.path.expanduser(word) for word in words]
+    return [os.path.expanduser(word) if word.startswith("~") else word for word in words]
 
 
 def split(text: str, what: str) -> list[str]:
     """Words of a command line, quotes taken into account. Raises LaunchError."""
+    if not _QUOTING.search(text):
+        return text.split()
     try:
         return shlex.split(text)
     except ValueError as error:
         raise LaunchError(
             f"{what.capitalize()} can not be split into words ({error}): {text}"
         ) from error
-
-
-def _check_program(program: str, cwd: str, env: Mapping[str, str]) -> None:
-    """mpirun tells a missing program in a way of its own; look before."""
-    path = os.path.join(cwd, program) if os.sep in program else program
-    if shutil.which(path, path=env.get("PATH", os.defpath)) is None:
-        if not (os.path.isfile(os.path.join(cwd, program)) and os.sep not in program):
-            raise ProgramMissing(
-                f"The program '{program}' can not be run: it is not there or not executable."
-            )

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import psutil
-
 from balsam.errors import LaunchError, ProgramMissing
 
-_DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP)
+#: Python ignores some of these and we catch others; a task starts with none of that.
+_DEFAULT_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGHUP,
+    signal.SIGXFSZ,
+)
 
 
 @dataclass(frozen=True)
@@ -43,25 +50,45 @@ class Exit:
     time: float = field(default_factory=time.time)
 
 
+def find_program(program: str, environ: Mapping[str, str]) -> str:
+    """The path of a program named without a directory, looked up in ``environ``'s PATH.
+
+    A name with a directory is returned as it is. Raises ProgramMissing.
+    """
+    if os.sep in program:
+        return program
+    found = shutil.which(program, path=environ.get("PATH", os.defpath))
+    if found is None:
+        raise ProgramMissing(
+            f"The program '{program}' is not in any directory of PATH, or not executable."
+        )
+    return found
+
+
 def spawn(spec: RunSpec) -> int:
     """Start ``spec`` with its own process group, no standard input, output in its file; its pid.
 
-    ``posix_spawn`` takes no directory, so the calling process changes its own: callers are single
-    threaded and use absolute paths. Raises ProgramMissing and LaunchError.
+    ``argv[0]`` is a path (see :func:`find_program`). ``posix_spawn`` takes no directory, so the
+    calling process changes its own: callers are single threaded and use absolute paths.
+    Raises ProgramMissing and LaunchError.
     """
     try:
         os.chdir(spec.cwd)
     except OSError as error:
-        raise LaunchError(f"The work directory {spec.cwd} can not be entered: {error.strerror}.") from error
+        raise LaunchError(
+            f"The work directory {spec.cwd} can not be entered: {error.strerror}."
+        ) from error
     how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if spec.append else os.O_TRUNC)
     try:
         output = os.open(spec.output, how, 0o666)
     except OSError as error:
-        raise LaunchError(f"The output file {spec.output} can not be written: {error.strerror}.") from error
+        raise LaunchError(
+            f"The output file {spec.output} can not be written: {error.strerror}."
+        ) from error
     try:
-        return os.posix_spawnp(
+        return os.posix_spawn(
             spec.argv[0],
-            spec.argv,
+            tuple(spec.argv),
             spec.env,
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -83,14 +110,17 @@ def spawn(spec: RunSpec) -> int:
 
 
 def reap(pid: int) -> Exit | None:
-    """How child ``pid`` ended, or None while it runs. Leftovers of its group are killed."""
+    """How child ``pid`` ended, or None while it runs. Leftovers of its group are killed.
+
+    The group is killed while the ended leader still holds its number.
+    """
     try:
-        found, status, usage = os.wait4(pid, os.WNOHANG)
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        signal_group(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
         return Exit(pid, 255, 0, 0.0, 0)
-    if not found:
-        return None
-    signal_group(pid, signal.SIGKILL)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = 128 + number if number else os.WEXITSTATUS(status)
     return Exit(pid, code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
@@ -107,6 +137,8 @@ def signal_group(pid: int, number: int) -> bool:
 
 def family(pid: int) -> list[int]:
     """``pid`` and its living descendants, also those in groups of their own."""
+    import psutil  # here, because step workers start faster without it
+
     with contextlib.suppress(psutil.Error):
         return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     return [pid]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from balsam.errors import InvalidValue
 
@@ -16,6 +17,7 @@ MAX_COMPONENT_BYTES = 200
 _UNSAFE = re.compile(r"[^\w.+=@,-]")
 
 
+@functools.lru_cache(maxsize=4096)
 def safe_component(text: str, fallback: str) -> str:
     """``text`` as one component of a path, or ``fallback`` (made safe too) if it is blank.
 
@@ -47,13 +49,13 @@ def resolve(data_dir: str | os.PathLike[str], relative: str) -> Path:
 
     :raises InvalidValue: if it is empty, absolute, or holds ``..`` or a NUL.
     """
-    path = PurePosixPath(relative)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in relative:
+    parts = [part for part in relative.split("/") if part not in ("", ".")]
+    if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
         raise InvalidValue(
             f"the work directory '{relative}' does not lie inside '{os.fspath(data_dir)}';"
             " give a relative path without '..'"
         )
-    return Path(data_dir, *path.parts)
+    return Path(data_dir, *parts)
 
 
 def output_name(name: str) -> str:

@@ -284,10 +284,10 @@ class BalsamJob(JobText, NamedModel):
         if not changed:
             return
         self.clean_values(changed)
-        if not self.workdir and self.state not in states.WAITING_STATES:
-            if {"name", "workflow"}.intersection(changed):
-                self.workdir = self._saved_relative_workdir()
-                changed.append("workdir")
+        renamed = {"name", "workflow"}.intersection(changed)
+        if renamed and not self.workdir and self.state not in states.WAITING_STATES:
+            self.workdir = self._saved_relative_workdir()
+            changed.append("workdir")
         self.last_update = history.now()
         super().save(using=using, update_fields=[*changed, "last_update"])
         self._remember()
@@ -489,7 +489,8 @@ class BalsamJob(JobText, NamedModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as plain values; relations as keys."""
-        record = {field.attname: getattr(self, field.attname) for field in self._meta.concrete_fields}
+        names = [field.attname for field in self._meta.concrete_fields]
+        record = {name: getattr(self, name) for name in names}
         record["application"] = self.application
         return record
 

@@ -1,0 +1,198 @@
+"""``BalsamJob.source``: the classic line's manager for scripts that claim jobs themselves.
+
+What used to be a text lock with a tick is a lease of a session of kind ``script``; the owner string
+``host:pid`` is still what it is called by.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection, models, transaction
+
+from balsam import states
+from balsam.core import place
+from balsam.core.querysets import JobManager
+from balsam.core.sql import column, key_list, keys
+from balsam.platform import node
+
+if TYPE_CHECKING:
+    from balsam.core.lease import Life
+
+SCRIPT = "script"
+#: Where schedulers name the batch job that a process belongs to.
+_BATCH_VARIABLES = ("COBALT_JOBID", "SLURM_JOB_ID", "PBS_JOBID")
+
+
+class JobSource(JobManager):  # type: ignore[misc]
+    """The jobs that are free or this process's own; ``workflow`` narrows them to one workflow.
+
+    ``workflow`` takes a name, or a glob such as ``scan*``.
+    """
+
+    def __init__(self, workflow: str = "") -> None:
+        super().__init__()
+        self.workflow = workflow
+        #: The batch job this process belongs to, after ``check_qLaunch()``.
+        self.qLaunch: Any = None
+        self._session: tuple[int, int] | None = None  # pid, session: a fork is somebody else
+        self._ticking: threading.Event | None = None
+
+    @property
+    def lock_str(self) -> str:
+        """``host:pid``: what ``job.lock`` reads while this process holds a job."""
+        return f"{node.this_node().hostname}:{os.getpid()}"
+
+    def check_qLaunch(self) -> Any:
+        """Find the batch job that the scheduler's environment names; None outside a known one."""
+        from balsam.core.models.batch_job import BatchJob
+
+        for variable in _BATCH_VARIABLES:
+            number = re.match(r"\d+", os.environ.get(variable, ""))
+            if number:
+                found = BatchJob.objects.filter(scheduler_id=int(number[0]))
+                self.qLaunch = found.order_by("-id").first()
+        return self.qLaunch
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def get_queryset(self) -> Any:
+        """Jobs that nobody else has leased."""
+        mine = models.Q(session__isnull=True)
+        if self._own_session():
+            mine |= models.Q(session=self._own_session())
+        jobs = super().get_queryset().filter(mine)
+        if not self.workflow:
+            return jobs
+        if any(mark in self.workflow for mark in "*?["):
+            import fnmatch
+
+            return jobs.filter(workflow__regex=f"^{fnmatch.translate(self.workflow)[4:-3]}$")
+        return jobs.filter(workflow=self.workflow)
+
+    def by_states(self, wanted: Iterable[str]) -> Any:
+        """Those of them in one of the states."""
+        return self.get_queryset().filter(state__in=list(wanted))
+
+    def get_runnable(
+        self,
+        *,
+        max_nodes: int,
+        remaining_minutes: float | None = None,
+        mpi_only: bool = False,
+        serial_only: bool = False,
+        order_by: str | Sequence[str] | None = None,
+    ) -> Any:
+        """Those that could run on ``max_nodes`` nodes within ``remaining_minutes``."""
+        jobs = self.by_states(states.RUNNABLE_STATES).filter(num_nodes__lte=max_nodes)
+        if remaining_minutes is not None:
+            jobs = jobs.filter(wall_time_minutes__lte=remaining_minutes)
+        serial = models.Q(num_nodes=1, ranks_per_node=1)
+        if serial_only:
+            jobs = jobs.filter(serial)
+        if mpi_only:
+            jobs = jobs.exclude(serial)
+        if order_by is None:
+            return jobs
+        return jobs.order_by(*([order_by] if isinstance(order_by, str) else order_by))
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    def acquire(self, pks: Iterable[Any]) -> list[int]:
+        """Lease those of the jobs that are free; the ids of the jobs won."""
+        wanted = self.model._default_manager.keys_of(pks)
+        session = self._open()
+        with transaction.atomic():
+            free = column(
+                f"""SELECT id FROM balsam_job WHERE id IN ({keys()}) AND session_id IS NULL
+                    ORDER BY id {"FOR UPDATE SKIP LOCKED" if connection.vendor != "sqlite" else ""}""",
+                (key_list(wanted),),
+            )
+            self._lease(free, session, None)
+        return free
+
+    def release(self, pks: Iterable[Any]) -> None:
+        """Give leases of this process back."""
+        if session := self._own_session():
+            self._lease(self.model._default_manager.keys_of(pks), None, session)
+
+    def release_all_owned(self) -> None:
+        """Give back every lease of this process, and end its session."""
+        from balsam.core import lease
+
+        if self._ticking is not None:
+            self._ticking.set()
+            self._ticking = None
+        if session := self._own_session():
+            lease.close_session(session)
+            self._session = None
+
+    def start_tick(self) -> None:
+        """Keep this process's leases alive, from a thread, until ``release_all_owned``."""
+        if self._ticking is None:
+            self._ticking = threading.Event()
+            seconds = place.current_project().settings().launcher.heartbeat_seconds
+            arguments = (self._open(), seconds, self._ticking)
+            threading.Thread(target=_tick, args=arguments, daemon=True).start()
+
+    def clear_stale_locks(self) -> int:
+        """Free what dead scripts had leased; how many there were.
+
+        Leases of dead launchers wait for the next launcher, which knows how far their jobs got.
+        """
+        from balsam.core import lease
+
+        seconds = place.current_project().settings().launcher.lease_seconds
+        cleared = 0
+        for session in lease.others(self._own_session()):
+            gone = session.machine == node.identity() and not node.process_alive(
+                session.pid, session.pid_start
+            )
+            stale = gone or lease.expired(session, seconds)
+            if session.kind == SCRIPT and stale and lease.claim(session, _life()):
+                lease.close_session(session.pk)
+                cleared += 1
+        return cleared
+
+    def _own_session(self) -> int | None:
+        return self._session[1] if self._session and self._session[0] == os.getpid() else None
+
+    def _open(self) -> int:
+        from balsam.core import lease
+
+        session = self._own_session()
+        if session is None or not lease.beat(session):
+            session = lease.open_session(_life())
+            self._session = (os.getpid(), session)
+        return session
+
+    @staticmethod
+    def _lease(ids: Sequence[int], new: int | None, old: int | None) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""UPDATE balsam_job SET session_id = %s WHERE id IN ({keys()})
+                    AND COALESCE(session_id, 0) = %s""",
+                (new, key_list(ids), old or 0),
+            )
+
+
+def _life() -> Life:
+    from balsam.core.lease import Life
+
+    pid = os.getpid()
+    host = node.this_node().hostname
+    return Life(SCRIPT, host, node.identity(), pid, node.start_time(pid))
+
+
+def _tick(session: int, seconds: float, stopped: threading.Event) -> None:
+    from balsam.core import lease
+
+    try:
+        while not stopped.wait(seconds) and lease.beat(session):
+            pass
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""The programs of the demonstration: a user's scripts, copied into its project and run there."""

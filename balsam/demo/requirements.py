@@ -1,0 +1,46 @@
+"""Whether this machine can run the demonstration: numpy, mpi4py, and an mpirun that fits it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+from balsam.errors import BalsamError, MpiUnavailable
+from balsam.platform import commands, mpirun
+
+HOW = "pip install 'balsam[demo]'"
+RANKS = 2
+#: The first import of numpy or MPI from a cold shared file system takes its time.
+PROBE_SECONDS = 60.0
+
+_PROBE = "from mpi4py import MPI; print('ranks', MPI.COMM_WORLD.size, flush=True)"
+
+
+def check() -> None:
+    """Raise a BalsamError that says what is missing and how to get it."""
+    for module, what in (("numpy", "computes with numpy"), ("mpi4py", "runs MPI through mpi4py")):
+        if importlib.util.find_spec(module) is None:
+            raise BalsamError(f"The demo {what}, which this Python does not have: type {HOW}.")
+    environ = mpirun.scrub(os.environ)
+    try:
+        program = mpirun.find_mpirun("auto", environ)
+        flavour = mpirun.detect(program, environ=environ)
+    except MpiUnavailable as error:
+        raise MpiUnavailable(
+            f"The demo's main step is an MPI program, and there is no MPI to run it: type {HOW}, "
+            f"or load an MPI module. ({str(error).rstrip('.')}.)"
+        ) from error
+    line = flavour.command(program, [sys.executable, "-c", _PROBE], RANKS, RANKS)
+    answer = commands.run(line, PROBE_SECONDS, {**flavour.environ(), **environ})
+    if answer.stdout.split().count(str(RANKS)) == RANKS:
+        return
+    if answer.returncode == 0:
+        problem = f"{program} starts ranks that mpi4py does not know of: it was built for another"
+    else:
+        last = (answer.stderr.strip() or answer.stdout.strip() or "no message").splitlines()[-1]
+        problem = f"{program} and mpi4py do not run a program ({last})"
+    raise MpiUnavailable(
+        f"The demo's main step is an MPI program, but {problem} MPI: make them fit, or type "
+        f"{HOW} in a fresh environment."
+    )

@@ -1,0 +1,151 @@
+"""Throw-away projects, and launchers as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="balsam-benchmark-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Bench:
+    """A fresh project, with the environment for its processes and a plain connection to look at it."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "project"
+        self.environ = {
+            **os.environ,
+            "HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+            "BALSAM_DB_PATH": str(self.path),
+        }
+        self.balsam("init", str(self.path))
+        self.database = sqlite3.connect(
+            self.path / "balsamdb" / "balsam.sqlite3", isolation_level=None, timeout=60.0
+        )
+
+    def balsam(self, *words: str) -> None:
+        """Run a command of the command line."""
+        subprocess.run(
+            [sys.executable, "-m", "balsam", *words],
+            env=self.environ,
+            cwd=self.path.parent,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def python(self, script: str, *words: str) -> str:
+        """Run a script of this directory against the project; what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{script}", *words],
+            env=self.environ, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        return done.stdout
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start ``balsam launcher`` for all jobs; end it with :func:`stop`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "balsam", "launcher", "--consume-all", *words],
+            env=self.environ,
+            cwd=self.path,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def run(self, *words: str) -> float:
+        """Run a launcher to its end; the seconds that took."""
+        begin = time.perf_counter()
+        launcher = self.start(*words)
+        if launcher.wait():
+            raise RuntimeError(f"the launcher ended with {launcher.returncode}")
+        return time.perf_counter() - begin
+
+    def ask(self, query: str, *parameters: Any) -> Any:
+        """The first value that a query finds."""
+        row = self.database.execute(query, parameters).fetchone()
+        return row[0] if row else None
+
+    def span(self, after: int, expected: int) -> float:
+        """Seconds from the first RUNNING to the last commit of a finished job, in new events."""
+        finished = self.ask(
+            "SELECT count(*) FROM balsam_event WHERE id > ? AND to_state = 'JOB_FINISHED'", after
+        )
+        if finished != expected:
+            raise RuntimeError(f"{finished} of {expected} jobs finished")
+        first = self.ask(
+            "SELECT min(timestamp) FROM balsam_event WHERE id > ? AND to_state = 'RUNNING'", after
+        )
+        last = self.ask(
+            "SELECT max(timestamp) FROM balsam_event WHERE id > ? AND to_state = 'JOB_FINISHED'",
+            after,
+        )
+        return seconds(last) - seconds(first)
+
+    def last_event(self) -> int:
+        """The id of the newest event."""
+        return self.ask("SELECT max(id) FROM balsam_event") or 0
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+@contextlib.contextmanager
+def bench() -> Iterator[Bench]:
+    """A project in a directory of its own."""
+    with scratch() as home:
+        made = Bench(home)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a launcher that this benchmark started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    process.wait(30)
+
+
+def seconds(text: str) -> float:
+    """Epoch seconds of a time as the database keeps it (UTC)."""
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+
+
+def run_peer(words: Sequence[str], cwd: Path, environ: dict[str, str] | None = None) -> str:
+    """Run another program to its end; what it prints."""
+    done = subprocess.run(
+        words, cwd=cwd, env=environ, check=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def until(condition: Any, what: str, limit: float = 60.0, pause: float = 0.005) -> None:
+    """Wait for a condition; TimeoutError says what did not happen."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {limit:g} seconds")
+        time.sleep(pause)

@@ -1,0 +1,98 @@
+"""Serial throughput: no-op tasks, each with its output in a file, by Balsam and by its peers."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from tests.benchmarks.project import Bench, bench, run_peer, scratch
+from tests.benchmarks.table import Contender, Table, interleave, ratios
+
+PEERS = Path(__file__).parent / "peers"
+
+
+def measure(tasks: int, repeat: int, cores: int) -> Table:
+    """Rates in tasks per second, all on the same cores in the same rounds."""
+    whole: list[float] = []
+    contenders: dict[str, Contender] = {
+        "balsam": lambda: _balsam(tasks, whole),
+        "spawn": lambda: _spawn_loop(tasks, cores),
+        "spawn4": lambda: _spawn_loop(tasks, 4),
+    }
+    if _has_hyperqueue():
+        contenders["hyperqueue"] = lambda: _hyperqueue(tasks, cores)
+    if shutil.which("parallel"):
+        contenders["parallel"] = lambda: _parallel(tasks, cores)
+    found = interleave(contenders, repeat)
+    table = Table(
+        f"Serial tasks: {tasks:,} times /bin/true, each with an output file",
+        f"{cores} tasks in flight. Balsam's rate is from the first RUNNING to the commit of the last "
+        "JOB_FINISHED, every state change durable; HyperQueue's from its first output file to its "
+        "last, GNU parallel's and the loop's from start to end.",
+    )
+    table.add("Balsam", "/s", found["balsam"])
+    table.add("Balsam, the launcher's start and end included", "/s", whole)
+    names = {
+        "hyperqueue": ("HyperQueue, local cluster", 2.0),
+        "parallel": (f"GNU parallel -j{cores}", 3.0),
+        "spawn": (f"bare posix_spawn loop, {cores} in flight", 0.5),
+        "spawn4": ("bare posix_spawn loop, 4 in flight", 0.5),
+    }
+    for key, (name, _) in names.items():
+        if key in found:
+            table.add(name, "/s", found[key])
+    for key, (name, bar) in names.items():
+        if key in found:
+            values = ratios(found["balsam"], found[key])
+            table.add(f"Balsam to {name}", "x", values, least=bar)
+    return table
+
+
+def _has_hyperqueue() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("hyperqueue") is not None
+
+
+def _balsam(tasks: int, whole: list[float]) -> float:
+    with bench() as made:
+        return balsam_rate(made, tasks, whole)
+
+
+def balsam_rate(made: Bench, tasks: int, whole: list[float] | None = None) -> float:
+    """Tasks per second of one launcher on a project to which that many tasks are added."""
+    made.python("add_jobs", str(tasks))
+    after = made.last_event()
+    took = made.run()
+    if whole is not None:
+        whole.append(tasks / took)
+    return tasks / made.span(after, tasks)
+
+
+def _spawn_loop(tasks: int, in_flight: int) -> float:
+    with scratch() as directory:
+        words = [sys.executable, str(PEERS / "spawn_loop.py"), str(tasks), str(in_flight)]
+        return tasks / float(run_peer([*words, str(directory)], directory))
+
+
+def _hyperqueue(tasks: int, cores: int) -> float:
+    with scratch() as directory:
+        words = [sys.executable, str(PEERS / "hyperqueue_local.py"), str(tasks), str(cores)]
+        return tasks / float(run_peer([*words, str(directory)], directory).split()[-1])
+
+
+def _parallel(tasks: int, cores: int) -> float:
+    with scratch() as directory:
+        listed = directory / "tasks"
+        listed.write_text("".join(f"{index}\n" for index in range(tasks)))
+        begin = time.perf_counter()
+        run_peer(
+            ["parallel", "--will-cite", f"-j{cores}", "-a", str(listed), "/bin/true > {}.out 2>&1"],
+            directory,
+        )
+        took = time.perf_counter() - begin
+        if sum(1 for _ in directory.glob("*.out")) != tasks:
+            raise RuntimeError("GNU parallel left some tasks out")
+        return tasks / took
