@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from balsam.cli import listing, output
 from balsam.cli.commands import Command
+
+if TYPE_CHECKING:
+    from balsam.conf.project import Project
 
 DEFAULT = Path("balsam-demo")
 #: A launcher that takes this long has stuck.
@@ -26,16 +30,15 @@ def command(ctx: click.Context, directory: Path) -> None:
     gathers them. A job fails on purpose; another is rescued by its error handler. Needs numpy and
     an MPI: pip install 'balsam[demo]'.
     """
-    from balsam.demo import requirements
+    from balsam.demo import campaign, requirements, verdict
 
+    here = os.getcwd()
     elsewhere = bool(os.environ.get("BALSAM_DB_PATH") or os.environ.get("BALSAM_SITE_PATH"))
+    campaign.refuse_filled(directory)
     requirements.check()
-
-    from balsam.demo import campaign, verdict
-
     project = campaign.prepare(directory)
     print(f"A project in {project.path}, with one job. Running it:")
-    _launch()
+    _launch(project)
     trouble = verdict.problems()
     print("\nThe campaign, as it grew (balsam ls --tree):")
     ctx.invoke(listing.command, tree=True)
@@ -51,30 +54,30 @@ def command(ctx: click.Context, directory: Path) -> None:
     print(f"'{verdict.RESCUED}' failed too, and its error handler ran it again:")
     ctx.invoke(listing.command, history=True, name=verdict.RESCUED)
     result = verdict.result_file()
-    print(f"The result, {os.path.relpath(result)}, agrees with numpy:")
+    print(f"The result, {os.path.relpath(result, here)}, agrees with numpy:")
     output.emit(f"  {line}" for line in result.read_text().splitlines())
-    output.emit(_what_next(project.path, elsewhere))
+    output.emit(_what_next(project.path, here, elsewhere))
 
 
-def _launch() -> None:
+def _launch(project: Project) -> None:
     from balsam.cli.progress import Progress
-    from balsam.conf import project as projects
     from balsam.launcher.main import run_launcher
     from balsam.launcher.options import LauncherOptions
 
-    project = projects.find()
     with Progress(project.settings().launcher.progress_seconds) as report:
         run_launcher(project, LauncherOptions(time_limit_minutes=TIME_LIMIT_MINUTES), report)
 
 
-def _what_next(path: Path, elsewhere: bool) -> list[str]:
-    place = f"export BALSAM_DB_PATH={shlex.quote(str(path))}" if elsewhere else ""
+def _what_next(path: Path, here: str, elsewhere: bool) -> list[str]:
+    place = f"cd {shlex.quote(os.path.relpath(path, here))}"
+    if elsewhere:
+        place = f"export BALSAM_DB_PATH={shlex.quote(str(path))}"
     return [
         "",
         "What to try next:",
-        f"  {place or 'cd ' + shlex.quote(os.path.relpath(path))}",
+        f"  {place}",
         "  balsam ls --history --name eigen0",
-        "  balsam job --name again --workflow demo --application make --args 8",
+        "  balsam job --name again --workflow again --application make --args 8",
         "  balsam launcher --consume-all",
         "  balsam ls --by-states",
         "The programs are in programs/; grow.py is the one that spawns the jobs.",

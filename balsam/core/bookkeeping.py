@@ -154,7 +154,8 @@ def _paths(
         fitting = _fitting(step, left, max_attempts)
         left -= fitting
         further = _paths(step.next_state, fitting, max_attempts) if fitting else []
-        hop = advance.Hop(step.next_state, step.message, {"cause": step.cause} if step.cause else {})
+        data = {"cause": step.cause} if step.cause else {}
+        hop = advance.Hop(step.next_state, step.message, data)
         for hops, jobs in further:
             found.append(((hop, *hops), jobs))
             fitting = fitting - jobs

@@ -26,7 +26,7 @@ def parse_environ(value: object) -> dict[str, str]:
         pairs = [(str(name), str(content)) for name, content in value.items()]
     elif isinstance(value, str):
         pairs = []
-        for part in _SEPARATOR.split(value.strip(":")):
+        for part in _SEPARATOR.split(value.lstrip(":")):
             name, equals, content = part.partition("=")
             if not equals:
                 raise InvalidValue(f"'{part}' is no environment variable; write NAME=VALUE.")

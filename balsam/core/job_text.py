@@ -180,6 +180,6 @@ class JobText:
     @classmethod
     def deserialize(cls, text: str) -> Any:
         """An unsaved job from :meth:`serialize`'s text."""
-        return cls.from_dict(json.loads(text))  # type: ignore[call-arg, arg-type]
+        return cls.from_dict(json.loads(text))
 
 

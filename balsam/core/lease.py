@@ -228,7 +228,7 @@ def counts(scope: Scope) -> dict[str, int]:
     where, parameters = scope.sql()
     return dict(
         rows(f"SELECT state, count(*) FROM balsam_job WHERE {where} GROUP BY state", parameters)
-    )  # type: ignore[arg-type]
+    )
 
 
 def data_version() -> int:

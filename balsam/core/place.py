@@ -14,7 +14,8 @@ def current_project() -> projects.Project:
 
     Raises ProjectNotFound.
     """
-    return getattr(connection, "project", None) or projects.find()
+    opened = getattr(connection, "project", None) if connection.connection is not None else None
+    return opened or projects.find()
 
 
 def data_directory() -> Path:

@@ -1,4 +1,4 @@
-"""What the layers above may know of the database: a transaction, and the error of one in trouble."""
+"""What the layers above may know of the database: transactions, and errors of one in trouble."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def process_job_times(qs: Any = None) -> JobTimes:
 
     events = EventLog.objects.exclude(from_state=models.F("to_state"))
     if qs is not None:
-        events = events.filter(job__in=qs.order_by().values("pk") if not qs.query.is_sliced else qs)
+        events = events.filter(job__in=qs)
     times = JobTimes()
     columns = events.order_by("timestamp", "id").values_list("timestamp", "from_state", "to_state")
     for time, old, new in columns.iterator(chunk_size=10_000):

@@ -6,6 +6,7 @@ What used to be a text lock with a tick is a lease of a session of kind ``script
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import threading
@@ -69,9 +70,8 @@ class JobSource(JobManager):  # type: ignore[misc]
         if not self.workflow:
             return jobs
         if any(mark in self.workflow for mark in "*?["):
-            import fnmatch
-
-            return jobs.filter(workflow__regex=f"^{fnmatch.translate(self.workflow)[4:-3]}$")
+            names = [name for name, _ in self.model._default_manager.workflows()]
+            return jobs.filter(workflow__in=fnmatch.filter(names, self.workflow))
         return jobs.filter(workflow=self.workflow)
 
     def by_states(self, wanted: Iterable[str]) -> Any:

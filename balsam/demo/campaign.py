@@ -26,16 +26,20 @@ APPLICATIONS = {
 }
 
 
-def prepare(directory: Path) -> Project:
-    """Make the project in a directory that is new or empty, with one job that will grow the rest.
-
-    The project becomes the one this process and its children work on. Raises ProjectExists for a
-    directory with something in it, and what ``create_project`` raises.
-    """
+def refuse_filled(directory: Path) -> None:
+    """Raise ProjectExists for a directory with something in it."""
     if directory.is_dir() and any(directory.iterdir()):
         raise ProjectExists(
             f"{directory} is not empty; give the demo a directory of its own: balsam demo DIR"
         )
+
+
+def prepare(directory: Path) -> Project:
+    """Make the project in a directory that is new or empty, with one job that will grow the rest.
+
+    The project becomes the one this process and its children work on. Raises what
+    ``create_project`` raises.
+    """
     project = create_project(directory)
     os.environ["BALSAM_DB_PATH"] = str(project.path)
     programs = project.path / "programs"

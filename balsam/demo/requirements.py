@@ -14,7 +14,7 @@ RANKS = 2
 #: The first import of numpy or MPI from a cold shared file system takes its time.
 PROBE_SECONDS = 60.0
 
-_PROBE = "from mpi4py import MPI; print('ranks', MPI.COMM_WORLD.size, flush=True)"
+_PROBE = "from mpi4py import MPI; print(f'<{MPI.COMM_WORLD.size}>', flush=True)"
 
 
 def check() -> None:
@@ -33,14 +33,13 @@ def check() -> None:
         ) from error
     line = flavour.command(program, [sys.executable, "-c", _PROBE], RANKS, RANKS)
     answer = commands.run(line, PROBE_SECONDS, {**flavour.environ(), **environ})
-    if answer.stdout.split().count(str(RANKS)) == RANKS:
+    if answer.stdout.count(f"<{RANKS}>") == RANKS:
         return
-    if answer.returncode == 0:
-        problem = f"{program} starts ranks that mpi4py does not know of: it was built for another"
-    else:
-        last = (answer.stderr.strip() or answer.stdout.strip() or "no message").splitlines()[-1]
-        problem = f"{program} and mpi4py do not run a program ({last})"
+    lines = (answer.stdout + answer.stderr).splitlines()
+    said = next((line for line in reversed(lines) if "Error" in line), "")
+    problem = f" ({said.strip()})" if answer.returncode and said else ""
     raise MpiUnavailable(
-        f"The demo's main step is an MPI program, but {problem} MPI: make them fit, or type "
-        f"{HOW} in a fresh environment."
+        f"The demo's main step is an MPI program, but the {RANKS} ranks that {program} starts do "
+        f"not find each other through mpi4py{problem}: use the mpirun of the MPI that mpi4py was "
+        f"built for, or type {HOW} in a fresh environment."
     )

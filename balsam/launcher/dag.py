@@ -260,7 +260,9 @@ def wf_from_template(source_wf: str, new_wf: str, **changes: Mapping[str, Any]) 
     missing = set(changes) - {job.name for job in source}
     if missing:
         raise InvalidValue(f"'{source_wf}' has no job named '{sorted(missing)[0]}'.")
-    copies = {job.pk: _copy(job, {"workflow": new_wf, **changes.get(job.name, {})}) for job in source}
+    copies = {
+        job.pk: _copy(job, {"workflow": new_wf, **changes.get(job.name, {})}) for job in source
+    }
     with atomic():
         BalsamJob.objects.bulk_create(copies.values())
         for job in source:

@@ -94,8 +94,8 @@ class FutureTask:
     def result(self, timeout: float | None = None) -> Any:
         """The callback's value, once the job has ended; None if it was cancelled.
 
-        Waits ``timeout`` seconds at most, then raises TimeoutError. Raises TaskFailed for a job that
-        failed when there is no ``fail_callback``, and whatever the callback raised.
+        Waits ``timeout`` seconds at most, then raises TimeoutError. Raises TaskFailed for a job
+        that failed when there is no ``fail_callback``, and whatever the callback raised.
         """
         wait([self], timeout, ALL_COMPLETED)
         if self._state == states.USER_KILLED:
@@ -104,7 +104,7 @@ class FutureTask:
             self._called = True
             try:
                 self._result = self._call()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the caller gets it, every time
                 self._error = error
         if self._error is not None:
             raise self._error

@@ -44,6 +44,8 @@ MAX_UNCOMMITTED = 5000
 DONE_SECONDS = 0.5
 #: Between two tries to reach a database that does not answer.
 RETRY_SECONDS = 1.0
+#: How long a stopping launcher tries to commit.
+GIVE_UP_SECONDS = 20.0
 #: Interrupted steps start again later, so a stopping launcher does not wait for them long.
 STEP_GRACE_SECONDS = 2.0
 
@@ -76,7 +78,7 @@ def _leave_outer_mpi() -> None:
 
 
 class Launcher:
-    """A pilot on one node. ``step`` does what is due; ``run`` steps until there is no more to do."""
+    """A pilot on one node: ``step`` does what is due, ``run`` steps until nothing is left to do."""
 
     def __init__(
         self,
@@ -132,6 +134,8 @@ class Launcher:
         self._progress = Progress(self._scope, self._limit_seconds())
         self._stopping = ""
         self._patience = 0
+        self._give_up_at = 0.0
+        self._unfinished = 0
         self._idle_since: float | None = None
         self._retry_at = 0.0
         now = time.monotonic()
@@ -205,7 +209,8 @@ class Launcher:
         """Whether there is nothing more to do, now or soon."""
         busy = self.running or len(self.ledger) or self.steps.jobs() or self.source.stock
         if self._stopping:
-            return not (self.running or len(self.ledger) or self.steps.jobs())
+            late = time.monotonic() >= self._give_up_at
+            return not (self.running or self.steps.jobs() or (len(self.ledger) and not late))
         if busy or self.source.busy or self.source.dirty or self.steps.dirty:
             self._idle_since = None
             return False
@@ -484,6 +489,8 @@ class Launcher:
             logger.info("stopping: %s", why)
             self._tell(f"Stopping the launcher: {why}.")
             self._stopping = why
+            # A database that stays away does not hold the node: the journal keeps the outcomes.
+            self._give_up_at = time.monotonic() + grace + GIVE_UP_SECONDS
             self._with_record(lambda: self.source.give_back(self.source.stock))
             self.source.stock.clear()
         for run in self.running.values():

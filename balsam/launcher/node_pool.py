@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ class Placement:
     nodes: tuple[str, ...]
     cores: float
     gpus: tuple[int, ...] = ()
+    shared_gpus: bool = False
 
 
 @dataclass
@@ -45,7 +47,8 @@ class NodePool:
     """One node's cores and GPUs, given out and taken back.
 
     A job takes ``ranks x threads`` cores, at most the node: more ranks than cores share them. A
-    ``node_packing_count`` above 1 says instead that so many such jobs fill a node.
+    ``node_packing_count`` above 1 says instead that so many such jobs fill a node. GPUs that were
+    asked for are nobody else's; a single-rank job that asks for none shares the least used other.
     """
 
     hostname: str
@@ -54,6 +57,7 @@ class NodePool:
     max_ranks: int = 0
     _used: float = field(default=0.0, init=False)
     _busy_gpus: set[int] = field(default_factory=set, init=False)
+    _sharers: Counter[int] = field(default_factory=Counter, init=False)
 
     def check(self, request: Request) -> None:
         """Raise Unsatisfiable, with the numbers, for what this allocation can never give."""
@@ -74,18 +78,28 @@ class NodePool:
         cores = self._share(request)
         if self._used + cores > self.cores + _ROUNDING:
             return None
+        own = request.gpus()
         free = [gpu for gpu in range(self.gpus) if gpu not in self._busy_gpus]
-        if request.gpus() > len(free):
+        if own > sum(not self._sharers[gpu] for gpu in free):
             return None
-        gpus = tuple(free[: request.gpus()])
         self._used += cores
-        self._busy_gpus.update(gpus)
-        return Placement((self.hostname,), cores, gpus)
+        if own:
+            gpus = tuple([gpu for gpu in free if not self._sharers[gpu]][:own])
+            self._busy_gpus.update(gpus)
+            return Placement((self.hostname,), cores, gpus)
+        if free and request.ranks_per_node == 1:
+            gpus = (min(free, key=lambda gpu: self._sharers[gpu]),)
+            self._sharers.update(gpus)
+            return Placement((self.hostname,), cores, gpus, shared_gpus=True)
+        return Placement((self.hostname,), cores)
 
     def give_back(self, placement: Placement) -> None:
         """Free the share of an attempt that ended."""
         self._used = max(0.0, self._used - placement.cores)
-        self._busy_gpus.difference_update(placement.gpus)
+        if placement.shared_gpus:
+            self._sharers.subtract(placement.gpus)
+        else:
+            self._busy_gpus.difference_update(placement.gpus)
 
     @property
     def idle_cores(self) -> float:
@@ -99,7 +113,7 @@ class NodePool:
 
 
 def slots(pool: NodePool, requests: Sequence[Request]) -> int:
-    """How many more jobs like the recent ones could start now (at least one, if any core is idle)."""
+    """How many more jobs like the recent ones could start now; one at least if a core is idle."""
     if pool.idle_cores <= _ROUNDING:
         return 0
     if not requests:

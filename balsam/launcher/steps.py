@@ -60,7 +60,7 @@ class Steps:
     _closed: bool = False
 
     def fill(self) -> list[StepEnd]:
-        """Lease jobs and hand their steps to idle workers; steps that could not even be described."""
+        """Lease jobs and hand their steps to workers; steps that could not even be described."""
         failed: list[StepEnd] = []
         while self.dirty and not self._closed and self.pool.capacity:
             leased = lease.lease_for_steps(

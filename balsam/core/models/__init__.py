@@ -15,6 +15,13 @@ from balsam.core.models.dependency import Dependency
 from balsam.core.models.event import EventLog
 from balsam.core.models.job import BalsamJob
 from balsam.core.models.session import Session
+from balsam.core.reports import (
+    error_report,
+    process_job_times,
+    safe_select,
+    throughput_report,
+    utilization_report,
+)
 from balsam.errors import DependencyError, InvalidValue, NoApplication
 from balsam.states import (
     ACTIVE_STATES,
@@ -46,7 +53,12 @@ __all__ = [
     "NoApplication",
     "QueuedLaunch",
     "Session",
+    "error_report",
     "from_time_string",
     "get_time_string",
     "history_line",
+    "process_job_times",
+    "safe_select",
+    "throughput_report",
+    "utilization_report",
 ]

@@ -21,6 +21,7 @@ from balsam.core.models.dependency import Dependency
 from balsam.core.models.session import Session
 from balsam.core.names import NamedModel
 from balsam.core.querysets import JobManager
+from balsam.core.source import JobSource
 from balsam.core.values import checked, from_text
 from balsam.errors import DependencyError, IllegalMove, InvalidValue, JobChanged
 
@@ -167,6 +168,7 @@ class BalsamJob(JobText, NamedModel):
     }
 
     objects = JobManager()
+    source = JobSource()
 
     class Meta:
         db_table = "balsam_job"

@@ -49,8 +49,8 @@ def count_below(x: Any, diagonal: Any, beside: Any) -> Any:
 def bisect(which: Any, diagonal: Any, beside: Any) -> Any:
     """The eigenvalues of those ranks in ascending order (0 is the lowest)."""
     around = np.abs(np.append(beside, 0)) + np.abs(np.insert(beside, 0, 0))
-    low = np.full(len(which), np.min(diagonal - around))
-    high = np.full(len(which), np.max(diagonal + around))
+    low: Any = np.full(len(which), np.min(diagonal - around))
+    high: Any = np.full(len(which), np.max(diagonal + around))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         above = count_below(middle, diagonal, beside) > which

@@ -1,4 +1,4 @@
-"""The postprocess script of ``make``: one ``eigen`` job per matrix, and a ``reduce`` after them all.
+"""The postprocess script of ``make``: an ``eigen`` job per matrix, and a ``reduce`` after them all.
 
 How many files there are is known only now, so this is where the rest of the campaign is described.
 """

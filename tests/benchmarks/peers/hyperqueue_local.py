@@ -18,7 +18,7 @@ def main() -> None:
     number, cores, directory = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     outputs = directory / "outputs"
     outputs.mkdir()
-    with LocalCluster(directory / "server", WorkerConfig(cores=cores)) as cluster:
+    with LocalCluster(str(directory / "server"), WorkerConfig(cores=cores)) as cluster:
         client = cluster.client()
         job = Job(default_workdir=directory)
         for index in range(number):

@@ -1,0 +1,13 @@
+"""A handler: set_state.py STATE [EXIT_CODE] moves the current job; with 'forget' it does not."""
+
+from __future__ import annotations
+
+import sys
+
+from balsam.launcher import dag
+
+assert dag.ERROR or dag.TIMEOUT, "not called as a handler"
+print(f"handling {'error' if dag.ERROR else 'timeout'} of {dag.current_job.name}")
+if sys.argv[1] != "forget":
+    dag.current_job.update_state(sys.argv[1], "set by its handler")
+sys.exit(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
