@@ -302,6 +302,13 @@ def _zombie(pid: int) -> bool:
         return True
 
 
+@pytest.fixture(scope="module", autouse=True)
+def record_allowed(django_db_blocker: Any) -> Iterator[None]:
+    """These projects are real: pytest-django's guard of a test database has no part in it."""
+    with django_db_blocker.unblock():
+        yield
+
+
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty project to copy, made by ``balsam init``."""

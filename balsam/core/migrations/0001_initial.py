@@ -3,7 +3,6 @@
 import balsam.core.fields
 import balsam.core.history
 import balsam.core.ids
-import balsam.core.job_text
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -122,7 +121,6 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'balsam_job',
             },
-            bases=(balsam.core.job_text.JobText, models.Model),
         ),
         migrations.CreateModel(
             name='Dependency',

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Iterable
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from django.db import models, transaction
 
 from balsam import states
-from balsam.core import advance, graph, history, ids, place
+from balsam.core import advance, graph, history, ids
 from balsam.core.fields import EnvironField
+from balsam.core.job_files import JobFiles, default_workdir
+from balsam.core.job_links import JobLinks
 from balsam.core.job_text import JobText
 from balsam.core.models.app import ApplicationDefinition
 from balsam.core.models.batch_job import BatchJob
 from balsam.core.models.dependency import Dependency
 from balsam.core.models.session import Session
-from balsam.core.names import NamedModel
+from balsam.core.names import NamedModel, canonical
 from balsam.core.querysets import JobManager
 from balsam.core.source import JobSource
 from balsam.core.values import checked, from_text
-from balsam.errors import DependencyError, IllegalMove, InvalidValue, JobChanged
+from balsam.errors import IllegalMove, InvalidValue, JobChanged, NoApplication, nearest
 
 #: Fields that only the writer of state, or nobody, changes after a job was made.
 PROTECTED = frozenset(
@@ -49,7 +48,7 @@ def _text(default: str = "") -> Any:
     return models.TextField(default=default, blank=True)
 
 
-class BalsamJob(JobText, NamedModel):
+class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
     """One planned run: what to run, on what, after whom, and how far it has come.
 
     Fields may be given, read and filtered under the names of any Balsam line. ``state``, the lease
@@ -211,8 +210,8 @@ class BalsamJob(JobText, NamedModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._new_parents: list[Any] = []
         self._app_name: str | None = None
-        super().__init__(*args, **kwargs)
         self._saved: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
 
     def _construct_names(self, values: dict[str, Any]) -> dict[str, Any]:
         real = super()._construct_names(values)
@@ -235,21 +234,28 @@ class BalsamJob(JobText, NamedModel):
         job._remember()
         return job
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        """Read the row again, dropping changes that were not saved."""
-        super().refresh_from_db(*args, **kwargs)
-        self._app_name = None
-        self._remember()
+    def refresh_from_db(
+        self, using: str | None = None, fields: Any = None, from_queryset: Any = None
+    ) -> None:
+        """Read the row, or these fields of it, again, dropping changes that were not saved."""
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        if fields is None:
+            self._app_name = None
+            self._remember()
+        else:
+            self._remember(fields)
 
-    def _remember(self) -> None:
+    def _remember(self, names: Iterable[str] | None = None) -> None:
+        """Note what the row holds now, in all columns or in the named ones."""
         present = self.__dict__
-        self._saved = {
-            field.attname: copy.deepcopy(present[field.attname])
-            if isinstance(present[field.attname], (dict, list))
-            else present[field.attname]
-            for field in self._meta.concrete_fields
-            if field.attname in present
-        }
+        fields = self._meta.concrete_fields
+        if names is not None:
+            fields = [self._meta.get_field(name) for name in names]
+        for field in fields:
+            if field.attname in present:
+                value = present[field.attname]
+                mutable = isinstance(value, (dict, list))
+                self._saved[field.attname] = copy.deepcopy(value) if mutable else value
 
     def changed_fields(self) -> list[str]:
         """Columns that differ from what was read or last saved."""
@@ -288,7 +294,9 @@ class BalsamJob(JobText, NamedModel):
         self.clean_values(changed)
         renamed = {"name", "workflow"}.intersection(changed)
         if renamed and not self.workdir and self.state not in states.WAITING_STATES:
-            self.workdir = self._saved_relative_workdir()
+            self.workdir = default_workdir(
+                self._saved["workflow"], self._saved["name"], self.job_id
+            )
             changed.append("workdir")
         self.last_update = history.now()
         super().save(using=using, update_fields=[*changed, "last_update"])
@@ -320,6 +328,13 @@ class BalsamJob(JobText, NamedModel):
             name, self._app_name = self._app_name, None
             self.app = ApplicationDefinition.objects.named(name) if name else None
 
+    def get_application(self) -> ApplicationDefinition:
+        """The application this job runs; NoApplication if it has none."""
+        self._resolve_application()
+        if self.app is None:
+            raise NoApplication(f"{self.cute_id} runs a direct command, not an application.")
+        return self.app
+
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the job with its events and edges; children that waited for it fail."""
         key, self.pk = self.pk, None
@@ -345,8 +360,6 @@ class BalsamJob(JobText, NamedModel):
             self.application = text
             self.save()
             return text
-        from balsam.core.names import canonical
-
         field_name = canonical(type(self), name)
         field = self._meta.get_field(field_name)
         if field.attname in PROTECTED or field.is_relation:
@@ -370,8 +383,6 @@ class BalsamJob(JobText, NamedModel):
         (killing is possible whatever it is now).
         """
         if new_state not in states.STATES:
-            from balsam.errors import nearest
-
             raise InvalidValue(
                 f"There is no state '{new_state}'{nearest(new_state, states.STATES)}."
             )
@@ -398,113 +409,3 @@ class BalsamJob(JobText, NamedModel):
     ) -> int:
         """Move many jobs as a user may; killed ones are skipped. Returns how many moved."""
         return cls.objects.filter(pk__in=list(pks)).move(new_state, message)
-
-    # -- relations ------------------------------------------------------------------------------
-
-    def get_parents(self) -> Any:
-        """The parents, as a QuerySet."""
-        return type(self).objects.filter(child_edges__child=self.pk)
-
-    def parents_in_order(self) -> Any:
-        """The parents in the order they were added."""
-        return self.get_parents().order_by("child_edges__id")
-
-    def get_parents_by_id(self) -> list[str]:
-        """UUIDs of the parents, as text."""
-        return [str(key) for key in self.get_parents().order_by("id").uuids()]
-
-    def set_parents(self, parents: Iterable[Any]) -> None:
-        """Make ``parents`` (jobs, UUIDs or ids) the only parents; DependencyError if impossible."""
-        wanted = type(self).objects.keys_of(parents)
-        with transaction.atomic():
-            if self.state not in states.PREPARING_STATES:
-                raise DependencyError(
-                    f"{self.cute_id} is {self.state}: its parents can not change any more."
-                )
-            Dependency.objects.filter(child=self.pk).delete()
-            graph.add_edges(self.pk, wanted)
-        self.refresh_from_db(fields=["state", "state_timestamp"])
-
-    def get_children(self) -> Any:
-        """The children, as a QuerySet."""
-        return type(self).objects.filter(parent_edges__parent=self.pk)
-
-    def get_children_by_id(self) -> list[str]:
-        """UUIDs of the children, as text."""
-        return [str(key) for key in self.get_children().order_by("id").uuids()]
-
-    def get_child_by_name(self, name: str) -> BalsamJob:
-        """The child of that name; ValueError unless there is exactly one."""
-        found = list(self.get_children().filter(name=name)[:2])
-        if len(found) != 1:
-            how_many = "no child" if not found else "more than one child"
-            raise InvalidValue(f"{self.cute_id} has {how_many} named '{name}'.")
-        return found[0]
-
-    def get_application(self) -> ApplicationDefinition:
-        """The application this job runs; NoApplication if it has none."""
-        from balsam.errors import NoApplication
-
-        self._resolve_application()
-        if self.app is None:
-            raise NoApplication(f"{self.cute_id} runs a direct command, not an application.")
-        return self.app
-
-    # -- where it works -------------------------------------------------------------------------
-
-    @property
-    def working_directory(self) -> str:
-        """The absolute path of the job's directory, whether or not it exists yet."""
-        return str(self.working_path(place.data_directory()))
-
-    def working_path(self, data: Path) -> Path:
-        """The job's directory below ``data`` (or ``user_workdir``, where that exists)."""
-        from balsam.platform import workdirs
-
-        if self.user_workdir and Path(self.user_workdir).expanduser().is_dir():
-            return Path(self.user_workdir).expanduser()
-        return workdirs.resolve(data, self.relative_workdir())
-
-    def relative_workdir(self) -> str:
-        """The job's directory relative to the project's ``data``."""
-        from balsam.platform import workdirs
-
-        return self.workdir or workdirs.relative_workdir(
-            self.workflow, self.name, ids.short_id(self.job_id)
-        )
-
-    def _saved_relative_workdir(self) -> str:
-        from balsam.platform import workdirs
-
-        return workdirs.relative_workdir(
-            self._saved["workflow"], self._saved["name"], ids.short_id(self.job_id)
-        )
-
-    def read_file_in_workdir(self, fname: str) -> str:
-        """The text of a file in the job's directory; ValueError if it is not there."""
-        path = Path(self.working_directory) / fname
-        if not path.is_file():
-            raise InvalidValue(f"{self.cute_id} has no file {path}")
-        return path.read_text()
-
-    # -- copies ---------------------------------------------------------------------------------
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as plain values; relations as keys."""
-        names = [field.attname for field in self._meta.concrete_fields]
-        record = {name: getattr(self, name) for name in names}
-        record["application"] = self.application
-        return record
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> BalsamJob:
-        """An unsaved job of such fields (see :meth:`to_dict`)."""
-        record = dict(record)
-        if isinstance(record.get("job_id"), str):
-            record["job_id"] = uuid.UUID(record["job_id"])
-        for name in ("state_timestamp", "last_update"):
-            if isinstance(record.get(name), str):
-                record[name] = datetime.fromisoformat(record[name])
-        if record.get("app_id"):
-            record.pop("application", None)
-        return cls(**record)

@@ -1,0 +1,75 @@
+"""Where a job's files are, and the job written out; mixed into ``BalsamJob``."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from balsam.core import ids, place
+from balsam.errors import InvalidValue
+from balsam.platform import workdirs
+
+
+def default_workdir(workflow: str, name: str, job_id: uuid.UUID) -> str:
+    """``<workflow>/<name>_<short id>``, relative to the project's ``data``."""
+    return workdirs.relative_workdir(workflow, name, ids.short_id(job_id))
+
+
+class JobFiles:
+    """The work directory of a job, and copies of its fields."""
+
+    if TYPE_CHECKING:
+        _meta: Any
+        application: str
+        job_id: uuid.UUID
+        name: str
+        user_workdir: str
+        workdir: str
+        workflow: str
+
+        @property
+        def cute_id(self) -> str: ...
+
+    @property
+    def working_directory(self) -> str:
+        """The absolute path of the job's directory, whether or not it exists yet."""
+        return str(self.working_path(place.data_directory()))
+
+    def working_path(self, data: Path) -> Path:
+        """The job's directory below ``data`` (or ``user_workdir``, where that exists)."""
+        if self.user_workdir and Path(self.user_workdir).expanduser().is_dir():
+            return Path(self.user_workdir).expanduser()
+        return workdirs.resolve(data, self.relative_workdir())
+
+    def relative_workdir(self) -> str:
+        """The job's directory relative to the project's ``data``."""
+        return self.workdir or default_workdir(self.workflow, self.name, self.job_id)
+
+    def read_file_in_workdir(self, fname: str) -> str:
+        """The text of a file in the job's directory; ValueError if it is not there."""
+        path = Path(self.working_directory) / fname
+        if not path.is_file():
+            raise InvalidValue(f"{self.cute_id} has no file {path}")
+        return path.read_text()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as plain values; relations as keys."""
+        names = [field.attname for field in self._meta.concrete_fields]
+        record = {name: getattr(self, name) for name in names}
+        record["application"] = self.application
+        return record
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Any:
+        """An unsaved job of such fields (see :meth:`to_dict`)."""
+        record = dict(record)
+        if isinstance(record.get("job_id"), str):
+            record["job_id"] = uuid.UUID(record["job_id"])
+        for name in ("state_timestamp", "last_update"):
+            if isinstance(record.get(name), str):
+                record[name] = datetime.fromisoformat(record[name])
+        if record.get("app_id"):
+            record.pop("application", None)
+        return cls(**record)

@@ -1,0 +1,65 @@
+"""A job's parents and children; mixed into ``BalsamJob``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from balsam import states
+from balsam.core import graph
+from balsam.core.models.dependency import Dependency
+from balsam.core.record import atomic
+from balsam.errors import DependencyError, InvalidValue
+
+
+class JobLinks:
+    """The task graph as one job sees it."""
+
+    if TYPE_CHECKING:
+        objects: Any
+        pk: Any
+        refresh_from_db: Any
+        state: str
+
+        @property
+        def cute_id(self) -> str: ...
+
+    def get_parents(self) -> Any:
+        """The parents, as a QuerySet."""
+        return type(self).objects.filter(child_edges__child=self.pk)
+
+    def parents_in_order(self) -> Any:
+        """The parents in the order they were added."""
+        return self.get_parents().order_by("child_edges__id")
+
+    def get_parents_by_id(self) -> list[str]:
+        """UUIDs of the parents, as text."""
+        return [str(key) for key in self.get_parents().order_by("id").uuids()]
+
+    def set_parents(self, parents: Iterable[Any]) -> None:
+        """Make ``parents`` (jobs, UUIDs or ids) the only parents; DependencyError if impossible."""
+        wanted = type(self).objects.keys_of(parents)
+        with atomic():
+            if self.state not in states.PREPARING_STATES:
+                raise DependencyError(
+                    f"{self.cute_id} is {self.state}: its parents can not change any more."
+                )
+            Dependency.objects.filter(child=self.pk).delete()
+            graph.add_edges(self.pk, wanted)
+        self.refresh_from_db(fields=["state", "state_timestamp"])
+
+    def get_children(self) -> Any:
+        """The children, as a QuerySet."""
+        return type(self).objects.filter(parent_edges__parent=self.pk)
+
+    def get_children_by_id(self) -> list[str]:
+        """UUIDs of the children, as text."""
+        return [str(key) for key in self.get_children().order_by("id").uuids()]
+
+    def get_child_by_name(self, name: str) -> Any:
+        """The child of that name; ValueError unless there is exactly one."""
+        found = list(self.get_children().filter(name=name)[:2])
+        if len(found) != 1:
+            how_many = "no child" if not found else "more than one child"
+            raise InvalidValue(f"{self.cute_id} has {how_many} named '{name}'.")
+        return found[0]

@@ -1,0 +1,241 @@
+"""Every way in which a job ends on one node, with its cause, from one campaign of all of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.core.models import BalsamJob
+
+from .conftest import PROGRAMS, Site, opened
+
+HELLO = f"{shlex.quote(sys.executable)} {shlex.quote(str(PROGRAMS / 'hello_mpi.py'))}"
+MPI = importlib.util.find_spec("mpi4py") is not None and (
+    shutil.which("mpiexec") or Path(sys.executable).with_name("mpiexec").exists()
+)
+needs_mpi = pytest.mark.skipif(not MPI, reason="there is no MPI here")
+
+
+@pytest.fixture(scope="module")
+def campaign(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One launcher run over jobs that end in all the ways there are."""
+    for site in opened(pristine, tmp_path_factory.mktemp("causes")):
+        site.settings(hook_time_limit_seconds=1)
+        (site.path / "data" / "blocked").write_text("a file where a directory is wanted")
+        _add_good(site)
+        _add_bad(site)
+        _add_hooks(site)
+        if MPI:
+            site.job("mpi_hello", HELLO, ranks_per_node=4)
+            site.job("mpi_fail", HELLO, args="5", ranks_per_node=4)
+            site.job("mpi_missing", "/no/such/program", ranks_per_node=2)
+        site.launch("--consume-all", "--max-ranks-per-node", "8")
+        yield site
+
+
+def _add_good(site: Site) -> None:
+    site.shell("ok", "echo fine; echo trouble >&2")
+    site.job("words", "printf", args="<%s> one 'two three' \"it's\" $HOME *")
+    site.shell(
+        "environment",
+        'echo "$BALSAM_JOB_ID $BALSAM_ATTEMPT $BALSAM_PARENT_IDS $COLOUR $OMP_NUM_THREADS $PWD"',
+        environ_vars={"COLOUR": "blue"}, threads_per_rank=2,
+    )  # fmt: skip
+    site.shell("parent", "echo data > result.txt")
+    site.shell("child", "cat result.txt", parents=[site.named("parent")])
+
+
+def _add_bad(site: Site) -> None:
+    site.shell("exit", "seq 100; echo last words; exit 3")
+    site.shell("signal", "kill -SEGV $$")
+    site.job("missing", "/no/such/program")
+    site.job("missing_on_path", "no_such_program")
+    site.job("not_executable", str(PROGRAMS / "hello_mpi.py"))
+    site.job("quote", "echo", args="it's")
+    site.job("blocked", "/bin/true", workflow="blocked")
+    site.shell("slow", "echo so far; exec sleep 600", time_limit_minutes=0.005, max_attempts=1)
+    site.job("nodes", "/bin/true", num_nodes=3)
+    site.job("ranks", "/bin/true", ranks_per_node=9)
+    site.job("gpus", "/bin/true", gpus_per_rank=1)
+    site.job("kin1", "/bin/true", parents=[site.named("exit")])
+    site.job("kin2", "/bin/true", parents=[site.named("kin1")])
+    site.job("heir", "/bin/true", parents=[site.named("exit")], on_parent_failure="ignore")
+    site.job("no_source", "/bin/true", stage_in_url="/no/such/directory")
+
+
+def _add_hooks(site: Site) -> None:
+    site.job("hook_fails", preprocess="/bin/sh -c 'echo alas; exit 4'")
+    site.job("hook_missing", preprocess="/no/such/hook")
+    site.job("hook_hangs", preprocess="/bin/sh -c 'echo zzz; sleep 600'")
+    site.job("hook_after", "/bin/true", postprocess="/bin/false")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ok", "words", "environment", "parent", "child", "heir"],
+)
+def test_good_jobs_finish(campaign: Site, name: str) -> None:
+    assert campaign.state(name) == states.JOB_FINISHED, campaign.diagnosis()
+    data = campaign.end(name).data
+    assert data["cause"] == states.OK
+    assert data["attempt"] == 1
+    assert data["returncode"] == 0
+    assert data["wall_seconds"] > 0
+    assert data["max_rss_kb"] > 0
+    assert campaign.named(name).return_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "words"),
+    [
+        ("exit", states.EXIT, "RETURN CODE 3"),
+        ("signal", states.SIGNAL, "SIGSEGV"),
+        ("missing", states.PROGRAM_MISSING, "'/no/such/program' can not be run"),
+        ("missing_on_path", states.PROGRAM_MISSING, "'no_such_program' can not be run"),
+        ("not_executable", states.PROGRAM_MISSING, "Permission denied"),
+        ("quote", states.STAGING, "it's"),
+        ("blocked", states.STAGING, "data/blocked"),
+        ("slow", states.JOB_TIME_LIMIT, "longer than 0.005 minutes"),
+        ("nodes", states.UNSATISFIABLE, "asks for 3 nodes; this launcher has 1"),
+        ("ranks", states.UNSATISFIABLE, "asks for 9 ranks per node; this launcher allows 8"),
+        ("gpus", states.UNSATISFIABLE, "asks for 1 GPUs per node; the node has 0"),
+        ("kin1", states.PARENT_FAILED, "[exit | "),
+        ("kin2", states.PARENT_FAILED, "[kin1 | "),
+        ("no_source", states.STAGING, "/no/such/directory"),
+        ("hook_fails", states.HOOK, "exit code 4"),
+        ("hook_missing", states.HOOK, "/no/such/hook"),
+        ("hook_hangs", states.HOOK, "time limit of 1 s"),
+        ("hook_after", states.HOOK, "/bin/false"),
+    ],
+)
+def test_bad_jobs_fail_with_cause_and_reason(
+    campaign: Site, name: str, cause: str, words: str
+) -> None:
+    assert campaign.state(name) == states.FAILED, campaign.diagnosis()
+    end = campaign.end(name)
+    assert end.data["cause"] == cause
+    assert words in end.message
+
+
+def test_nothing_is_left(campaign: Site) -> None:
+    campaign.check_clean()
+
+
+def test_both_streams_are_in_the_output(campaign: Site) -> None:
+    assert campaign.output("ok") == "fine\ntrouble\n"
+
+
+def test_arguments_are_words_and_no_shell_sees_them(campaign: Site) -> None:
+    assert campaign.output("words") == "<one><two three><it's><$HOME><*>"
+
+
+def test_a_task_knows_where_it_is(campaign: Site) -> None:
+    job = campaign.named("environment")
+    assert campaign.output("environment").split() == [
+        str(job.job_id), "1", "[]", "blue", "2", job.working_directory,
+    ]  # fmt: skip
+
+
+def test_a_child_finds_its_parents_files(campaign: Site) -> None:
+    assert campaign.output("child") == "data\n"
+
+
+def test_the_end_of_the_output_is_in_the_event(campaign: Site) -> None:
+    data = campaign.end("exit").data
+    assert data["tail"].splitlines() == [*(str(n) for n in range(86, 101)), "last words"]
+    assert data["returncode"] == campaign.named("exit").return_code == 3
+    assert "last words" in campaign.end("exit").message
+    assert campaign.end("slow").data["tail"] == "so far"
+    assert campaign.end("hook_fails").data["tail"] == "alas"
+
+
+def test_hooks_keep_their_output(campaign: Site) -> None:
+    log = Path(campaign.named("hook_hangs").working_directory, "preprocess.log").read_text()
+    assert log.splitlines()[-1] == "zzz"
+
+
+def test_a_failed_start_leaves_no_attempt(campaign: Site) -> None:
+    assert states.RUNNING not in campaign.path_of("missing")
+    assert states.RUNNING not in campaign.path_of("nodes")
+    assert campaign.named("missing").attempt == 0
+
+
+@needs_mpi
+def test_four_ranks_on_two_cores_say_hello(campaign: Site) -> None:
+    assert campaign.state("mpi_hello") == states.JOB_FINISHED, campaign.diagnosis()
+    said = sorted(campaign.output("mpi_hello").splitlines())
+    assert said == [f"hello from rank {rank} of 4" for rank in range(4)]
+
+
+@needs_mpi
+def test_a_failing_mpi_job_gives_its_exit_code(campaign: Site) -> None:
+    assert campaign.state("mpi_fail") == states.FAILED
+    assert campaign.end("mpi_fail").data["cause"] == states.EXIT
+    assert campaign.named("mpi_fail").return_code == 5
+
+
+@needs_mpi
+def test_an_mpi_program_that_is_not_there(campaign: Site) -> None:
+    assert campaign.end("mpi_missing").data["cause"] == states.PROGRAM_MISSING
+    assert "'/no/such/program'" in campaign.end("mpi_missing").message
+
+
+@pytest.fixture
+def fake_mpirun(site: Site) -> Path:
+    """A fake mpirun in the settings of a project; its control file."""
+    program = site.home / "bin" / "mpirun"
+    program.parent.mkdir()
+    program.symlink_to(PROGRAMS.parents[1] / "fakes" / "mpirun")
+    site.settings(mpirun=program)
+    return program.with_name("mpirun.control")
+
+
+def test_an_mpirun_that_can_not_start_its_ranks(site: Site, fake_mpirun: Path) -> None:
+    fake_mpirun.write_text("FAKE_MPIRUN_MODE=fail\n")
+    site.job("mpi", "/bin/true", ranks_per_node=2)
+    site.job("serial", "/bin/true")
+    site.launch()
+    assert site.state("mpi") == states.FAILED
+    assert site.end("mpi").data["cause"] == states.MPI_LAUNCH_FAILED
+    assert site.state("serial") == states.JOB_FINISHED
+
+
+def test_an_mpirun_that_is_none_fails_only_mpi_jobs(site: Site, fake_mpirun: Path) -> None:
+    fake_mpirun.write_text("FAKE_MPIRUN_MODE=lie\n")
+    site.job("mpi", "/bin/true", ranks_per_node=2)
+    site.job("serial", "/bin/true")
+    said = site.launch()
+    assert "is no MPI that Balsam knows" in said
+    assert "is no MPI that Balsam knows" in site.end("mpi").message
+    assert site.state("serial") == states.JOB_FINISHED
+
+
+def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
+    site.settings(hook_time_limit_seconds=0.5)
+    (site.path / "data" / "blocked").write_text("")
+    good = [dict(name=f"n{i}", workflow="w", direct_command="/bin/true") for i in range(96)]
+    bad = [
+        dict(name="quote", workflow="w", direct_command="echo", args="it's"),
+        dict(name="missing", workflow="w", direct_command="/no/such/program"),
+        dict(name="blocked", workflow="blocked", direct_command="/bin/true"),
+        dict(name="hangs", workflow="w", direct_command="/bin/true", preprocess="sleep 600"),
+    ]
+    # Between the good ones, so that there is something to hold up.
+    BalsamJob.objects.bulk_create([*good[:32], *bad, *good[32:]])
+    site.launch()
+    assert site.counts() == {states.JOB_FINISHED: 96, states.FAILED: 4}
+    causes = {name: site.end(name).data["cause"] for name in ("quote", "missing", "blocked", "hangs")}
+    assert causes == {
+        "quote": states.STAGING,
+        "missing": states.PROGRAM_MISSING,
+        "blocked": states.STAGING,
+        "hangs": states.HOOK,
+    }
+    site.check_clean()
