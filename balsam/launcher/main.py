@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from balsam import states
@@ -19,19 +18,18 @@ from balsam.core import bookkeeping, lease
 from balsam.core.advance import note
 from balsam.core.lease import Life, Scope
 from balsam.core.record import DatabaseError
-from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
+from balsam.errors import BalsamError
 from balsam.launcher import journal, recovery, runs
+from balsam.launcher.attempts import Attempts, could_not_start
 from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
-from balsam.launcher.node_pool import NodePool, slots
-from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, Snapshot, silent
+from balsam.launcher.node_pool import NodePool
+from balsam.launcher.options import SERIAL, LauncherOptions, Report, Snapshot, silent
 from balsam.launcher.progress import Progress
-from balsam.launcher.runs import Run
 from balsam.launcher.source import Source
 from balsam.launcher.steps import Steps
-from balsam.launcher.tasks import Mpi, Preparer, Task
+from balsam.launcher.tasks import Preparer
 from balsam.launcher.wakeup import Wakeup
-from balsam.outcomes import Outcome
-from balsam.platform import evidence, mpirun, node, process
+from balsam.platform import mpirun, node
 from balsam.transitions.pool import StepPool
 
 __all__ = ["Launcher", "LauncherOptions", "Snapshot", "run_launcher"]
@@ -40,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: More uncommitted entries than this, and nothing new is started until the database answers.
 MAX_UNCOMMITTED = 5000
+#: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
+AHEAD_SECONDS = 0.25
 #: With no unfinished job left in scope, how long to wait for a last hook or user to add one.
 DONE_SECONDS = 0.5
 #: Between two tries to reach a database that does not answer.
@@ -96,7 +96,7 @@ class Launcher:
         machine = node.this_node()
         config = self.settings.launcher
         gpus = options.gpus_per_node
-        self.nodes = NodePool(
+        nodes = NodePool(
             machine.hostname,
             config.cores_per_node or machine.cores,
             config.gpus_per_node if gpus is None else gpus,
@@ -125,12 +125,7 @@ class Launcher:
             self.settings.jobs.max_attempts,
             serial_only=options.job_mode == SERIAL,
         )
-        self._open_workshop(worker_log)
-        self.running: dict[int, Run] = {}
-        self._oom = evidence.OomWatch()
-        self._oom.refresh()
-        self._mpi: Mpi | MpiUnavailable | None = None
-        self._recent: deque[Task] = deque(maxlen=16)
+        self._open_workshop(nodes, worker_log)
         self._progress = Progress(self._scope, self._limit_seconds())
         self._stopping = ""
         self._patience = 0
@@ -142,7 +137,7 @@ class Launcher:
         self._next_look = self._next_beat = self._next_sessions = now
         self.source.begin()
 
-    def _open_workshop(self, worker_log: str | None) -> None:
+    def _open_workshop(self, nodes: NodePool, worker_log: str | None) -> None:
         mark = recovery.mark(self.project.id, self.session)
         marks = {
             recovery.MARK: mark,
@@ -151,8 +146,13 @@ class Launcher:
             "BALSAM_LAUNCHER_NODES": "1",
             "BALSAM_JOB_MODE": self.options.job_mode,
         }
-        self.preparer = Preparer(
-            self.project.data, runs.own_environ(dict(os.environ), marks), mark
+        self.attempts = Attempts(
+            nodes,
+            Preparer(self.project.data, runs.own_environ(dict(os.environ), marks), mark),
+            self.settings.launcher,
+            self.settings.mpi,
+            self.options.job_mode,
+            self._tell,
         )
         steps = self.settings.transitions
         number = self.options.num_transition_threads
@@ -207,10 +207,10 @@ class Launcher:
 
     def finished(self) -> bool:
         """Whether there is nothing more to do, now or soon."""
-        busy = self.running or len(self.ledger) or self.steps.jobs() or self.source.stock
         if self._stopping:
             late = time.monotonic() >= self._give_up_at
-            return not (self.running or self.steps.jobs() or (len(self.ledger) and not late))
+            return not (len(self.attempts) or (len(self.ledger) and not late))
+        busy = len(self.attempts) or len(self.ledger) or self.steps.jobs() or self.source.stock
         if busy or self.source.busy or self.source.dirty or self.steps.dirty:
             self._idle_since = None
             return False
@@ -236,8 +236,7 @@ class Launcher:
         due = [self._next_look, self._next_beat, self._next_sessions]
         if len(self.ledger):
             due.append(max(self.ledger.oldest + config.commit_milliseconds / 1000, self._retry_at))
-        due += [run.kill_at for run in self.running.values() if run.kill_at is not None]
-        due += [run.deadline for run in self.running.values() if run.deadline is not None]
+        due += self.attempts.due()
         if self.steps.deadline is not None:
             due.append(self.steps.deadline)
         return max(0.0, min(due) - now)
@@ -276,14 +275,10 @@ class Launcher:
     def _reconcile(self) -> None:
         """Let go of what others killed, deleted or took."""
         with_steps = self.steps.jobs()
-        if not (self.running or self.source.stock or with_steps):
+        if not (len(self.attempts) or self.source.stock or with_steps):
             return
         held = self.source.held()
-        grace = self.settings.launcher.kill_grace_seconds
-        for job, run in self.running.items():
-            state = held.get(job, ("",))[0]
-            if state not in (*states.RUNNABLE_STATES, states.RUNNING) and not run.stopping:
-                run.stop(states.KILLED, grace)
+        self.attempts.let_go(held, (*states.RUNNABLE_STATES, states.RUNNING))
         gone = {
             task.id
             for task in self.source.stock
@@ -302,102 +297,32 @@ class Launcher:
         """Start what fits, in order; what is at the head waits for its share."""
         if len(self.ledger) > MAX_UNCOMMITTED or time.monotonic() < self._retry_at:
             return
-        while True:
-            if not self.source.stock and not self._lease():
-                break
+        started = False
+        while self.source.stock or self._lease():
             task = self.source.stock[0]
             try:
-                if not self._start_one(task):
+                start = self.attempts.start(task, self.source.application(task.app_id))
+                if start is None:
                     break
+                self.ledger.add(start)
+                started = True
             except BalsamError as error:
-                self._could_not_start(task, error)
+                self.ledger.add(could_not_start(task, error))
             self.source.stock.popleft()
-        # Relative paths of this process must not depend on which task came last.
-        if self.running:
-            os.chdir(self.project.path)
+        if started:
+            self.attempts.settle()
 
     def _lease(self) -> bool:
-        room = slots(self.nodes, [task.request for task in self._recent])
+        room = self.attempts.room()
         if not room or not self.source.dirty:
             return False
-        ahead = int(self._progress.rate() * 0.25)
+        ahead = int(self._progress.rate() * AHEAD_SECONDS)
         return self.source.lease(max(room, ahead)) > 0
 
-    def _start_one(self, task: Task) -> bool:
-        """Start a task if its share is free. Raises BalsamError if it can not run at all."""
-        self.nodes.check(task.request)
-        mpi = self._mpi_for(task)
-        if mpi and self._mpiruns() >= self.settings.launcher.max_concurrent_mpiruns:
-            return False
-        placement = self.nodes.place(task.request)
-        if placement is None:
-            return False
-        try:
-            app = self.source.application(task.app_id)
-            spec = self.preparer.spec(task, app, placement, mpi)
-            run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
-        except BaseException:
-            self.nodes.give_back(placement)
-            raise
-        self.running[task.id] = run
-        self._recent.append(task)
-        words = f"{'MPI' if mpi else 'Serial'} run on {', '.join(placement.nodes)}"
-        self.ledger.add(
-            Start(task.id, task.state, task.attempt, run.pid, run.started, words)
-        )
-        return True
-
-    def _could_not_start(self, task: Task, error: BalsamError) -> None:
-        if isinstance(error, Unsatisfiable):
-            cause, words = states.UNSATISFIABLE, f"It {error}: it can never run here"
-        elif isinstance(error, ProgramMissing | MpiUnavailable):
-            cause, words = states.PROGRAM_MISSING, str(error)
-        else:
-            cause, words = states.STAGING, str(error)
-        outcome = Outcome(states.FAILED, words, {"cause": cause, "attempt": task.attempt})
-        self.ledger.add(End(task.id, task.state, task.attempt, outcome, time.time()))
-        logger.warning("%s: %s", task.label, words)
-
-    def _mpiruns(self) -> int:
-        return sum(run.mpi is not None for run in self.running.values())
-
-    def _mpi_for(self, task: Task) -> Mpi | None:
-        """The mpirun for a task that needs one. Raises MpiUnavailable."""
-        if task.ranks == 1 and self.options.job_mode != MPI:
-            return None
-        if self._mpi is None:
-            self._mpi = self._find_mpi()
-        if isinstance(self._mpi, MpiUnavailable):
-            raise MpiUnavailable(str(self._mpi))
-        return self._mpi
-
-    def _find_mpi(self) -> Mpi | MpiUnavailable:
-        config = self.settings.mpi
-        try:
-            program = mpirun.find_mpirun(config.mpirun, self.preparer.environ)
-            flavour = mpirun.detect(program, config.flavour)
-        except MpiUnavailable as error:
-            self._tell(str(error))
-            return error
-        logger.info("mpirun is %s, flavour %s", program, flavour)
-        return Mpi(program, flavour, tuple(config.flags.split()))
-
     def _reap(self) -> None:
-        """Take in the attempts that have ended."""
-        lines = self.settings.launcher.error_tail_lines
-        for job, run in list(self.running.items()):
-            end = process.reap(run.pid)
-            if end is None:
-                continue
-            if run.stopping or run.mpi is not None and end.returncode:
-                run.kill_leftovers()
-            del self.running[job]
-            self.nodes.give_back(run.placement)
-            outcome = runs.outcome(run, end, self._oom, lines)
-            self.ledger.add(End(job, states.RUNNING, run.attempt, outcome, end.time))
-            self._progress.ended(outcome.state == states.RUN_DONE)
-            if run.task.lost_attempts or outcome.state != states.RUN_DONE:
-                logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+        for end in self.attempts.reap():
+            self.ledger.add(end)
+            self._progress.ended()
 
     # -- committing -----------------------------------------------------------------------------
 
@@ -428,10 +353,8 @@ class Launcher:
         grace = self.settings.launcher.kill_grace_seconds
         finished: set[int] = set()
         for entry in entries:
-            run = self.running.get(entry.job)
             if isinstance(entry, Start):
-                if run:
-                    run.stop(states.KILLED, grace)
+                self.attempts.stop(entry.job, states.KILLED, grace)
                 continue
             state = held.get(entry.job, ("",))[0]
             finished.add(entry.job)
@@ -450,11 +373,7 @@ class Launcher:
 
     def _timers(self) -> None:
         now = time.monotonic()
-        for run in self.running.values():
-            if run.deadline is not None and now >= run.deadline:
-                run.deadline = None
-                run.stop(states.JOB_TIME_LIMIT, self.settings.launcher.stop_grace_seconds)
-            run.escalate(now)
+        self.attempts.timers()
         limit = self._progress.seconds_left()
         if limit is not None and limit <= 0 and not self._stopping:
             self._stop("its time limit is reached")
@@ -463,7 +382,7 @@ class Launcher:
             self._stop("it was asked to stop")
         if now >= self._next_beat:
             self._next_beat = now + self.settings.launcher.heartbeat_seconds
-            self._oom.refresh()
+            self.attempts.watch_memory()
             self._with_record(self._beat)
         if now >= self._next_sessions:
             self._next_sessions = now + self.settings.launcher.heartbeat_seconds / 3
@@ -475,8 +394,7 @@ class Launcher:
 
     def _beat(self) -> None:
         if not lease.beat(self.session):
-            for run in self.running.values():
-                run.kill()
+            self.attempts.kill_all()
             raise BalsamError(
                 "This launcher's lease has run out (it was suspended, or the clock jumped) and "
                 "another has taken its jobs over; its tasks were ended. Start it again."
@@ -493,35 +411,32 @@ class Launcher:
             self._give_up_at = time.monotonic() + grace + GIVE_UP_SECONDS
             self._with_record(lambda: self.source.give_back(self.source.stock))
             self.source.stock.clear()
-        for run in self.running.values():
-            run.stop(states.BATCH_TIME_LIMIT, grace)
-            run.escalate(time.monotonic())
+        self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
         for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
             self.ledger.add(end)
 
     def _shut(self) -> None:
         """Leave nothing behind: no process, no lease, no journal that is still needed."""
-        for run in self.running.values():
-            run.kill()
+        self.attempts.kill_all()
         self.steps.close(0.0)
-        if not self.running:
+        if not len(self.attempts):
             with contextlib.suppress(DatabaseError, OSError):
                 self.ledger.write()
                 self.ledger.commit()
                 lease.close_session(self.session)
-        self._journal.close(keep=bool(self.running or len(self.ledger)))
+        self._journal.close(keep=bool(len(self.attempts) or len(self.ledger)))
         self._tell_progress(final=True)
 
     # -- telling --------------------------------------------------------------------------------
 
     def _tell(self, notice: str) -> None:
-        self._report(self._progress.snapshot(len(self.running), notice=notice))
+        self._report(self._progress.snapshot(len(self.attempts), notice=notice))
 
     def _tell_progress(self, final: bool = False) -> None:
         if final or self._progress.due():
             with contextlib.suppress(DatabaseError):
                 self._progress.count()
-            self._report(self._progress.snapshot(len(self.running), final=final))
+            self._report(self._progress.snapshot(len(self.attempts), final=final))
 
 
 def _broke_after_all(entry: StepEnd, state: str) -> bool:

@@ -27,7 +27,7 @@ class Progress:
         self._next = self._begin
         self._counts: dict[str, int] = {}
 
-    def ended(self, well: bool) -> None:
+    def ended(self) -> None:
         """An attempt ended now."""
         now = time.monotonic()
         if self._ends and now - self._ends[-1][0] < 0.05:

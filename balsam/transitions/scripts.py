@@ -18,7 +18,7 @@ from balsam.outcomes import Outcome
 from balsam.platform import process
 from balsam.platform.evidence import describe_exit, tail
 from balsam.transitions.spec import PREPROCESS, STEP_VARIABLE, StepSpec
-from balsam.transitions.staging import work_directory
+from balsam.transitions.staging import made_work_directory
 
 #: Between asking a hook to stop and killing it, in seconds.
 GRACE_SECONDS = 0.5
@@ -46,10 +46,13 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
 
     When this returns, no process of the hook's process group is left. Every way to fail gives an
     outcome with the state FAILED, the cause ``hook``, and a message with command and log file.
+    A job that had nothing to stage gets its work directory here.
+
+    :raises InvalidValue, TransferError: for a work directory that can not be made.
     """
     name = "preprocess" if spec.kind == PREPROCESS else "postprocess"
     what = f"{name} '{spec.command}'"
-    workdir = work_directory(spec)
+    workdir = made_work_directory(spec)
     log = workdir / (spec.log or f"{name}.log")
     env = {**os.environ, **spec.env, STEP_VARIABLE: spec.token}
     try:

@@ -25,6 +25,22 @@ def work_directory(spec: StepSpec) -> Path:
     return workdirs.resolve(spec.data_dir, spec.workdir)
 
 
+def made_work_directory(spec: StepSpec) -> Path:
+    """The absolute work directory of the job, which is there when this returns.
+
+    :raises InvalidValue: if a relative one would lie outside the data directory.
+    :raises TransferError: if it can not be made.
+    """
+    workdir = work_directory(spec)
+    try:
+        os.makedirs(workdir, exist_ok=True)
+    except OSError as error:
+        raise TransferError(
+            f"can not make the work directory '{workdir}': {error.strerror}"
+        ) from error
+    return workdir
+
+
 def stage_in(spec: StepSpec) -> Outcome:
     """Make the work directory, copy ``url`` into it and link the parents' files.
 
@@ -33,8 +49,7 @@ def stage_in(spec: StepSpec) -> Outcome:
 
     :raises TransferError: naming what could not be made, copied or linked.
     """
-    workdir = work_directory(spec)
-    _make(workdir)
+    workdir = made_work_directory(spec)
     notes = []
     if spec.url.strip():
         notes.append(_counted(len(transfer.copy_in(spec.url, workdir)), "copied in"))
@@ -132,15 +147,6 @@ def _link(
             raise TransferError(f"can not link '{path}' to '{target}': {error.strerror}") from error
         return True
     return False
-
-
-def _make(workdir: Path) -> None:
-    try:
-        os.makedirs(workdir, exist_ok=True)
-    except OSError as error:
-        raise TransferError(
-            f"can not make the work directory '{workdir}': {error.strerror}"
-        ) from error
 
 
 def _counted(number: int, what: str) -> str:

@@ -31,7 +31,9 @@ class Terminal:
             script = programs / name
             script.write_text(f"#!{python}\nfrom balsam.cli import {function}\n{function}()\n")
             script.chmod(0o755)
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("BALSAM")}
+        # Unbuffered ranks would write their lines in pieces, which get mixed.
+        hidden = ("BALSAM", "PYTHONUNBUFFERED")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         self.env.update(
             HOME=str(home),
             PYTHONPATH=str(ROOT),

@@ -14,6 +14,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 
 BALSAM = [sys.executable, "-m", "balsam"]
 ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60.0
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -34,11 +36,17 @@ class Shell:
         self.env.update(HOME=str(home), PYTHONPATH=str(ROOT), TERM="xterm")
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*BALSAM, *shlex.split(line)],
-            cwd=self.cwd, env=self.env, capture_output=True, text=True, timeout=60,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        """A command away from any terminal; what hangs is ended with all it started."""
+        argv = [*BALSAM, *shlex.split(line)]
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = subprocess.Popen(
+                argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=err, start_new_session=True,
+            )  # fmt: skip
+            code = waited(process, line)
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(argv, code, out.read(), err.read())
 
     def ok(self, line: str) -> str:
         done = self.run(line)
@@ -58,11 +66,12 @@ class Shell:
         process = subprocess.Popen(
             [*BALSAM, *shlex.split(line)],
             cwd=self.cwd, env=self.env, stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True,
         )  # fmt: skip
         os.close(slave)
         screen = ""
         left = list(answers)
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < give_up:
             if not select.select([master], [], [], 1.0)[0]:
                 continue
@@ -77,7 +86,16 @@ class Shell:
             if left and screen.rstrip(" ").endswith("[y/n]:"):
                 os.write(master, left.pop(0).encode() + b"\n")
         os.close(master)
-        return process.wait(timeout=30), screen.replace("\r\n", "\n")
+        return waited(process, f"{line}: {screen}"), screen.replace("\r\n", "\n")
+
+
+def waited(process: subprocess.Popen[bytes], what: str) -> int:
+    try:
+        return process.wait(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise AssertionError(f"still running after {PATIENCE_SECONDS} s: {what}") from None
 
 
 def hello_project(tmp_path: Path) -> Shell:

@@ -38,8 +38,8 @@ def test_the_demo_runs_shows_and_checks_its_campaign(tmp_path: Path) -> None:
             assert sorted(re.findall(r"rank (\d) of (\d)", printed)) == [("0", "2"), ("1", "2")]
 
     # What it says to try next works too.
+    terminal.cwd = site
     for line in re.findall(r"^  (balsam .*)$", said, re.MULTILINE):
-        terminal.cwd = site
         terminal.type(line)
     assert re.search(r" JOB_FINISHED  18\n +FAILED  2\n", terminal.type("balsam ls --by-states"))
 

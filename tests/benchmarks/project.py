@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,13 +19,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A directory that is gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix="balsam-benchmark-"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+def workspace(parent: Path | None = None) -> Iterator[Path]:
+    """Where all scratch directories are, until the run is over.
+
+    Nothing is removed earlier: on some file systems (ext4 without a journal) making files is several
+    times slower for minutes after others were deleted, so one contender would pay for another.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="balsam-benchmark-", dir=parent) as path:
+        tempfile.tempdir = path
+        try:
+            yield Path(path)
+        finally:
+            tempfile.tempdir = before
+
+
+def scratch() -> Path:
+    """A new directory in the workspace."""
+    return Path(tempfile.mkdtemp())
 
 
 class Bench:
@@ -113,12 +123,11 @@ class Bench:
 @contextlib.contextmanager
 def bench() -> Iterator[Bench]:
     """A project in a directory of its own."""
-    with scratch() as home:
-        made = Bench(home)
-        try:
-            yield made
-        finally:
-            made.close()
+    made = Bench(scratch())
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -72,27 +72,25 @@ def balsam_rate(made: Bench, tasks: int, whole: list[float] | None = None) -> fl
 
 
 def _spawn_loop(tasks: int, in_flight: int) -> float:
-    with scratch() as directory:
-        words = [sys.executable, str(PEERS / "spawn_loop.py"), str(tasks), str(in_flight)]
-        return tasks / float(run_peer([*words, str(directory)], directory))
+    directory = scratch()
+    words = [sys.executable, str(PEERS / "spawn_loop.py"), str(tasks), str(in_flight)]
+    return tasks / float(run_peer([*words, str(directory)], directory))
 
 
 def _hyperqueue(tasks: int, cores: int) -> float:
-    with scratch() as directory:
-        words = [sys.executable, str(PEERS / "hyperqueue_local.py"), str(tasks), str(cores)]
-        return tasks / float(run_peer([*words, str(directory)], directory).split()[-1])
+    directory = scratch()
+    words = [sys.executable, str(PEERS / "hyperqueue_local.py"), str(tasks), str(cores)]
+    return tasks / float(run_peer([*words, str(directory)], directory).split()[-1])
 
 
 def _parallel(tasks: int, cores: int) -> float:
-    with scratch() as directory:
-        listed = directory / "tasks"
-        listed.write_text("".join(f"{index}\n" for index in range(tasks)))
-        begin = time.perf_counter()
-        run_peer(
-            ["parallel", "--will-cite", f"-j{cores}", "-a", str(listed), "/bin/true > {}.out 2>&1"],
-            directory,
-        )
-        took = time.perf_counter() - begin
-        if sum(1 for _ in directory.glob("*.out")) != tasks:
-            raise RuntimeError("GNU parallel left some tasks out")
-        return tasks / took
+    directory = scratch()
+    listed = directory / "tasks"
+    listed.write_text("".join(f"{index}\n" for index in range(tasks)))
+    words = ["parallel", "--will-cite", f"-j{cores}", "-a", str(listed), "/bin/true > {}.out 2>&1"]
+    begin = time.perf_counter()
+    run_peer(words, directory)
+    took = time.perf_counter() - begin
+    if sum(1 for _ in directory.glob("*.out")) != tasks:
+        raise RuntimeError("GNU parallel left some tasks out")
+    return tasks / took

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from balsam import states
+from balsam.errors import TransferError
 from balsam.outcomes import Outcome
 from balsam.platform.process import marked_processes
 from balsam.transitions import scripts
@@ -128,9 +129,16 @@ def test_hooks_that_can_not_start(
     assert reason in failure(scripts.run(hook(tmp_path, command), control))
 
 
-def test_no_work_directory(tmp_path: Path, control: Control) -> None:
-    message = failure(scripts.run(hook(tmp_path / "gone", "true"), control))
-    assert "can not write" in message and "gone" in message
+def test_the_work_directory_is_made(tmp_path: Path, control: Control) -> None:
+    outcome = scripts.run(hook(tmp_path / "w" / "new", "touch here"), control)
+    assert outcome == Outcome(states.PREPROCESSED)
+    assert (tmp_path / "w" / "new" / "here").exists()
+
+
+def test_an_unmakeable_work_directory(tmp_path: Path, control: Control) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TransferError, match="can not make the work directory .*file/x"):
+        scripts.run(hook(tmp_path / "file" / "x", "true"), control)
 
 
 def test_a_hanging_hook_ends_at_its_time_limit(tmp_path: Path, control: Control) -> None:

@@ -1,0 +1,185 @@
+"""The attempts in progress on this node: placed, started, stopped and reaped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from balsam import states
+from balsam.conf.settings import Launcher as LauncherSettings
+from balsam.conf.settings import Mpi as MpiSettings
+from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
+from balsam.launcher import runs
+from balsam.launcher.ledger import End, Start
+from balsam.launcher.node_pool import NodePool, slots
+from balsam.launcher.options import MPI
+from balsam.launcher.runs import Run
+from balsam.launcher.tasks import Application, Mpi, Preparer, Task
+from balsam.outcomes import Outcome
+from balsam.platform import evidence, mpirun, process
+
+logger = logging.getLogger(__name__)
+
+
+class Attempts:
+    """What runs, by job. Nothing here knows the database."""
+
+    def __init__(
+        self,
+        nodes: NodePool,
+        preparer: Preparer,
+        config: LauncherSettings,
+        mpi_config: MpiSettings,
+        job_mode: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.nodes = nodes
+        self._preparer = preparer
+        self._config = config
+        self._mpi_config = mpi_config
+        self._job_mode = job_mode
+        self._tell = tell
+        self._running: dict[int, Run] = {}
+        self._recent: deque[Task] = deque(maxlen=16)
+        self._oom = evidence.OomWatch()
+        self._oom.refresh()
+        self._mpi: Mpi | MpiUnavailable | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __contains__(self, job: int) -> bool:
+        return job in self._running
+
+    def room(self) -> int:
+        """How many more tasks like the recent ones could start now."""
+        return slots(self.nodes, [task.request for task in self._recent])
+
+    # -- starting -------------------------------------------------------------------------------
+
+    def start(self, task: Task, app: Application) -> Start | None:
+        """Start a task if its share of the node is free.
+
+        Raises BalsamError, for :func:`could_not_start`, if it can not run at all.
+        """
+        self.nodes.check(task.request)
+        mpi = self._mpi_for(task)
+        if mpi and self._mpiruns() >= self._config.max_concurrent_mpiruns:
+            return None
+        placement = self.nodes.place(task.request)
+        if placement is None:
+            return None
+        try:
+            spec = self._preparer.spec(task, app, placement, mpi)
+            run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
+        except BaseException:
+            self.nodes.give_back(placement)
+            raise
+        self._running[task.id] = run
+        self._recent.append(task)
+        words = f"{'MPI' if mpi else 'Serial'} run on {', '.join(placement.nodes)}"
+        return Start(task.id, task.state, task.attempt, run.pid, run.started, words)
+
+    def _mpiruns(self) -> int:
+        return sum(run.mpi is not None for run in self._running.values())
+
+    def _mpi_for(self, task: Task) -> Mpi | None:
+        """The mpirun for a task that needs one. Raises MpiUnavailable."""
+        if task.ranks == 1 and self._job_mode != MPI:
+            return None
+        if self._mpi is None:
+            self._mpi = self._find_mpi()
+        if isinstance(self._mpi, MpiUnavailable):
+            raise MpiUnavailable(str(self._mpi))
+        return self._mpi
+
+    def _find_mpi(self) -> Mpi | MpiUnavailable:
+        try:
+            program = mpirun.find_mpirun(self._mpi_config.mpirun, self._preparer.environ)
+            flavour = mpirun.detect(program, self._mpi_config.flavour)
+        except MpiUnavailable as error:
+            self._tell(str(error))
+            return error
+        logger.info("mpirun is %s: %s", program, flavour.label)
+        return Mpi(program, flavour, tuple(self._mpi_config.flags.split()))
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def reap(self) -> Iterator[End]:
+        """The attempts that have ended since this was last asked."""
+        for job, run in list(self._running.items()):
+            end = process.reap(run.pid)
+            if end is None:
+                continue
+            if run.stopping or (run.mpi is not None and end.returncode):
+                run.kill_leftovers()
+            del self._running[job]
+            self.nodes.give_back(run.placement)
+            outcome = runs.outcome(run, end, self._oom, self._config.error_tail_lines)
+            if outcome.state != states.RUN_DONE:
+                logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+            yield End(job, states.RUNNING, run.attempt, outcome, end.time)
+
+    def stop(self, job: int, cause: str, grace_seconds: float) -> None:
+        """End one attempt, by force after the grace."""
+        run = self._running.get(job)
+        if run:
+            run.stop(cause, grace_seconds)
+
+    def stop_all(self, cause: str, grace_seconds: float) -> None:
+        """End every attempt, by force after the grace."""
+        for run in self._running.values():
+            run.stop(cause, grace_seconds)
+        self.timers()
+
+    def kill_all(self) -> None:
+        """KILL everything at once."""
+        for run in self._running.values():
+            run.kill()
+
+    def let_go(self, held: Mapping[int, tuple[str, int, int]], still: Collection[str]) -> None:
+        """End the attempts of jobs that are no longer held in one of the states ``still``."""
+        for job, run in self._running.items():
+            if held.get(job, ("",))[0] not in still and not run.stopping:
+                run.stop(states.KILLED, self._config.kill_grace_seconds)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def due(self) -> list[float]:
+        """When (monotonic) :meth:`timers` has something to do."""
+        times = [run.kill_at for run in self._running.values()]
+        times += [run.deadline for run in self._running.values()]
+        return [time for time in times if time is not None]
+
+    def timers(self) -> None:
+        """Enforce the tasks' own time limits, and KILL what did not heed its TERM."""
+        now = time.monotonic()
+        for run in self._running.values():
+            if run.deadline is not None and now >= run.deadline:
+                run.deadline = None
+                run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
+            run.escalate(now)
+
+    def watch_memory(self) -> None:
+        """Forget the out-of-memory kills so far; later ones may be our tasks'."""
+        self._oom.refresh()
+
+    def settle(self) -> None:
+        """Go back to where relative paths mean nothing: starting tasks changes directories."""
+        os.chdir(self._preparer.data)
+
+
+def could_not_start(task: Task, error: BalsamError) -> End:
+    """The end of a task that can not run at all, and why."""
+    if isinstance(error, Unsatisfiable):
+        cause, words = states.UNSATISFIABLE, f"It {error}: it can never run here"
+    elif isinstance(error, ProgramMissing | MpiUnavailable):
+        cause, words = states.PROGRAM_MISSING, str(error)
+    else:
+        cause, words = states.STAGING, str(error)
+    logger.warning("%s: %s", task.label, words)
+    outcome = Outcome(states.FAILED, words, {"cause": cause, "attempt": task.attempt})
+    return End(task.id, task.state, task.attempt, outcome, time.time())
