@@ -28,9 +28,9 @@ class JobTimes(dict[str, list[datetime]]):
 
 
 def process_job_times(qs: Any = None) -> JobTimes:
-    """When the jobs of ``qs`` (all by default) entered each state; states nobody entered are absent.
+    """When the jobs of ``qs`` (all by default) entered each state, as often as they did.
 
-    A job that entered a state several times counts each time.
+    States that no job entered are absent.
     """
     from balsam.core.models.event import EventLog
 

@@ -18,7 +18,7 @@ from django.db import connection, models, transaction
 from balsam import states
 from balsam.core import place
 from balsam.core.querysets import JobManager
-from balsam.core.sql import column, key_list, keys
+from balsam.core.sql import column, is_sqlite, key_list, keys
 from balsam.platform import node
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SCRIPT = "script"
 _BATCH_VARIABLES = ("COBALT_JOBID", "SLURM_JOB_ID", "PBS_JOBID")
 
 
-class JobSource(JobManager):  # type: ignore[misc]
+class JobSource(JobManager):
     """The jobs that are free or this process's own; ``workflow`` narrows them to one workflow.
 
     ``workflow`` takes a name, or a glob such as ``scan*``.
@@ -106,10 +106,11 @@ class JobSource(JobManager):  # type: ignore[misc]
         """Lease those of the jobs that are free; the ids of the jobs won."""
         wanted = self.model._default_manager.keys_of(pks)
         session = self._open()
+        skip = "" if is_sqlite() else "FOR UPDATE SKIP LOCKED"
         with transaction.atomic():
             free = column(
                 f"""SELECT id FROM balsam_job WHERE id IN ({keys()}) AND session_id IS NULL
-                    ORDER BY id {"FOR UPDATE SKIP LOCKED" if connection.vendor != "sqlite" else ""}""",
+                    ORDER BY id {skip}""",
                 (key_list(wanted),),
             )
             self._lease(free, session, None)

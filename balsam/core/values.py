@@ -15,6 +15,8 @@ _FALSE = {"false", "no", "n", "0", "off"}
 _INTEGERS = (models.IntegerField,)
 #: A request larger than this is a slip of the finger on any machine there is.
 ABSURD = 10_000_000
+#: What an integer column holds in every database.
+LARGEST = 2**31 - 1
 
 
 def from_text(field: Any, text: str) -> Any:
@@ -84,6 +86,8 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
 
 
 def _in_range(field: Any, value: Any, minimum: int | None) -> Any:
+    if isinstance(field, _INTEGERS) and not -LARGEST - 1 <= value <= LARGEST:
+        raise InvalidValue(f"{field.name} is at most {LARGEST} either way, not {value}.")
     if minimum is not None and value < minimum:
         raise InvalidValue(f"{field.name} is at least {minimum}, not {value}.")
     if minimum is not None and value > ABSURD:

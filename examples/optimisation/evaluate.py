@@ -44,12 +44,15 @@ def main() -> None:
                 slope = [0.0] * (DEGREE + 1)
                 cost = 0.0
                 for powers, y in data:
-                    error = sum(w * p for w, p in zip(weights, powers)) - y
+                    error = sum(w * p for w, p in zip(weights, powers, strict=True)) - y
                     cost += error * error / len(data)
                     for index, power in enumerate(powers):
                         slope[index] += 2 * error * power / len(data)
-                speed = [options.momentum * v - options.rate * s for v, s in zip(speed, slope)]
-                weights = [w + v for w, v in zip(weights, speed)]
+                speed = [
+                    options.momentum * v - options.rate * s
+                    for v, s in zip(speed, slope, strict=True)
+                ]
+                weights = [w + v for w, v in zip(weights, speed, strict=True)]
             if not cost < 1e6:
                 sys.exit(f"diverged with rate {options.rate} and momentum {options.momentum}")
             print(cost, file=curve, flush=True)

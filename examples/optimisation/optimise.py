@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 
-import balsam.launcher.dag as dag
-from balsam.service.models import END_STATES, BalsamJob
 from evaluations import BOX, cost, curve, hopeless, spawn
 from search import Search
+
+import balsam.launcher.dag as dag
+from balsam.service.models import END_STATES, BalsamJob
 
 
 def main() -> None:

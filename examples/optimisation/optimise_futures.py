@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from evaluations import BOX, cost, curve, hopeless, spawn
+from search import Search
+
 import balsam.launcher.dag as dag
 from balsam.launcher import futures
 from balsam.launcher.futures import FutureTask
-from evaluations import BOX, cost, curve, hopeless, spawn
-from search import Search
 
 #: Between two looks at the learning curves, in seconds.
 LOOK_SECONDS = 0.25

@@ -41,5 +41,5 @@ class Search:
         width = 0.5 / math.sqrt(len(self.told))
         return [
             min(high, max(low, chance.gauss(x, width * (high - low))))
-            for x, (low, high) in zip(self.best[1], self.box)
+            for x, (low, high) in zip(self.best[1], self.box, strict=True)
         ]

@@ -1,10 +1,12 @@
-"""A directory to type commands in, exactly as people do: in a shell that finds ``balsam`` on PATH."""
+"""A directory to type commands in as people do, in a shell that finds ``balsam`` on PATH."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,12 @@ class Terminal:
         )  # fmt: skip
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    def type_page(self, page: str) -> str:
+        """What the commands of a page of the documentation print, typed one after the other."""
+        text = (ROOT / "docs" / page).read_text()
+        blocks = re.findall(r"^\.\. code-block:: bash\n\n((?:   .*\n|\n)+)", text, re.MULTILINE)
+        return self.type("set -e\n" + "".join(map(textwrap.dedent, blocks)))
 
     @contextmanager
     def record(self, project: Path) -> Iterator[None]:

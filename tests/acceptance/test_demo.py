@@ -11,6 +11,7 @@ import pytest
 
 from balsam import states
 from balsam.core.models import BalsamJob, EventLog
+from balsam.demo import verdict
 from tests.acceptance.terminal import ROOT, Terminal
 
 HOW = "pip install 'balsam[demo]'"
@@ -36,6 +37,13 @@ def test_the_demo_runs_shows_and_checks_its_campaign(tmp_path: Path) -> None:
             eigen = BalsamJob.objects.get(name=f"eigen{number}")
             printed = eigen.read_file_in_workdir(f"eigen{number}.out")
             assert sorted(re.findall(r"rank (\d) of (\d)", printed)) == [("0", "2"), ("1", "2")]
+        assert verdict.problems() == []
+        result = verdict.result_file()
+        right = result.read_text()
+        result.write_text(right.replace("highest     ", "highest     1"))
+        (trouble,) = verdict.problems()
+        assert trouble.startswith(f"{result}: 'highest' should be [")
+        result.write_text(right)
 
     # What it says to try next works too.
     terminal.cwd = site
@@ -112,3 +120,9 @@ def test_ranks_that_do_not_find_each_other_are_noticed(tmp_path: Path, bare: Ter
     said = bare.type("balsam demo", code=1)
     assert f"the 2 ranks that {mpirun} starts do not find each other" in said
     assert HOW in said and not list(bare.cwd.iterdir())
+
+
+def test_the_tutorial_as_printed(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    printed = Terminal(tmp_path).type_page("tutorials/campaign.rst")
+    assert re.search(r" JOB_FINISHED  18\n +FAILED  2\n$", printed)

@@ -1,16 +1,60 @@
-"""Run the benchmarks: ``python -m tests.benchmarks --only serial,latency``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [--only serial,mpi] [--rst FILE]``.
+
+Each prints a table; nothing here fails because the machine is slow.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.benchmarks import latency, serial
-
+from tests.benchmarks import creation, latency, machine, mpi, scale, serial, startup
+from tests.benchmarks.options import Options
 from tests.benchmarks.project import workspace
+from tests.benchmarks.table import Table, page
+
+BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
+    "serial": serial.measure,
+    "mpi": mpi.measure,
+    "latency": latency.measure,
+    "creation": creation.measure,
+    "startup": startup.measure,
+    "scale": scale.measure,
+}
+
+
+def main() -> None:
+    default = Options()
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", default=",".join(BENCHMARKS), help="names, separated by commas")
+    parser.add_argument("--tasks", type=int, default=default.tasks, help="tasks in a round")
+    parser.add_argument("--repeat", type=int, default=default.repeat, help="rounds")
+    parser.add_argument("--cores", type=int, default=default.cores, help="tasks at once")
+    parser.add_argument("--rows", type=int, default=default.rows, help="jobs in the largest project")
+    parser.add_argument("--scratch", type=Path, help="where to put projects and output files")
+    parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation")
+    given = parser.parse_args()
+    names = given.only.split(",")
+    for name in names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
+    options = Options(given.tasks, given.repeat, given.cores, given.rows)
+    facts = machine.describe()
+    for what, value in facts:
+        print(f"{what}: {value}")
+    tables: list[Table] = []
+    with workspace(given.scratch):
+        for name in names:
+            for table in BENCHMARKS[name](options):
+                print(f"\n{table.text()}", flush=True)
+                tables.append(table)
+    facts.append(("load when it ended", " ".join(f"{load:.1f}" for load in os.getloadavg())))
+    print(f"{facts[-1][0]}: {facts[-1][1]}")
+    if given.rst:
+        given.rst.write_text(page(facts, tables))
+
+
 if __name__ == "__main__":
-  with workspace():
-    which = sys.argv[1]
-    if which == "serial":
-        print(serial.measure(int(sys.argv[2]), int(sys.argv[3]), 2).text())
-    else:
-        print(latency.measure(int(sys.argv[2])).text())
+    main()

@@ -1,4 +1,4 @@
-"""Add jobs to the project that the environment names: NUMBER [COMMAND [RANKS]]."""
+"""Add jobs to the project that the environment names: NUMBER [COMMAND [RANKS [PACKING]]]."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ import sys
 def main() -> None:
     from balsam.core.models import ApplicationDefinition, BalsamJob
 
-    number = int(sys.argv[1])
-    command = sys.argv[2] if len(sys.argv) > 2 else "/bin/true"
-    ranks = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    given = sys.argv[1:]
+    number, command, ranks, packing = [*given, *("1", "/bin/true", "1", "1")[len(given) :]]
     program, _, args = command.partition(" ")
-    apps = ApplicationDefinition.objects
-    if not apps.filter(name="task").exists():
+    if not ApplicationDefinition.objects.filter(name="task").exists():
         ApplicationDefinition.register(name="task", executable=program)
+    fields = {
+        "workflow": "bench",
+        "application": "task",
+        "args": args,
+        "ranks_per_node": int(ranks),
+        "node_packing_count": int(packing),
+    }
     BalsamJob.objects.bulk_create(
-        [
-            {
-                "name": f"t{index}",
-                "workflow": "bench",
-                "application": "task",
-                "args": args,
-                "ranks_per_node": ranks,
-            }
-            for index in range(number)
-        ]
+        [{"name": f"t{index}", **fields} for index in range(int(number))]
     )
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from tests.benchmarks.options import Options
 from tests.benchmarks.project import ROOT, Bench, bench, seconds, stop, until
 from tests.benchmarks.table import Table
 
+JOBS = 50
 _STATE = "SELECT state FROM balsam_job WHERE id = ?"
 _RUNNING = "SELECT timestamp FROM balsam_event WHERE job_id = ? AND to_state = 'RUNNING'"
 
@@ -25,31 +26,29 @@ class Times:
     committed: list[float] = field(default_factory=list)
 
 
-def measure(jobs: int) -> Table:
+def measure(options: Options) -> list[Table]:
     """Latencies in milliseconds, of jobs that come one at a time."""
     times = Times()
-    with bench() as made:
-        with _creator(made) as creator:
-            assert creator.stdout is not None
-            creator.stdout.readline()
-            launcher = made.start("--persistent")
-            try:
-                for index in range(jobs + 1):
-                    _one(made, creator, index, times if index else Times())
-                assert creator.stdin is not None
-                creator.stdin.close()
-                creator.wait(10)
-            finally:
-                stop(launcher)
+    with bench() as made, _creator(made) as creator:
+        _answer(creator)
+        launcher = made.start("--persistent")
+        try:
+            _one(made, creator, Times())  # the launcher's own start is no latency
+            for _ in range(JOBS):
+                _one(made, creator, times)
+        finally:
+            stop(launcher)
+            assert creator.stdin is not None
+            creator.stdin.close()
     table = Table(
-        f"An idle launcher: {jobs} jobs, one at a time",
+        f"An idle launcher: {JOBS} jobs, one at a time",
         "The jobs are created by another process through the Python API; each prints the time as its "
         "last act. What others see is found by asking the database every millisecond.",
     )
     table.add("begin of job.save() to its process started", "ms", times.started, most=100)
     table.add("begin of job.save() to RUNNING seen by others", "ms", times.seen_running, most=100)
-    table.add("task's last act to its outcome seen by others", "ms", times.committed, most=100)
-    return table
+    table.add("a task's last act to its outcome seen by others", "ms", times.committed, most=100)
+    return [table]
 
 
 def _creator(made: Bench) -> subprocess.Popen[str]:
@@ -63,19 +62,23 @@ def _creator(made: Bench) -> subprocess.Popen[str]:
     )
 
 
-def _one(made: Bench, creator: subprocess.Popen[str], index: int, times: Times) -> None:
-    time.sleep(random.uniform(0.1, 0.2))  # meet the launcher's timers at any phase
+def _answer(creator: subprocess.Popen[str], question: str = "") -> str:
     assert creator.stdin is not None and creator.stdout is not None
-    print(index, file=creator.stdin, flush=True)
-    key, begin = creator.stdout.readline().split()
+    if question:
+        print(question, file=creator.stdin, flush=True)
+    return creator.stdout.readline()
+
+
+def _one(made: Bench, creator: subprocess.Popen[str], times: Times) -> None:
+    time.sleep(random.uniform(0.1, 0.2))  # meet the launcher's timers at any phase
+    key, begin = _answer(creator, "next").split()
     seen = _seen(made, key, ("RUNNING",))
     done = _seen(made, key, ("RUN_DONE", "POSTPROCESSED", "JOB_FINISHED"))
     until(lambda: made.ask(_STATE, key) == "JOB_FINISHED", "the end of a job")
-    (output,) = (made.path / "data" / "bench").glob(f"t{index}_*/*.out")
-    last_act = float(Path(output).read_text())
+    (output,) = (made.path / "data" / "bench").glob(f"t{key}_*/t{key}.out")
     times.started.append(1e3 * (seconds(made.ask(_RUNNING, key)) - float(begin)))
     times.seen_running.append(1e3 * (seen - float(begin)))
-    times.committed.append(1e3 * (done - last_act))
+    times.committed.append(1e3 * (done - float(output.read_text())))
 
 
 def _seen(made: Bench, key: str, wanted: tuple[str, ...]) -> float:

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 import time
 from pathlib import Path
 
+from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, run_peer, scratch
 from tests.benchmarks.table import Contender, Table, interleave, ratios
 
 PEERS = Path(__file__).parent / "peers"
+#: One long run beside the rounds.
+LONG = 10_000
+_NOTE = (
+    "As many tasks in flight as there are cores, where not said otherwise. Balsam's rate is from the "
+    "first RUNNING to the commit of the last JOB_FINISHED, with a work directory and eight events for "
+    "each job, every change durable; HyperQueue's (its local cluster, without a journal) is from its "
+    "first output file to its last; GNU parallel's and the loop's are from start to end. Ratios are "
+    "taken in each round."
+)
 
 
-def measure(tasks: int, repeat: int, cores: int) -> Table:
+def measure(options: Options) -> list[Table]:
     """Rates in tasks per second, all on the same cores in the same rounds."""
+    tasks, cores = options.tasks, options.cores
     whole: list[float] = []
     contenders: dict[str, Contender] = {
         "balsam": lambda: _balsam(tasks, whole),
         "spawn": lambda: _spawn_loop(tasks, cores),
         "spawn4": lambda: _spawn_loop(tasks, 4),
     }
-    if _has_hyperqueue():
+    if importlib.util.find_spec("hyperqueue"):
         contenders["hyperqueue"] = lambda: _hyperqueue(tasks, cores)
     if shutil.which("parallel"):
         contenders["parallel"] = lambda: _parallel(tasks, cores)
-    found = interleave(contenders, repeat)
-    table = Table(
-        f"Serial tasks: {tasks:,} times /bin/true, each with an output file",
-        f"{cores} tasks in flight. Balsam's rate is from the first RUNNING to the commit of the last "
-        "JOB_FINISHED, every state change durable; HyperQueue's from its first output file to its "
-        "last, GNU parallel's and the loop's from start to end.",
-    )
+    found = interleave(contenders, options.repeat)
+    table = Table(f"Serial tasks: {tasks:,} times /bin/true", _NOTE)
     table.add("Balsam", "/s", found["balsam"])
-    table.add("Balsam, the launcher's start and end included", "/s", whole)
+    table.add("Balsam, start and end of the launcher included", "/s", whole)
     names = {
-        "hyperqueue": ("HyperQueue, local cluster", 2.0),
-        "parallel": (f"GNU parallel -j{cores}", 3.0),
-        "spawn": (f"bare posix_spawn loop, {cores} in flight", 0.5),
-        "spawn4": ("bare posix_spawn loop, 4 in flight", 0.5),
+        "hyperqueue": ("HyperQueue", 2.0),
+        "parallel": ("GNU parallel", 3.0),
+        "spawn": ("a bare posix_spawn loop", 0.5),
+        "spawn4": ("a bare posix_spawn loop, 4 in flight", 0.5),
     }
     for key, (name, _) in names.items():
         if key in found:
@@ -47,13 +54,10 @@ def measure(tasks: int, repeat: int, cores: int) -> Table:
         if key in found:
             values = ratios(found["balsam"], found[key])
             table.add(f"Balsam to {name}", "x", values, least=bar)
-    return table
-
-
-def _has_hyperqueue() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("hyperqueue") is not None
+    ran: list[float] = []
+    table.add(f"Balsam, {LONG:,} tasks at once", "/s", [_balsam(LONG, ran)])
+    table.add(f"Balsam, {LONG:,} tasks, from command to prompt", "s", [LONG / ran[0]])
+    return [table]
 
 
 def _balsam(tasks: int, whole: list[float]) -> float:
@@ -63,8 +67,8 @@ def _balsam(tasks: int, whole: list[float]) -> float:
 
 def balsam_rate(made: Bench, tasks: int, whole: list[float] | None = None) -> float:
     """Tasks per second of one launcher on a project to which that many tasks are added."""
-    made.python("add_jobs", str(tasks))
     after = made.last_event()
+    made.python("add_jobs", str(tasks))
     took = made.run()
     if whole is not None:
         whole.append(tasks / took)

@@ -85,6 +85,13 @@ class Table:
         return "\n".join([*lines, ""])
 
 
+def page(facts: Sequence[tuple[str, str]], tables: Sequence[Table]) -> str:
+    """What the documentation includes: how it was measured, then the tables."""
+    lines = [".. Written by the benchmarks; see benchmarks.rst.", ""]
+    lines += [f":{name}: {value}" for name, value in facts]
+    return "\n".join([*lines, "", *(table.rst() for table in tables)])
+
+
 def number(value: float) -> str:
     """Three digits that matter, thousands apart."""
     if value == 0:

@@ -11,7 +11,8 @@ import threading
 #: Number of the newest migration; written into each database (SQLite's ``user_version``).
 SCHEMA_VERSION = 1
 
-_lock = threading.Lock()
+#: Populating Django imports ``balsam.core``, which comes back here in the same thread.
+_lock = threading.RLock()
 
 
 def setup() -> None:
@@ -38,5 +39,5 @@ def setup() -> None:
                 LOGGING_CONFIG=None,
                 SECRET_KEY="balsam-serves-no-requests",
             )
-        if not apps.ready:
+        if not (apps.ready or apps.loading):
             django.setup()

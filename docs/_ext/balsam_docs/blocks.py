@@ -1,7 +1,7 @@
 """The code blocks of a reStructuredText page, read without Sphinx.
 
-The tests execute them. As a program (``python docs/_ext/balsam_docs/blocks.py README.rst NAME``) it prints the
-block of that name, which is how ``.ci/run`` gets the commands of the README.
+The tests execute them. As a program, with a page and a name as arguments, it prints the block of
+that name, which is how ``.ci/run`` gets the commands of the README.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 _DIRECTIVE = re.compile(r"(?P<indent> *)\.\. code-block::(?: +(?P<language>\S+))?\s*")
 _OPTION = re.compile(r" +:(?P<name>[\w-]+):(?: +(?P<value>.*?))?\s*")
 #: Other ways to show code, which would escape the tests.
-_OTHERS = re.compile(r" *(?:\.\. (?:code|sourcecode|highlight|parsed-literal)::|(?!\.\. ).*\S*::\s*$)")
+_OTHERS = re.compile(
+    r" *(?:\.\. (?:code|sourcecode|highlight|parsed-literal)::|(?!\.\. ).*::\s*$)"
+)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 import click
-from balsam.cli.app import SECTIONS, cli
 
+from balsam.cli.app import SECTIONS, cli
 from balsam_docs.rst import literal, plain, table
 
 

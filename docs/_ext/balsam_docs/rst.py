@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
     """A ``list-table`` with one header row; cells are one line of rst each."""
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
+    shares = " ".join(map(str, widths))
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {shares}", ""]
     for row in (head, *rows):
         for number, cell in enumerate(row):
             lines.append(f"   {'*' if number == 0 else ' '} - {cell}".rstrip())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from balsam.conf import schema, settings
-
 from balsam_docs.rst import literal, plain, table
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from balsam import states
-
 from balsam_docs.rst import table
 
 #: What each state means, in the reader's words. The moves come from the code.
@@ -50,9 +49,9 @@ CAUSES = {
 }
 
 #: Where the drawing puts each state: column and row.
-PLACES = {
+PLACES: dict[str, tuple[int, float]] = {
     states.CREATED: (1, 0),
-    states.AWAITING_PARENTS: (0, 1),
+    states.AWAITING_PARENTS: (0, 1.5),
     states.READY: (1, 1),
     states.STAGED_IN: (1, 2),
     states.PREPROCESSED: (1, 3),
@@ -67,7 +66,9 @@ PLACES = {
     states.USER_KILLED: (3, 8),
 }
 _WIDTH, _HEIGHT = 150, 32
-_COLUMN, _ROW, _MARGIN = 190, 64, 30
+_COLUMN, _ROW, _MARGIN = 200, 64, 30
+#: Boxes hide the arrows behind them, in Furo's light and dark dress too.
+_PAPER = "var(--color-background-primary, white)"
 _LIVING = [state for state in states.STATES if state not in states.END_STATES]
 
 
@@ -153,7 +154,7 @@ def _box(state: str) -> str:
     x, y = _corner(state)
     bold = ' stroke-width="2"' if state in states.END_STATES else ""
     return (
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"{bold}/>'
+        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"{bold} style="fill: {_PAPER}"/>'
         f'<text x="{x + _WIDTH / 2}" y="{y + 20}" text-anchor="middle" fill="currentColor" '
         f'stroke="none">{escape(state)}</text>'
     )
