@@ -1,11 +1,31 @@
-"""Shared by all rings: Django configured for no project in particular."""
+"""Shared by all rings: Django configured for no project in particular, and what may be skipped."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Generator
 
 import pytest
 
 from balsam.conf import bootstrap
 
+#: Where this is set (``.ci/run``), a test may be skipped for who runs it, not for what is missing.
+REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
+ALLOWED = "root may "
+
 
 def pytest_configure(config: pytest.Config) -> None:
     bootstrap.setup()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if os.environ.get(REQUIRE_ALL) and report.skipped and not hasattr(report, "wasxfail"):
+        reason = call.excinfo.value.msg if call.excinfo else ""
+        if not str(reason).startswith(ALLOWED):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, though {REQUIRE_ALL} is set: {reason}"
+    return report

@@ -139,6 +139,36 @@ def advance_set(
     return set(moved)
 
 
+def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
+    """Balsam's move of many free jobs (id -> the state it is in, its own hop); the ids that moved.
+
+    What follows for their children is left to the caller.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for job, (old, hop) in hops.items():
+        _check(job, old, [hop])
+        groups.setdefault((old, hop.state), []).append(job)
+    spell = dialect()
+    now = spell.time(history.now())
+    events: list[tuple[Any, ...]] = []
+    moved: set[int] = set()
+    with transaction.atomic(), connection.cursor() as cursor:
+        for (old, new), jobs in groups.items():
+            cursor.execute(
+                f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
+                    WHERE id IN ({spell.keys}) AND state = %s AND session_id IS NULL
+                    RETURNING id""",
+                (new, now, now, spell.key_list(jobs), old),
+            )
+            moved.update(row[0] for row in cursor.fetchall())
+        for job in sorted(moved):
+            old, hop = hops[job]
+            events += _events((job,), old, (hop,), now, spell)
+        if events:
+            cursor.executemany(_EVENT, events)
+    return moved
+
+
 def follow(ends: Mapping[int, str], released: set[int] | None = None) -> None:
     """Let the end of these jobs (id -> new state) reach their children."""
     from balsam.core import graph

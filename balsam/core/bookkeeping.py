@@ -21,8 +21,8 @@ _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id
 
 def _has_hook(name: str) -> str:
     return (
-        f"(job.{name}_override <> '' OR job.app_id IN "
-        f"(SELECT app.id FROM balsam_app app WHERE app.{name} <> ''))"
+        f"(job.{name}_override <> '' OR (job.app_id IS NOT NULL AND job.app_id IN "
+        f"(SELECT app.id FROM balsam_app app WHERE app.{name} <> '')))"
     )
 
 
@@ -174,6 +174,17 @@ def _fitting(step: Pass, ids: Collection[int], max_attempts: int) -> set[int]:
     )
 
 
+def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
+    """Fail those of ``ids``, all RESTART_READY, that have no attempt left; the ids that failed."""
+    condition = f"NOT {ATTEMPTS_LEFT}".format(default=int(max_attempts))
+    fitting = column(
+        f"SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()}) AND {condition}",
+        (key_list(ids),),
+    )
+    hop = advance.Hop(states.FAILED, "No attempt is left of those that max_attempts allows")
+    return advance.advance_set(fitting, states.RESTART_READY, [hop]) if fitting else set()
+
+
 def backlog(state: str, after: int, limit: int) -> list[int]:
     """Free jobs in ``state`` with ids above ``after``, in order: a page of the work at hand."""
     return column(
@@ -195,7 +206,7 @@ def changed_since(event: int, limit: int) -> tuple[int, list[int], bool]:
         f"""SELECT DISTINCT job.id FROM balsam_event event
             JOIN balsam_job job ON job.id = event.job_id
             WHERE event.id > %s AND event.id <= %s
-            AND job.session_id IS NULL AND job.state IN ({_PROCESSABLE})""",
+            AND job.session_id IS NULL AND COALESCE(job.state, '') IN ({_PROCESSABLE})""",
         (event, ids[-1]),
     )
     return ids[-1], jobs, len(ids) == limit

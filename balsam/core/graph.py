@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core.advance import Hop, advance_set
+from balsam.core.advance import Hop, advance_each, advance_set
 from balsam.core.ids import SHORT_DIGITS
 from balsam.core.sql import column, key_list, keys, quoted, rows
 from balsam.errors import DependencyError, NoSuchJob
@@ -19,6 +19,8 @@ READY_MESSAGE = "dependencies satisfied"
 
 _WAITING = quoted(states.WAITING_STATES)
 _BROKEN = quoted(states.BROKEN_STATES)
+#: Keeps the planner of SQLite from reading every waiting job instead of the few children.
+_STATE = "COALESCE(job.state, '')"
 #: A parent that still keeps its child (aliased ``job``) waiting.
 UNFINISHED_PARENT = f"""
 EXISTS (SELECT 1 FROM balsam_dependency edge JOIN balsam_job parent ON parent.id = edge.parent_id
@@ -44,7 +46,7 @@ def _children(parents: Collection[int], condition: str) -> list[int]:
 
 def release_children(finished: Collection[int]) -> set[int]:
     """Make the children READY whose last unfinished parent is among ``finished``."""
-    waiting = f"job.state = '{states.AWAITING_PARENTS}' AND NOT {UNFINISHED_PARENT}"
+    waiting = f"{_STATE} = '{states.AWAITING_PARENTS}' AND NOT {UNFINISHED_PARENT}"
     ids = _children(finished, waiting)
     hop = Hop(states.READY, READY_MESSAGE)
     return advance_set(ids, states.AWAITING_PARENTS, [hop]) if ids else set()
@@ -55,39 +57,37 @@ def fail_children(broken: Collection[int]) -> set[int]:
 
     Returns those that run all the same and became READY.
     """
-    ended = set(broken)
-    ready: set[int] = set()
-    while ended:
-        ready |= release_children(ended)
-        failed: set[int] = set()
-        for (state, message), children in _below_broken(ended).items():
-            hop = Hop(states.FAILED, message, {"cause": states.PARENT_FAILED})
-            failed |= advance_set(children, state, [hop], follow_up=False)
-        ended = failed
-    return ready
+    failed: dict[int, tuple[str, Hop]] = {}
+    level: Collection[int] = broken
+    while level:
+        level = _fail_below(level, failed)
+    if failed:
+        advance_each(failed)
+    return release_children({*broken, *failed})
 
 
-def _below_broken(broken: Collection[int]) -> dict[tuple[str, str], list[int]]:
-    """The waiting children that fail with these parents, by their state and what to tell them."""
-    told: dict[int, tuple[str, str]] = {}
-    for child, state, name, job_id, parent_state in rows(
-        f"""SELECT job.id, job.state, parent.name, parent.job_id, parent.state
+def _fail_below(level: Collection[int], failed: dict[int, tuple[str, Hop]]) -> list[int]:
+    """Add to ``failed`` the waiting children that fail with these parents; who they are."""
+    below: list[int] = []
+    for child, state, parent_id, name, job_id, parent_state in rows(
+        f"""SELECT job.id, job.state, parent.id, parent.name, parent.job_id, parent.state
             FROM balsam_dependency link
             JOIN balsam_job job ON job.id = link.child_id
             JOIN balsam_job parent ON parent.id = link.parent_id
             WHERE link.parent_id IN ({keys()}) AND job.wait_for_parents
-            AND job.state IN ({_WAITING}) AND job.on_parent_failure = '{FAIL}'""",
-        (key_list(broken),),
+            AND {_STATE} IN ({_WAITING}) AND job.on_parent_failure = '{FAIL}'
+            AND job.session_id IS NULL ORDER BY link.id""",
+        (key_list(level),),
     ):
+        if child in failed:
+            continue
         short = str(job_id).replace("-", "")[-SHORT_DIGITS:]
         parent = f"[{name} | {short}]" if name else f"[{short}]"
-        told.setdefault(
-            child, (state, f"One or more parent jobs failed: {parent} is {parent_state}")
-        )
-    groups: dict[tuple[str, str], list[int]] = {}
-    for child, key in told.items():
-        groups.setdefault(key, []).append(child)
-    return groups
+        ended = states.FAILED if parent_id in failed else parent_state
+        message = f"One or more parent jobs failed: {parent} is {ended}"
+        failed[child] = (state, Hop(states.FAILED, message, {"cause": states.PARENT_FAILED}))
+        below.append(child)
+    return below
 
 
 def add_edges(child: int, parents: Iterable[int], *, fresh: bool = False) -> None:
@@ -114,6 +114,30 @@ def add_edges(child: int, parents: Iterable[int], *, fresh: bool = False) -> Non
         broken = [job for job in wanted if known[job][3] in states.BROKEN_STATES]
         if broken:
             fail_children(broken)
+
+
+def refuse_cycles(parents: Mapping[int, Collection[int]]) -> None:
+    """Raise DependencyError if jobs (child -> parents) depend on each other in a circle.
+
+    For new jobs, on which no others depend yet; the time is linear in the number of edges.
+    """
+    waiting = {child: {key for key in keys if key in parents} for child, keys in parents.items()}
+    below: dict[int, list[int]] = {}
+    for child, above in waiting.items():
+        for parent in above:
+            below.setdefault(parent, []).append(child)
+    free = [child for child, above in waiting.items() if not above]
+    while free:
+        parent = free.pop()
+        del waiting[parent]
+        for child in below.get(parent, ()):
+            waiting[child].discard(parent)
+            if not waiting[child]:
+                free.append(child)
+    if waiting:
+        raise DependencyError(
+            f"{len(waiting)} of the new jobs depend on themselves, directly or through others."
+        )
 
 
 def _nodes(ids: Collection[int]) -> list[tuple[Any, ...]]:
@@ -187,7 +211,7 @@ def forget(ids: Collection[int]) -> None:
     with transaction.atomic():
         orphans = [
             child
-            for child in _children(doomed, f"job.state IN ({_WAITING})")
+            for child in _children(doomed, f"{_STATE} IN ({_WAITING})")
             if child not in doomed
         ]
         for state in states.WAITING_STATES:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 
 from balsam import states
 from balsam.core import advance, graph, history, ids
-from balsam.core.names import canonical
+from balsam.core.names import canonical, twice
 from balsam.core.sql import Dialect, dialect, is_sqlite
 from balsam.core.values import checked
-from balsam.errors import IllegalMove, InvalidValue
+from balsam.errors import IllegalMove, InvalidValue, UsageError
 
 #: Written by Balsam alone; a new job starts with their defaults.
 _MANAGED = ("state", "session_id", "attempt", "lost_attempts")
@@ -44,10 +44,15 @@ def jobs(model: Any, given: Iterable[Any], message: str = "") -> list[Any]:
                 edges.append((key, parents))
             if not isinstance(item, dict):
                 item.id = key
-        _write(model._meta.db_table, columns.names, rows)
+        try:
+            _write(model._meta.db_table, columns.names, rows)
+        except IntegrityError as error:
+            raise InvalidValue(f"A job_id is there already, or given twice ({error}).") from error
         advance.created(range(first, first + len(given)), message)
-        for key, parents in edges:
-            graph.add_edges(key, model._default_manager.keys_of(parents), fresh=True)
+        found = {key: model._default_manager.keys_of(parents) for key, parents in edges}
+        graph.refuse_cycles(found)
+        for key, parents in found.items():
+            graph.add_edges(key, parents, fresh=True)
         for item in given:
             if not isinstance(item, dict):
                 item._state.adding, item._state.db = False, connection.alias
@@ -95,6 +100,7 @@ class _Columns:
     def of_dict(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         values: dict[str, Any] = {}
         parents: list[Any] = []
+        others = 0
         for name, value in given.items():
             if name in self.fields and name not in _MANAGED:
                 values[name] = value
@@ -102,15 +108,21 @@ class _Columns:
             real = canonical(self.model, name)
             if real == "parents":
                 parents = list(value)
+                others += 1
             elif real == "application":
                 values["app_id"] = self.app(value)
             elif real in _MANAGED or real == "session":
                 self._refuse(real, value)
+                others += 1
             else:
                 values[self.model._meta.get_field(real).attname] = getattr(value, "pk", value)
+        if len(values) + others < len(given):
+            raise twice(self.model, given)
         return values, parents
 
     def of_object(self, job: Any) -> tuple[dict[str, Any], list[Any]]:
+        if not job._state.adding:
+            raise UsageError(f"{job.cute_id} is saved already; bulk_create is for new jobs.")
         if job._app_name is not None:
             job.app_id, job._app_name = self.app(job._app_name), None
         present = job.__dict__

@@ -16,6 +16,8 @@ from balsam.core.models.session import ENDED, LIVE, RECOVERING
 from balsam.core.sql import key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
+#: A session that was declared dead leases nothing more: nobody would ever free it again.
+_STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
 _ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, id"
 
 
@@ -24,6 +26,14 @@ class Scope:
     """Which jobs a launcher works on: all, one workflow, or those matching a glob."""
 
     workflow: str = ""
+
+    @property
+    def index(self) -> str:
+        """Has SQLite read runnable jobs in order; of its own choice it would sort them all."""
+        if connection.vendor != "sqlite":
+            return ""
+        one = self.workflow and not any(mark in self.workflow for mark in "*?[")
+        return f"INDEXED BY balsam_job_runnable{'_workflow' if one else ''}"
 
     def sql(self, table: str = "") -> tuple[str, tuple[Any, ...]]:
         """A condition and its parameters."""
@@ -163,10 +173,11 @@ def lease_runnable(
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
-                    SELECT id FROM balsam_job WHERE state IN ({_RUNNABLE})
-                    AND session_id IS NULL AND {where} ORDER BY {_ORDER} LIMIT %s {skip})
+                    SELECT id FROM balsam_job {scope.index} WHERE state IN ({_RUNNABLE})
+                    AND session_id IS NULL AND {_STILL_LIVE} AND {where}
+                    ORDER BY {_ORDER} LIMIT %s {skip})
                 RETURNING priority, {", ".join(RUN_COLUMNS)}""",
-            (session, *parameters, limit),
+            (session, session, *parameters, limit),
         )
         found = cursor.fetchall()
     place = {name: index for index, name in enumerate(("priority", *RUN_COLUMNS))}
@@ -195,9 +206,10 @@ def lease_for_steps(
             cursor.execute(
                 f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
                         SELECT id FROM balsam_job WHERE state = %s
-                        AND session_id IS NULL AND {where} ORDER BY id LIMIT %s {skip})
+                        AND session_id IS NULL AND {_STILL_LIVE} AND {where}
+                        ORDER BY id LIMIT %s {skip})
                     RETURNING id, state""",
-                (session, state, *parameters, limit - len(leased)),
+                (session, state, session, *parameters, limit - len(leased)),
             )
             leased.extend(cursor.fetchall())
     return leased

@@ -6,11 +6,13 @@ neither is an error that suggests the nearest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import sql
+from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col
 
 from balsam.core.ids import as_uuid
@@ -45,6 +47,22 @@ def canonical(model: type[models.Model], name: str) -> str:
     raise unknown(model, name)
 
 
+def real_names(model: type[models.Model], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` by the names of real fields; UnknownName if one is given under two names."""
+    real = {canonical(model, name): value for name, value in values.items()}
+    if len(real) < len(values):
+        raise twice(model, values)
+    return real
+
+
+def twice(model: type[models.Model], names: Iterable[str]) -> UnknownName:
+    """The error for a field that was given under two of its names."""
+    return UnknownName(
+        f"{model.__name__} was given one field twice, under two of its names: "
+        f"{', '.join(sorted(names))}"
+    )
+
+
 class NamedQuery(sql.Query):
     """Django's query, with the model's other names and with keys given as UUIDs."""
 
@@ -58,10 +76,24 @@ class NamedQuery(sql.Query):
             return super().names_to_path(names, opts, allow_many, fail_on_missing)
         except FieldError as error:
             if names and names[0] not in known_names(opts.model) and not self.annotations:
-                suggestion = nearest(names[0], sorted(known_names(opts.model)))
-                if suggestion:
-                    raise FieldError(f"{error}{suggestion}") from None
+                raise self._suggesting(error, names[0], opts.model) from None
             raise
+
+    def add_fields(self, field_names: Any, allow_m2m: bool = True) -> None:
+        field_names = list(field_names)
+        try:
+            super().add_fields(field_names, allow_m2m)
+        except FieldError as error:
+            wrong = [name for name in field_names if name not in known_names(self.model)]
+            if len(wrong) != 1 or LOOKUP_SEP in wrong[0]:
+                raise
+            raise self._suggesting(error, wrong[0], self.model) from None
+
+    @staticmethod
+    def _suggesting(error: FieldError, name: str, model: type[models.Model]) -> FieldError:
+        suggestion = nearest(name, sorted(known_names(model)))
+        text = str(error)
+        return FieldError(text if suggestion in text else f"{text}{suggestion}")
 
     def build_lookup(self, lookups: Any, lhs: Any, rhs: Any) -> Any:
         uuid_field = getattr(self.model, "UUID_KEY", None)
@@ -88,8 +120,20 @@ class NamedQuerySet(models.QuerySet):
     ) -> None:
         super().__init__(model, query or NamedQuery(model), using, hints)
 
+    def only(self, *fields: str) -> Any:
+        """Django's only, in any of the model's names."""
+        return super().only(*map(self._real_path, fields))
+
+    def defer(self, *fields: Any) -> Any:
+        """Django's defer, in any of the model's names."""
+        return super().defer(*map(self._real_path, fields))
+
+    def _real_path(self, name: Any) -> Any:
+        path = getattr(self.model, "ALIASES", {}).get(name)
+        return LOOKUP_SEP.join(path) if path else name
+
     def _real_names(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {canonical(self.model, name): value for name, value in values.items()}
+        return real_names(self.model, values)
 
 
 class NamedModel(models.Model):
@@ -112,13 +156,7 @@ class NamedModel(models.Model):
         super().__init__(*args, **kwargs)
 
     def _construct_names(self, values: dict[str, Any]) -> dict[str, Any]:
-        real = {canonical(type(self), name): value for name, value in values.items()}
-        if len(real) < len(values):
-            raise UnknownName(
-                f"{type(self).__name__} was given one field twice, under two of its names: "
-                f"{', '.join(sorted(values))}"
-            )
-        return real
+        return real_names(type(self), values)
 
 
 def _other_name(field: str) -> property:

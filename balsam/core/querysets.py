@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import models, transaction
@@ -13,7 +13,7 @@ from balsam.core import advance, graph, insert
 from balsam.core.ids import as_uuid
 from balsam.core.names import NamedQuerySet
 from balsam.core.sql import key_list, keys, rows
-from balsam.errors import AmbiguousId, IllegalMove, NoSuchJob, UsageError
+from balsam.errors import AmbiguousId, IllegalMove, InvalidValue, NoSuchJob, UsageError
 
 
 class JobQuerySet(NamedQuerySet):
@@ -119,19 +119,14 @@ class JobQuerySet(NamedQuerySet):
 
         All or none: IllegalMove if the state machine forbids it for any. Returns how many moved.
         """
-        moved = 0
         with transaction.atomic():
-            by_state: dict[str, list[int]] = {}
-            for key, state in self.order_by("id").values_list("id", "state"):
-                by_state.setdefault(state, []).append(key)
-            for state, keys in by_state.items():
-                if state in (new_state, states.USER_KILLED):
-                    continue
-                if new_state == states.USER_KILLED and state in states.END_STATES:
-                    continue
-                hop = advance.Hop(new_state, message)
-                moved += len(advance.advance_set(keys, state, [hop], states.USER))
-        return moved
+            return _move(self._by_state(), new_state, message)
+
+    def _by_state(self) -> dict[str, list[int]]:
+        by_state: dict[str, list[int]] = {}
+        for key, state in self.order_by("id").values_list("id", "state"):
+            by_state.setdefault(state, []).append(key)
+        return by_state
 
     def update(self, **values: Any) -> int:
         """Django's update, in any of the fields' names; ``state=`` moves jobs, with their events.
@@ -141,10 +136,10 @@ class JobQuerySet(NamedQuerySet):
         real = self._real_names(values)
         state = real.pop("state", None)
         from balsam.core.models.app import ApplicationDefinition
-        from balsam.core.models.job import MINIMUM, PROTECTED
+        from balsam.core.models.job import MINIMUM, ON_PARENT_FAILURE, PROTECTED
         from balsam.core.values import checked
 
-        forbidden = (PROTECTED | {"session"}) & set(real)
+        forbidden = (PROTECTED | {"session", "lock", "tick"}) & set(real)
         if forbidden:
             raise IllegalMove(f"{', '.join(sorted(forbidden))} can not be updated by hand.")
         if "application" in real:
@@ -153,15 +148,15 @@ class JobQuerySet(NamedQuerySet):
             field = self.model._meta.get_field(name)
             if not field.is_relation and not hasattr(value, "resolve_expression"):
                 real[name] = checked(field, value, MINIMUM.get(name))
+        if real.get("on_parent_failure", ON_PARENT_FAILURE[0]) not in ON_PARENT_FAILURE:
+            raise InvalidValue(f"on_parent_failure is one of {', '.join(ON_PARENT_FAILURE)}.")
         with transaction.atomic():
             if {"name", "workflow"} & set(real):
                 self._pin_directories()
-            changed = 0
-            if real:
-                changed = super().update(**real)
-            if state is not None:
-                changed = max(changed, self.move(state))
-        return changed
+            # The filter may be on what changes here, so who moves is found out before.
+            by_state = self._by_state() if state is not None else {}
+            changed: int = super().update(**real) if real else 0
+            return max(changed, _move(by_state, state))
 
     update.alters_data = True  # type: ignore[attr-defined]
 
@@ -185,9 +180,13 @@ class JobQuerySet(NamedQuerySet):
         """``bulk_create`` whose first events say ``message``."""
         return insert.jobs(self.model, given, message)
 
-    def states_of(self, keys: Iterable[int]) -> dict[int, str]:
+    def states_of(self, ids: Iterable[int]) -> dict[int, str]:
         """Key -> state, for the jobs that are there."""
-        return dict(self.filter(pk__in=list(keys)).values_list("id", "state"))
+        return dict(self.among(list(ids)).values_list("id", "state"))
+
+    def among(self, ids: Collection[int]) -> JobQuerySet:
+        """Those with one of these ids, however many (the driver limits the length of a list)."""
+        return self.extra(where=[f"balsam_job.id IN ({keys()})"], params=[key_list(ids)])
 
     def bulk_update(self, objs: Iterable[Any], fields: Sequence[str], *args: Any, **kw: Any) -> int:
         """Django's bulk_update; never of state, lease or attempt (IllegalMove)."""
@@ -217,7 +216,7 @@ class JobQuerySet(NamedQuerySet):
             keys: Collection[int] = list(self.order_by("id").values_list("id", flat=True))
             if recursive:
                 keys = [*keys, *graph.descendants(keys)]
-            jobs = self.model._default_manager.filter(pk__in=keys)
+            jobs = self.model._default_manager.all().among(keys)
             killed: int = jobs.exclude(state__in=states.END_STATES).move(
                 states.USER_KILLED, message
             )
@@ -226,6 +225,20 @@ class JobQuerySet(NamedQuerySet):
 
 class JobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[misc]
     """``BalsamJob.objects``."""
+
+
+def _move(by_state: Mapping[str, Collection[int]], new_state: str, message: str = "") -> int:
+    moved: set[int] = set()
+    hops = [advance.Hop(new_state, message)]
+    for state, jobs in by_state.items():
+        if state in (new_state, states.USER_KILLED):
+            continue
+        if new_state == states.USER_KILLED and state in states.END_STATES:
+            continue
+        moved |= advance.advance_set(jobs, state, hops, states.USER, follow_up=False)
+    # Not before all have moved: the end of the first would reach its children among the others.
+    advance.follow(dict.fromkeys(moved, new_state))
+    return len(moved)
 
 
 def _prefix_range(text: str) -> tuple[uuid.UUID | None, uuid.UUID | None]:

@@ -54,9 +54,11 @@ def from_text(field: Any, text: str) -> Any:
 
 
 def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
-    """``value`` if ``field`` can hold it; InvalidValue otherwise. None is left to the column."""
+    """``value`` if ``field`` can hold it; InvalidValue otherwise."""
     if value is None:
-        return value
+        if field.null:
+            return value
+        raise InvalidValue(f"{field.name} can not be None.")
     if isinstance(field, models.BooleanField):
         if value not in (True, False):
             raise InvalidValue(f"{field.name} is True or False, not {value!r}.")
@@ -75,13 +77,22 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
         if not isinstance(value, type(field.get_default())):
             kind = type(field.get_default()).__name__
             raise InvalidValue(f"{field.name} is a {kind}, not {value!r}.")
-        return value
+        return _as_json(field, value)
     if isinstance(field, models.TextField):
         if not isinstance(value, str):
             raise InvalidValue(f"{field.name} is text, not {value!r}.")
         if "\0" in value:
             raise InvalidValue(f"{field.name} holds a NUL character, which no program can take.")
         return value
+    return value
+
+
+def _as_json(field: Any, value: Any) -> Any:
+    if value:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"{field.name} can not be stored as JSON: {error}.") from error
     return value
 
 

@@ -11,7 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
-from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
+from balsam.errors import (
+    BalsamError,
+    LaunchError,
+    MpiUnavailable,
+    ProgramMissing,
+    Unsatisfiable,
+)
 from balsam.launcher import runs
 from balsam.launcher.ledger import End, Start
 from balsam.launcher.node_pool import NodePool, slots
@@ -54,6 +60,10 @@ class Attempts:
     def __contains__(self, job: int) -> bool:
         return job in self._running
 
+    def jobs(self) -> set[int]:
+        """The jobs that run."""
+        return set(self._running)
+
     def room(self) -> int:
         """How many more tasks like the recent ones could start now."""
         return slots(self.nodes, [task.request for task in self._recent])
@@ -61,7 +71,7 @@ class Attempts:
     # -- starting -------------------------------------------------------------------------------
 
     def start(self, task: Task, app: Application) -> Start | None:
-        """Start a task if its share of the node is free.
+        """Start a task if its share of the node, and a process to run it, is free.
 
         Raises BalsamError, for :func:`could_not_start`, if it can not run at all.
         """
@@ -75,8 +85,10 @@ class Attempts:
         try:
             spec = self._preparer.spec(task, app, placement, mpi)
             run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
-        except BaseException:
+        except BaseException as error:
             self.nodes.give_back(placement)
+            if self._running and isinstance(error, LaunchError) and process.shortage(error):
+                return None
             raise
         self._running[task.id] = run
         self._recent.append(task)

@@ -7,6 +7,7 @@ None. Importing this module asks the database nothing.
 
 from __future__ import annotations
 
+import copy
 import os
 import uuid
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 from balsam.conf import project as projects
 from balsam.conf import registry
 from balsam.core import graph
+from balsam.core.history import history_line as history_line
 from balsam.core.ids import as_uuid
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.names import canonical
@@ -177,7 +179,7 @@ def _copy(job: BalsamJob, fields: Mapping[str, Any]) -> BalsamJob:
     given = {"app" if name == "application" else name for name in taken}
     skipped = _NOT_COPIED | {BalsamJob._meta.get_field(name).attname for name in given}
     values = {
-        field.attname: getattr(job, field.attname)
+        field.attname: copy.deepcopy(getattr(job, field.attname))
         for field in BalsamJob._meta.concrete_fields
         if field.attname not in skipped
     }

@@ -7,6 +7,7 @@ ignored.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,8 @@ LARGE = 32 * 1024 * 1024
 START = "start"
 END = "end"
 STEP = "step"
+#: What stands before this line is in the database.
+COMMITTED = "committed"
 
 
 def path_of(directory: Path, session: int) -> Path:
@@ -26,6 +29,7 @@ def path_of(directory: Path, session: int) -> Path:
     return directory / f"session-{session}.jsonl"
 
 
+_MARK = f'{{"kind":"{COMMITTED}"}}\n'.encode()
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -39,24 +43,38 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        # A database restored from a backup gives out a session's number again: begin anew.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         self._size = 0
+        self._torn = False
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write entries; raises OSError (a full disk), after which some may be missing."""
         text = "".join(_encode(entry) + "\n" for entry in entries)
-        data = memoryview(text.encode())
+        self._write(text.encode())
+
+    def _write(self, text: bytes) -> None:
+        # What follows a line that was cut short must not be read as part of it.
+        data = memoryview(b"\n" + text if self._torn else text)
+        self._torn = True
         while data:
             written = os.write(self._file, data)
             self._size += written
             data = data[written:]
+        self._torn = False
 
     def all_committed(self) -> None:
-        """Everything written so far is in the database; a large journal starts anew."""
+        """Everything written so far is in the database, and must not be replayed.
+
+        Its jobs may come to where they were again, sent there by a user.
+        """
         if self._size > LARGE:
             os.ftruncate(self._file, 0)
             self._size = 0
+        elif self._size:
+            with contextlib.suppress(OSError):
+                self._write(_MARK)
 
     def close(self, *, keep: bool) -> None:
         """Close the journal, and remove it unless something in it was not committed."""
@@ -66,17 +84,21 @@ class Journal:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a journal, oldest first; none if there is no file."""
+    """The entries that may not be in the database yet, oldest first; none without a file."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    entries = []
+    entries: list[dict[str, Any]] = []
     for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and "kind" in entry and "job" in entry:
+        if not isinstance(entry, dict):
+            continue
+        if entry.get("kind") == COMMITTED:
+            entries.clear()
+        elif "kind" in entry and "job" in entry:
             entries.append(entry)
     return entries

@@ -104,12 +104,16 @@ class Ledger:
             self._pending += self._unwritten
             self._unwritten = []
 
+    def jobs(self) -> set[int]:
+        """The jobs of entries that are not committed yet."""
+        return {entry.job for entry in (*self._pending, *self._unwritten)}
+
     def commit(self) -> Committed:
-        """Commit all written entries in one transaction.
+        """Commit all entries in one transaction, also those that the journal would not take.
 
         Jobs that need no step go on at once. A DatabaseError leaves everything pending.
         """
-        entries = self._pending
+        entries = self._pending + self._unwritten
         if not entries:
             return Committed()
         moves = to_moves(entries, self._session)
@@ -118,8 +122,8 @@ class Ledger:
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
             now_in = set(bookkeeping.pass_jobs(ended, self._max_attempts).values())
         self._pending = []
-        if not self._unwritten:
-            self._journal.all_committed()
+        self._unwritten = []
+        self._journal.all_committed()
         return Committed(
             late=[entry for entry in entries if entry.job not in done],
             runnable=not now_in.isdisjoint(states.RUNNABLE_STATES),

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from balsam import states
 from balsam.conf.logs import close_log, open_log
@@ -48,6 +48,8 @@ RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
 #: Interrupted steps start again later, so a stopping launcher does not wait for them long.
 STEP_GRACE_SECONDS = 2.0
+#: States that handlers lead a job out of.
+_TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
 
 
 def run_launcher(project: Project, options: LauncherOptions, report: Report = silent) -> int:
@@ -116,6 +118,7 @@ class Launcher:
             grace_seconds=config.kill_grace_seconds,
         )
         self._recovery.run(None)
+        self._recovery.tidy()
         self.session = lease.open_session(self._life)
         self._journal = journal.Journal(journal.path_of(project.journal_dir, self.session))
         self.ledger = Ledger(self._journal, self.session, self.settings.jobs.max_attempts)
@@ -133,6 +136,8 @@ class Launcher:
         self._unfinished = 0
         self._idle_since: float | None = None
         self._retry_at = 0.0
+        self._write_at = 0.0
+        self._shaken = False
         now = time.monotonic()
         self._next_look = self._next_beat = self._next_sessions = now
         self.source.begin()
@@ -193,6 +198,7 @@ class Launcher:
         """Wait for the next thing to happen, and do what is due."""
         self._wakeup.watch(self.steps.fds())
         self._wakeup.wait(self._pause())
+        self._heed()
         self._reap()
         for end in self.steps.poll():
             self.ledger.add(end)
@@ -252,6 +258,7 @@ class Launcher:
             action()
         except DatabaseError as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._shaken = True
             logger.error("the database does not answer: %s", error)
             self._tell(f"The database does not answer ({error}); tasks go on, trying again.")
             return False
@@ -260,6 +267,8 @@ class Launcher:
     # -- looking at the record ------------------------------------------------------------------
 
     def _look(self) -> None:
+        if self._shaken:
+            self._catch_up()
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self.settings.launcher.poll_milliseconds / 1000
@@ -271,6 +280,20 @@ class Launcher:
             self.steps.dirty = True
         for end in self.steps.fill():
             self.ledger.add(end)
+        if self.steps.moved:
+            self._release(self.steps.moved)
+            self.steps.moved = set()
+
+    def _catch_up(self) -> None:
+        """The database failed between two statements: free strays, and look at everything anew."""
+        known = self.attempts.jobs() | self.steps.jobs() | self.ledger.jobs()
+        known |= {task.id for task in self.source.stock}
+        strays = set(self.source.held()) - known
+        if strays:
+            lease.release(self.session, strays)
+        self.source.begin()
+        self.source.dirty = self.steps.dirty = True
+        self._shaken = False
 
     def _reconcile(self) -> None:
         """Let go of what others killed, deleted or took."""
@@ -286,7 +309,7 @@ class Launcher:
         }
         if gone:
             self.source.drop(gone)
-            lease.release(self.session, gone)
+            self._release(gone)
         for job in with_steps:
             if job not in held or held[job][0] == states.USER_KILLED:
                 self.steps.pool.cancel(job)
@@ -327,11 +350,14 @@ class Launcher:
     # -- committing -----------------------------------------------------------------------------
 
     def _write(self) -> None:
+        if time.monotonic() < self._write_at:
+            return
         try:
             self.ledger.write()
         except OSError as error:
+            logger.error("the outcome journal: %s", error)
             self._tell(f"The outcome journal {self._journal.path} can not be written: {error}.")
-            self._retry_at = time.monotonic() + 1.0
+            self._write_at = time.monotonic() + RETRY_SECONDS
 
     def _commit_due(self) -> bool:
         now = time.monotonic()
@@ -352,12 +378,15 @@ class Launcher:
         held = self.source.held()
         grace = self.settings.launcher.kill_grace_seconds
         finished: set[int] = set()
+        rescued: set[int] = set()
         for entry in entries:
             if isinstance(entry, Start):
                 self.attempts.stop(entry.job, states.KILLED, grace)
                 continue
             state = held.get(entry.job, ("",))[0]
             finished.add(entry.job)
+            if state == states.RESTART_READY and entry.old_state in _TROUBLED:
+                rescued.add(entry.job)
             if isinstance(entry, End) and state == states.USER_KILLED:
                 note(entry.job, state, entry.outcome.message, entry.outcome.data)
             if isinstance(entry, StepEnd) and _broke_after_all(entry, state):
@@ -365,11 +394,27 @@ class Launcher:
                 self.ledger.add(again)
                 finished.discard(entry.job)
         if finished:
-            lease.release(self.session, finished)
-            bookkeeping.pass_jobs(finished, self.settings.jobs.max_attempts)
-            self.source.dirty = self.steps.dirty = True
+            self._release(finished, rescued)
+
+    def _release(self, jobs: Collection[int], rescued: Collection[int] = ()) -> None:
+        """Give back jobs that others have moved, and let Balsam's rules take them from there.
+
+        Handlers have asked for another attempt of the ``rescued``, which may be one too many.
+        """
+        limit = self.settings.jobs.max_attempts
+        lease.release(self.session, jobs)
+        if rescued:
+            bookkeeping.end_restarts(rescued, limit)
+        bookkeeping.pass_jobs(jobs, limit)
+        self.source.dirty = self.steps.dirty = True
 
     # -- time -----------------------------------------------------------------------------------
+
+    def _heed(self) -> None:
+        """Stop if asked to; before reaping, for a scheduler sends its TERM to our tasks as well."""
+        if self._wakeup.stop_requests > self._patience:
+            self._patience = self._wakeup.stop_requests
+            self._stop("it was asked to stop")
 
     def _timers(self) -> None:
         now = time.monotonic()
@@ -377,9 +422,6 @@ class Launcher:
         limit = self._progress.seconds_left()
         if limit is not None and limit <= 0 and not self._stopping:
             self._stop("its time limit is reached")
-        if self._wakeup.stop_requests > self._patience:
-            self._patience = self._wakeup.stop_requests
-            self._stop("it was asked to stop")
         if now >= self._next_beat:
             self._next_beat = now + self.settings.launcher.heartbeat_seconds
             self.attempts.watch_memory()
@@ -411,6 +453,8 @@ class Launcher:
             self._give_up_at = time.monotonic() + grace + GIVE_UP_SECONDS
             self._with_record(lambda: self.source.give_back(self.source.stock))
             self.source.stock.clear()
+        else:
+            self._give_up_at = 0.0
         self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
         for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
             self.ledger.add(end)
@@ -420,10 +464,13 @@ class Launcher:
         self.attempts.kill_all()
         self.steps.close(0.0)
         if not len(self.attempts):
-            with contextlib.suppress(DatabaseError, OSError):
+            with contextlib.suppress(OSError):
                 self.ledger.write()
+            with contextlib.suppress(DatabaseError):
                 self.ledger.commit()
-                lease.close_session(self.session)
+                # Unless somebody is recovering it at this moment.
+                if lease.beat(self.session):
+                    lease.close_session(self.session)
         self._journal.close(keep=bool(len(self.attempts) or len(self.ledger)))
         self._tell_progress(final=True)
 

@@ -62,6 +62,15 @@ class Recovery:
                 recovered += 1
         return recovered
 
+    def tidy(self) -> None:
+        """Remove journals of sessions that ended, but were killed before they could do that."""
+        journals = list(self._journals.glob("session-*.jsonl"))
+        # Asked for after that: a session is there before its journal is.
+        kept = {journal.path_of(self._journals, session.pk) for session in lease.others(None)}
+        for path in journals:
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
     def is_dead(self, session: Session) -> bool:
         """By its process, where that can be looked at; by its heartbeat otherwise."""
         if lease.expired(session, self._lease_seconds):

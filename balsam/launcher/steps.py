@@ -44,6 +44,20 @@ _KIND = {
 }
 
 
+def _needed(job: Any) -> bool:
+    """Whether a job that is leased for a hook has one, or bookkeeping has yet to pass it on."""
+    kind, _ = _KIND[job.state]
+    if kind == PREPROCESS:
+        return bool(job.preprocess)
+    if kind != POSTPROCESS:
+        return True
+    wanted = {
+        states.RUN_ERROR: job.post_error_handler,
+        states.RUN_TIMEOUT: job.post_timeout_handler,
+    }
+    return bool(job.postprocess) and wanted.get(job.state, True)
+
+
 @dataclass
 class Steps:
     """The steps of one launcher's session."""
@@ -56,6 +70,8 @@ class Steps:
     time_limit_seconds: float
     #: Jobs may wait for a step that were not leased yet.
     dirty: bool = True
+    #: Jobs that were leased for nothing, for they were moved or need no step: to be released.
+    moved: set[int] = field(default_factory=set)
     _attempts: dict[str, int] = field(default_factory=dict)
     _closed: bool = False
 
@@ -69,7 +85,11 @@ class Steps:
             self.dirty = bool(leased)
             if not leased:
                 break
-            for job in BalsamJob.objects.for_steps([key for key, _ in leased]):
+            waiting = dict(leased)
+            for job in BalsamJob.objects.for_steps(waiting):
+                if job.state != waiting[job.pk] or not _needed(job):
+                    self.moved.add(job.pk)
+                    continue
                 try:
                     spec = self.describe(job)
                 except BalsamError as error:
@@ -112,10 +132,7 @@ class Steps:
         return set() if self._closed else {spec.job_id for spec in self.pool.pending()}
 
     def describe(self, job: Any) -> StepSpec:
-        """The step that a job in one of the ``WANTED`` states waits for.
-
-        A job that needs none gets an empty staging step, which just passes it on.
-        """
+        """The step that a job in one of the ``WANTED`` states waits for."""
         kind, done = _KIND[job.state]
         spec: dict[str, Any] = {
             "token": uuid.uuid4().hex,

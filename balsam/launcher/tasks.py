@@ -169,7 +169,8 @@ class Preparer:
                 raise LaunchError(
                     f"The earlier output {output} can not be moved aside: {error.strerror}."
                 ) from error
-        return RunSpec(tuple(argv), cwd, env, output)
+        # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
+        return RunSpec(tuple(argv), cwd, env, output, sigpipe=mpi is None)
 
     def _program(self, program: str, cwd: str, env: Mapping[str, str]) -> str:
         """Where the program is. mpirun tells a missing one in a way of its own, so look before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -13,25 +14,32 @@ from dataclasses import dataclass, field
 from balsam.errors import LaunchError, ProgramMissing
 
 #: Python ignores some of these and we catch others; a task starts with none of that.
-_DEFAULT_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGCHLD,
-    signal.SIGPIPE,
-    signal.SIGHUP,
-    signal.SIGXFSZ,
+_DEFAULT_SIGNALS = frozenset(
+    (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGCHLD,
+        signal.SIGPIPE,
+        signal.SIGHUP,
+        signal.SIGXFSZ,
+    )
 )
+_SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A process to start: arguments, directory, whole environment, file for stdout and stderr."""
+    """A process to start: arguments, directory, whole environment, file for stdout and stderr.
+
+    ``sigpipe`` False starts it with SIGPIPE ignored, as Python itself runs.
+    """
 
     argv: Sequence[str]
     cwd: str
     env: Mapping[str, str]
     output: str
     append: bool = False
+    sigpipe: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,12 @@ def find_program(program: str, environ: Mapping[str, str]) -> str:
             f"The program '{program}' is not in any directory of PATH, or not executable."
         )
     return found
+
+
+def shortage(error: BaseException) -> bool:
+    """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _SHORTAGES
 
 
 def spawn(spec: RunSpec) -> int:
@@ -97,7 +111,7 @@ def spawn(spec: RunSpec) -> int:
             ),
             setpgroup=0,
             setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
+            setsigdef=_DEFAULT_SIGNALS if spec.sigpipe else _DEFAULT_SIGNALS - {signal.SIGPIPE},
         )
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         raise ProgramMissing(

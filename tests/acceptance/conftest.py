@@ -1,4 +1,4 @@
-"""Real projects and real launchers for the acceptance ring, and a diagnosis when they disappoint."""
+"""Real projects and real launchers for the acceptance ring, and diagnoses when they fail."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from django.db import connection
 from balsam import states
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import ENDED
+from balsam.platform import node
 from balsam.platform.process import marked_processes
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +149,7 @@ class Site:
         return self.start(*arguments).wait(code, seconds)
 
     def drill(self, target: str, when: str, number: int, *arguments: str) -> Launcher:
-        """Start a launcher that is killed before, in or after its ``number``-th call of a target."""
+        """Start a launcher that is killed at the ``number``-th call of a target (see drill.py)."""
         return self.start(
             *(arguments or ("--consume-all",)), program=(*DRILL, target, when, str(number))
         )
@@ -220,6 +221,12 @@ class Site:
             pid for pid in marked_processes("BALSAM_SITE_PATH", str(self.path)) if not _zombie(pid)
         ]
 
+    def family(self, name: str) -> list[tuple[int, int]]:
+        """Pids and start times of all processes of a job that is ``family.sh``, once they run."""
+        pids = Path(self.named(name).working_directory, "family.pids")
+        self.until(pids.exists, f"{name} runs")
+        return [(pid, node.start_time(pid)) for pid in map(int, pids.read_text().split())]
+
     # -- judging --------------------------------------------------------------------------------
 
     def until(
@@ -238,7 +245,7 @@ class Site:
         self.until(lambda: self.state(name) in wanted, f"{name} becomes {' or '.join(wanted)}")
 
     def check_clean(self) -> None:
-        """Nothing is left behind: no process, lease, open session or journal; histories are legal."""
+        """No process, lease, open session or journal is left behind; histories are legal."""
         self.until(lambda: not self.processes(), "tasks and hooks end", 5)
         leased = list(BalsamJob.objects.filter(session__isnull=False).values_list("name", "state"))
         living = list(Session.objects.exclude(state=ENDED).values_list("id", "state"))
@@ -288,6 +295,11 @@ class Site:
             launcher.close()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+
+
+def gone(members: list[tuple[int, int]]) -> bool:
+    """Whether none of these processes lives."""
+    return not any(node.process_alive(*member) for member in members)
 
 
 def _described(command: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
         ("exit", states.EXIT, "RETURN CODE 3"),
         ("signal", states.SIGNAL, "SIGSEGV"),
         ("missing", states.PROGRAM_MISSING, "'/no/such/program' can not be run"),
-        ("missing_on_path", states.PROGRAM_MISSING, "'no_such_program' is not in any directory of PATH"),
+        ("missing_on_path", states.PROGRAM_MISSING, "is not in any directory of PATH"),
         ("not_executable", states.PROGRAM_MISSING, "it is not executable"),
         ("quote", states.STAGING, "it's"),
         ("blocked", states.STAGING, "data/blocked"),
@@ -222,19 +222,19 @@ def test_an_mpirun_that_is_none_fails_only_mpi_jobs(site: Site, fake_mpirun: Pat
 def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     site.settings(hook_time_limit_seconds=0.5)
     (site.path / "data" / "blocked").write_text("")
-    good = [dict(name=f"n{i}", workflow="w", direct_command="/bin/true") for i in range(96)]
+    usual = {"workflow": "w", "direct_command": "/bin/true"}
+    good = [{"name": f"n{number}", **usual} for number in range(96)]
     bad = [
-        dict(name="quote", workflow="w", direct_command="echo", args="it's"),
-        dict(name="missing", workflow="w", direct_command="/no/such/program"),
-        dict(name="blocked", workflow="blocked", direct_command="/bin/true"),
-        dict(name="hangs", workflow="w", direct_command="/bin/true", preprocess="sleep 600"),
+        {**usual, "name": "quote", "args": "it's"},
+        {**usual, "name": "missing", "direct_command": "/no/such/program"},
+        {**usual, "name": "blocked", "workflow": "blocked"},
+        {**usual, "name": "hangs", "preprocess": "sleep 600"},
     ]
     # Between the good ones, so that there is something to hold up.
     BalsamJob.objects.bulk_create([*good[:32], *bad, *good[32:]])
     site.launch()
     assert site.counts() == {states.JOB_FINISHED: 96, states.FAILED: 4}
-    causes = {name: site.end(name).data["cause"] for name in ("quote", "missing", "blocked", "hangs")}
-    assert causes == {
+    assert {job["name"]: site.end(job["name"]).data["cause"] for job in bad} == {
         "quote": states.STAGING,
         "missing": states.PROGRAM_MISSING,
         "blocked": states.STAGING,

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=default.tasks, help="tasks in a round")
     parser.add_argument("--repeat", type=int, default=default.repeat, help="rounds")
     parser.add_argument("--cores", type=int, default=default.cores, help="tasks at once")
-    parser.add_argument("--rows", type=int, default=default.rows, help="jobs in the largest project")
+    parser.add_argument("--rows", type=int, default=default.rows, help="jobs of the largest one")
     parser.add_argument("--scratch", type=Path, help="where to put projects and output files")
     parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation")
     given = parser.parse_args()

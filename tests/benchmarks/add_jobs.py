@@ -20,9 +20,7 @@ def main() -> None:
         "ranks_per_node": int(ranks),
         "node_packing_count": int(packing),
     }
-    BalsamJob.objects.bulk_create(
-        [{"name": f"t{index}", **fields} for index in range(int(number))]
-    )
+    BalsamJob.objects.bulk_create([{"name": f"t{index}", **fields} for index in range(int(number))])
 
 
 if __name__ == "__main__":

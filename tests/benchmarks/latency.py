@@ -42,8 +42,8 @@ def measure(options: Options) -> list[Table]:
             creator.stdin.close()
     table = Table(
         f"An idle launcher: {JOBS} jobs, one at a time",
-        "The jobs are created by another process through the Python API; each prints the time as its "
-        "last act. What others see is found by asking the database every millisecond.",
+        "The jobs are created by another process through the Python API; each prints the time as "
+        "its last act. What others see is found by asking the database every millisecond.",
     )
     table.add("begin of job.save() to its process started", "ms", times.started, most=100)
     table.add("begin of job.save() to RUNNING seen by others", "ms", times.seen_running, most=100)

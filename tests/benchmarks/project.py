@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def workspace(parent: Path | None = None) -> Iterator[Path]:
     """Where all scratch directories are, until the run is over.
 
-    Nothing is removed earlier: on some file systems (ext4 without a journal) making files is several
-    times slower for minutes after others were deleted, so one contender would pay for another.
+    Nothing is removed earlier: on some file systems (ext4 without a journal) making files is
+    several times slower for minutes after others were deleted, so one contender would pay for
+    another.
     """
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="balsam-benchmark-", dir=parent) as path:
@@ -40,7 +41,7 @@ def scratch() -> Path:
 
 
 class Bench:
-    """A fresh project, with the environment for its processes and a plain connection to look at it."""
+    """A fresh project, the environment for its processes, a plain connection to look at it."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / "project"

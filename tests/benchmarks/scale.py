@@ -56,8 +56,8 @@ def _fresh(tasks: int) -> float:
 def _needs(large: Bench, options: Options) -> Table:
     table = Table(
         "What a launcher needs",
-        "Memory is the largest resident set of the launcher's own process, CPU is of the launcher and "
-        "its step workers, in percent of a core.",
+        "Memory is the largest resident set of the launcher's own process, CPU is of the launcher "
+        "and its step workers, in percent of a core.",
     )
     large.python("add_jobs", str(options.tasks))
     launcher = large.start()
@@ -65,7 +65,8 @@ def _needs(large: Bench, options: Options) -> Table:
     while launcher.poll() is None:
         peak = _peak_memory(launcher.pid) or peak
         time.sleep(0.05)
-    table.add(f"memory: {options.rows:,} finished jobs, {options.tasks:,} run", "MB", [peak], most=200)
+    what = f"memory: {options.rows:,} finished jobs, {options.tasks:,} run"
+    table.add(what, "MB", [peak], most=200)
     _add_waiting(table, options)
     with bench() as made:
         table.add("idle CPU: empty project", "%", _idle(made), most=5)

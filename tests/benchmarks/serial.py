@@ -16,11 +16,11 @@ PEERS = Path(__file__).parent / "peers"
 #: One long run beside the rounds.
 LONG = 10_000
 _NOTE = (
-    "As many tasks in flight as there are cores, where not said otherwise. Balsam's rate is from the "
-    "first RUNNING to the commit of the last JOB_FINISHED, with a work directory and eight events for "
-    "each job, every change durable; HyperQueue's (its local cluster, without a journal) is from its "
-    "first output file to its last; GNU parallel's and the loop's are from start to end. Ratios are "
-    "taken in each round."
+    "As many tasks in flight as there are cores, where not said otherwise. Balsam's rate is from "
+    "the first RUNNING to the commit of the last JOB_FINISHED, with a work directory and eight "
+    "events for each job, each committed; HyperQueue's (its local cluster, no journal) is from "
+    "its first output file to its last; GNU parallel's and the loop's are from start to end. "
+    "Ratios are taken in each round."
 )
 
 
@@ -55,8 +55,8 @@ def measure(options: Options) -> list[Table]:
             values = ratios(found["balsam"], found[key])
             table.add(f"Balsam to {name}", "x", values, least=bar)
     ran: list[float] = []
-    table.add(f"Balsam, {LONG:,} tasks at once", "/s", [_balsam(LONG, ran)])
-    table.add(f"Balsam, {LONG:,} tasks, from command to prompt", "s", [LONG / ran[0]])
+    table.add(f"Balsam, {LONG:,} tasks in one go", "/s", [_balsam(LONG, ran)])
+    table.add(f"Balsam, {LONG:,} tasks in one go, from command to prompt", "s", [LONG / ran[0]])
     return [table]
 
 

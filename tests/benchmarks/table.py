@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,12 +77,14 @@ class Table:
         """For the documentation: a section with a list-table."""
         lines = [self.title, "-" * len(self.title), ""]
         if self.note:
-            lines += [self.note, ""]
+            lines += [*textwrap.wrap(self.note, 100), ""]
         lines += [".. list-table::", "   :header-rows: 1", "   :widths: 40 18 20 18 6", ""]
         head = ("what", "median", "min .. max", "bar", "met")
         for cells in (head, *(row.cells() for row in self.rows)):
-            lines += [f"   {'*' if not index else ' '} - {cell}".rstrip()
-                      for index, cell in enumerate(cells)]
+            lines += [
+                f"   {'*' if not index else ' '} - {cell}".rstrip()
+                for index, cell in enumerate(cells)
+            ]
         return "\n".join([*lines, ""])
 
 

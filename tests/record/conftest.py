@@ -18,7 +18,7 @@ import balsam
 from balsam.conf import project as projects
 from balsam.conf.project import Project
 from balsam.core import schema
-from balsam.core.models import ApplicationDefinition
+from balsam.core.models import ApplicationDefinition, BalsamJob
 
 ROOT = Path(balsam.__file__).parent.parent
 SECONDS = 60
@@ -85,6 +85,17 @@ def project(
 def app(project: Project) -> ApplicationDefinition:
     """An application without hooks, named ``echo``."""
     return ApplicationDefinition.register(name="echo", executable="/bin/echo")
+
+
+@pytest.fixture
+def put(project: Project) -> Callable[..., None]:
+    """Set columns of a job behind the back of the record: ``put(job, state=...)``."""
+
+    def put(job: BalsamJob, **columns: object) -> None:
+        BalsamJob._base_manager.filter(id=job.id).update(**columns)
+        job.refresh_from_db()
+
+    return put
 
 
 @pytest.fixture

@@ -259,10 +259,13 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
 
     def changed_fields(self) -> list[str]:
         """Columns that differ from what was read or last saved."""
+        present = self.__dict__
+        names = [field.attname for field in self._meta.concrete_fields]
         return [
             name
-            for name, value in self.__dict__.items()
-            if name in self._saved and self._saved[name] != value
+            for name in names
+            if name in present
+            and (name not in self._saved or self._saved[name] != present[name])
         ]
 
     def save(
@@ -287,7 +290,6 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
             self._refuse(sorted(forbidden))
         if update_fields is not None:
             named = {self._meta.get_field(self._own(name)).attname for name in update_fields}
-            self._refuse(sorted(named & PROTECTED))
             changed = [name for name in changed if name in named]
         if not changed:
             return
@@ -295,12 +297,15 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
         renamed = {"name", "workflow"}.intersection(changed)
         if renamed and not self.workdir and self.state not in states.WAITING_STATES:
             self.workdir = default_workdir(
-                self._saved["workflow"], self._saved["name"], self.job_id
+                self._saved.get("workflow", self.workflow),
+                self._saved.get("name", self.name),
+                self.job_id,
             )
             changed.append("workdir")
         self.last_update = history.now()
-        super().save(using=using, update_fields=[*changed, "last_update"])
-        self._remember()
+        written = [*changed, "last_update"]
+        super().save(using=using, update_fields=written)
+        self._remember(written)
 
     @staticmethod
     def _refuse(names: list[str]) -> None:
@@ -361,6 +366,8 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
             self.save()
             return text
         field_name = canonical(type(self), name)
+        if field_name in self.ALIASES:
+            raise InvalidValue(f"{name} of a job can not be changed by hand.")
         field = self._meta.get_field(field_name)
         if field.attname in PROTECTED or field.is_relation:
             raise InvalidValue(f"{name} of a job can not be changed by hand.")
@@ -408,4 +415,4 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
         cls, pks: Iterable[Any], new_state: str, message: str = "", release: bool = False
     ) -> int:
         """Move many jobs as a user may; killed ones are skipped. Returns how many moved."""
-        return cls.objects.filter(pk__in=list(pks)).move(new_state, message)
+        return int(cls.objects.all().among(cls.objects.keys_of(pks)).move(new_state, message))

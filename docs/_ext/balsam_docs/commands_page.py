@@ -32,7 +32,8 @@ def command_text(command: click.Command, context: click.Context) -> list[str]:
     records = [
         record
         for param in command.get_params(context)
-        if (record := param.get_help_record(context)) is not None
+        if isinstance(param, click.Option)
+        and (record := param.get_help_record(context)) is not None
     ]
     rows = [[literal(option), plain(text)] for option, text in records]
     lines += ["", *(f"   {line}".rstrip() for line in table(["Option", "Meaning"], rows, [38, 62]))]

@@ -154,7 +154,8 @@ def _box(state: str) -> str:
     x, y = _corner(state)
     bold = ' stroke-width="2"' if state in states.END_STATES else ""
     return (
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"{bold} style="fill: {_PAPER}"/>'
+        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"{bold} '
+        f'style="fill: {_PAPER}"/>'
         f'<text x="{x + _WIDTH / 2}" y="{y + 20}" text-anchor="middle" fill="currentColor" '
         f'stroke="none">{escape(state)}</text>'
     )

@@ -1,4 +1,4 @@
-"""A balsam command that is killed at a chosen call: ``drill.py MODULE:NAME WHEN NUMBER COMMAND...``.
+"""A balsam command that is killed at a call: ``drill.py MODULE:NAME WHEN NUMBER COMMAND...``.
 
 WHEN is ``before`` or ``after`` the call, or ``torn``: the call gets half of its last argument, a
 text of bytes, and then the process is killed. The name is looked up where it is used.

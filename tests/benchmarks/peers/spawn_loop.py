@@ -1,7 +1,7 @@
 """The bare loop: ``posix_spawn`` and wait, so many in flight. NUMBER IN_FLIGHT DIRECTORY.
 
-Each task has its output in a file, an environment and a process group of its own; nothing is kept of
-how it ended. Prints the seconds.
+Each task has its output in a file, an environment and a process group of its own; nothing is kept
+of how it ended. Prints the seconds.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def test_what_does_not_fit_says_what_would(name: str, text: str, word: str) -> N
         ("name", "a\0b"),
         ("data", [1]),
         ("data", "text"),
+        ("data", {"a": {1}}),
+        ("data", {"a": [math.nan]}),
         ("tags", 1),
         ("environ_vars", 1),
     ],
@@ -103,10 +105,12 @@ def test_numbers_that_no_database_column_holds_are_refused() -> None:
         checked(field("gpus_per_rank"), math.inf, 0)
 
 
-def test_whole_numbers_fit_where_fractions_do_and_none_is_left_to_the_column() -> None:
+def test_whole_numbers_fit_where_fractions_do_and_none_where_a_column_can_be_null() -> None:
     assert checked(field("gpus_per_rank"), 2) == 2
     assert checked(field("wait_for_parents"), 1) is True
-    assert checked(field("num_nodes"), None) is None
+    assert checked(field("return_code"), None) is None
+    with pytest.raises(InvalidValue, match="num_nodes"):
+        checked(field("num_nodes"), None)
 
 
 def test_fields_of_applications_are_read_from_text_too() -> None:

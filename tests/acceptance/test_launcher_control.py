@@ -1,0 +1,148 @@
+"""Stopping: single jobs, and launchers, gently and at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.core.models import BalsamJob
+from balsam.launcher import dag
+
+from .conftest import PROGRAMS, Site, gone
+
+FAMILY = f"/bin/sh {PROGRAMS}/family.sh"
+
+
+def test_a_kill_ends_all_processes_of_a_running_job_within_a_second(site: Site) -> None:
+    job = site.job("job", FAMILY)
+    site.job("child", parents=[job])
+    site.job("other")
+    launcher = site.start("--consume-all", "--persistent")
+    members = site.family("job")
+    assert len(members) == 4
+    dag.kill(site.named("job"))
+    assert site.until(lambda: gone(members), "all processes end") < 1.0
+    launcher.process.terminate()
+    launcher.wait()
+    assert site.counts() == {states.USER_KILLED: 2, states.JOB_FINISHED: 1}
+    end = site.end("job")
+    assert (end.data["cause"], end.data["attempt"]) == (states.KILLED, 1)
+    site.check_clean()
+
+
+def test_deleting_a_running_job_ends_it(site: Site) -> None:
+    site.job("job", FAMILY)
+    site.job("other")
+    launcher = site.start()
+    members = site.family("job")
+    site.named("job").delete()
+    site.until(lambda: gone(members), "all processes end", 5)
+    launcher.wait()
+    assert site.counts() == {states.JOB_FINISHED: 1}
+    site.check_clean()
+
+
+def test_a_job_killed_before_it_starts_never_runs(site: Site) -> None:
+    job = site.shell("job", 'echo ran >> "$RUNS"')
+    site.job("child", parents=[job])
+    site.job("spared", parents=[job], on_parent_failure="ignore")
+    assert dag.kill(job, recursive=False) == 1
+    site.launch()
+    assert site.ran() == []
+    assert [site.state(name) for name in ("job", "child", "spared")] == [
+        states.USER_KILLED, states.FAILED, states.JOB_FINISHED,
+    ]  # fmt: skip
+    assert site.end("child").data["cause"] == states.PARENT_FAILED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_launcher_cleanly(site: Site, number: int) -> None:
+    site.settings(cores_per_node=3, stop_grace_seconds=0.3)
+    site.job("stubborn", FAMILY, priority=3)
+    site.shell("obedient", "touch here; exec sleep 600", priority=2)
+    site.shell("quick", "trap 'echo saved; exit 0' TERM; touch here; sleep 600 & wait", priority=1)
+    site.shells([f"n{number}" for number in range(5)], 'echo ran >> "$RUNS"')
+    site.job("hooked", preprocess="/bin/sh -c 'touch here; exec sleep 600'")
+    launcher = site.start()
+    members = site.family("stubborn")
+    for name in ("obedient", "quick", "hooked"):
+        site.until(Path(site.named(name).working_directory, "here").exists, f"{name} runs")
+    launcher.signal(number)
+    said = launcher.wait(0)
+    assert "it was asked to stop" in said
+    assert gone(members)
+    for name in ("stubborn", "obedient"):
+        assert site.state(name) == states.RESTART_READY, site.diagnosis()
+        assert site.path_of(name)[-3:] == [
+            states.RUNNING, states.RUN_TIMEOUT, states.RESTART_READY,
+        ]  # fmt: skip
+        assert site.end(name).data["cause"] == states.BATCH_TIME_LIMIT
+    assert site.state("quick") == states.JOB_FINISHED
+    assert site.output("quick") == "saved\n"
+    assert site.state("hooked") == states.STAGED_IN
+    assert site.ran() == []
+    site.check_clean()
+
+
+def test_a_scheduler_that_signals_the_tasks_too(site: Site) -> None:
+    site.settings(cores_per_node=8)
+    names = [f"n{number}" for number in range(8)]
+    site.shells(names, "touch here; exec sleep 600")
+    launcher = site.start()
+    for name in names:
+        site.until(Path(site.named(name).working_directory, "here").exists, f"{name} runs")
+    tasks = site.processes()
+    launcher.signal(signal.SIGTERM)
+    for pid in tasks:
+        os.kill(pid, signal.SIGTERM)
+    launcher.wait()
+    assert site.counts() == {states.RESTART_READY: 8}, site.diagnosis()
+    site.check_clean()
+
+
+def test_a_second_signal_is_immediate(site: Site) -> None:
+    site.settings(stop_grace_seconds=600)
+    site.job("job", FAMILY)
+    launcher = site.start()
+    members = site.family("job")
+    launcher.signal(signal.SIGTERM)
+    site.until(lambda: "asked to stop" in launcher.said, "it heard")
+    assert launcher.running
+    launcher.signal(signal.SIGINT)
+    launcher.wait(0, 10)
+    assert gone(members)
+    assert site.state("job") == states.RESTART_READY
+    site.check_clean()
+
+
+def test_the_time_limit_of_a_launcher(site: Site) -> None:
+    site.shell("job", "touch here; [ $BALSAM_ATTEMPT = 2 ] || exec sleep 600")
+    said = site.launch("--consume-all", "--time-limit-minutes", "0.02")
+    assert "its time limit is reached" in said
+    assert site.state("job") == states.RESTART_READY
+    assert site.end("job").data["cause"] == states.BATCH_TIME_LIMIT
+    site.launch()
+    site.all_finished()
+    assert site.named("job").attempt == 2
+    site.check_clean()
+
+
+def test_a_stopped_job_that_must_not_be_retried_fails(site: Site) -> None:
+    site.shell("job", "exec sleep 600", auto_timeout_retry=False)
+    site.launch("--consume-all", "--time-limit-minutes", "0.01")
+    assert site.state("job") == states.FAILED
+    site.check_clean()
+
+
+def test_many_kills_at_once(site: Site) -> None:
+    site.shells([f"n{number}" for number in range(30)], "exec sleep 600")
+    launcher = site.start()
+    site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
+    BalsamJob.objects.all().kill("enough")
+    launcher.wait()
+    assert site.counts() == {states.USER_KILLED: 30}
+    site.check_clean()

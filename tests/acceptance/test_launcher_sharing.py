@@ -1,0 +1,156 @@
+"""Work shared: cores among jobs, jobs among launchers, and who may run what."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+
+from balsam import states
+from balsam.core.models import ApplicationDefinition, BalsamJob
+
+from .conftest import PROGRAMS, Site
+
+#: Adds itself to $RUNS, with its launcher.
+COUNT = 'echo "$BALSAM_JOB_ID $PPID" >> "$RUNS"'
+
+
+def span(cores: int, seconds: float = 0.2) -> str:
+    return shlex.join(["/bin/sh", str(PROGRAMS / "span.sh"), str(cores), str(seconds)])
+
+
+def most_cores(site: Site) -> float:
+    """The most cores that were held at one time, by the tasks' own records."""
+    changes: list[tuple[float, float]] = []
+    for line in site.ran():
+        cores, begin, end = map(float, line.split())
+        changes += [(begin, cores), (end, -cores)]
+    most = now = 0.0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def test_jobs_of_one_core_fill_the_node(site: Site) -> None:
+    site.settings(cores_per_node=4)
+    for number in range(10):
+        site.job(f"n{number}", span(1))
+    site.launch()
+    site.all_finished()
+    assert most_cores(site) == 4
+
+
+def test_mixed_jobs_never_take_more_cores_than_there_are(site: Site) -> None:
+    site.settings(cores_per_node=4)
+    for number, threads in enumerate((1, 2, 3, 4, 1, 1, 2, 3, 1, 8)):
+        site.job(f"n{number}", span(min(threads, 4), 0.1), threads_per_rank=threads)
+    site.launch()
+    site.all_finished()
+    assert 3 <= most_cores(site) <= 4
+
+
+def test_jobs_that_say_how_many_fill_a_node(site: Site) -> None:
+    site.settings(cores_per_node=2)
+    for number in range(8):
+        site.job(f"n{number}", span(1), node_packing_count=6)
+    site.launch()
+    site.all_finished()
+    # Six at once on two cores, for that is what they asked for.
+    assert most_cores(site) == 6
+
+
+def test_two_launchers_share_the_work_and_run_nothing_twice(site: Site) -> None:
+    site.shells([f"n{number}" for number in range(200)], COUNT)
+    both = [site.start(), site.start()]
+    for launcher in both:
+        launcher.wait()
+    site.all_finished()
+    lines = [line.split() for line in site.ran()]
+    assert len(lines) == len({job for job, _ in lines}) == 200
+    assert set(Counter(by for _, by in lines)) == {str(one.process.pid) for one in both}
+    site.check_clean()
+
+
+def test_a_filter_is_a_name_or_a_glob(site: Site) -> None:
+    for workflow in ("scan", "scan2", "other"):
+        site.job(workflow, workflow=workflow)
+    site.launch("--wf-filter", "scan")
+    assert [site.state(name) == states.JOB_FINISHED for name in ("scan", "scan2", "other")] == [
+        True, False, False,
+    ]  # fmt: skip
+    site.launch("--wf-filter", "scan*")
+    assert site.state("scan2") == states.JOB_FINISHED
+    assert site.state("other") != states.JOB_FINISHED
+    assert "scan, scan2" in site.launch("--wf-filter", "sca")
+    site.check_clean()
+
+
+def test_serial_mode_leaves_mpi_jobs_alone(site: Site) -> None:
+    site.job("serial", "/bin/true")
+    site.job("mpi", "/bin/true", ranks_per_node=2)
+    site.launch("--consume-all", "--job-mode", "serial")
+    assert site.state("serial") == states.JOB_FINISHED
+    assert site.state("mpi") == states.PREPROCESSED
+    site.check_clean()
+
+
+def test_jobs_and_edits_of_applications_are_seen_at_once(site: Site) -> None:
+    site.app("echo", "echo one")
+    site.job("first", application="echo")
+    launcher = site.start("--consume-all", "--persistent")
+    site.until_state("first", states.JOB_FINISHED)
+    ApplicationDefinition.objects.get(name="echo").modify("executable", "echo two")
+    site.job("second", application="echo")
+    site.until_state("second", states.JOB_FINISHED)
+    child = site.job("third", application="echo", parents=[site.named("second")])
+    site.until_state("third", states.JOB_FINISHED)
+    said = [site.output(name) for name in ("first", "second", "third")]
+    assert said == ["one\n", "two\n", "two\n"]
+    assert child.get_parents().count() == 1
+    assert launcher.running
+    launcher.process.terminate()
+    launcher.wait()
+    site.check_clean()
+
+
+def test_a_launcher_with_nothing_to_do_ends(site: Site) -> None:
+    waiting = site.until(lambda: site.launch() or True, "it ends")
+    assert waiting < 10
+
+
+def test_jobs_moved_by_hand_while_they_wait_are_let_go(site: Site) -> None:
+    """A user's moves reach jobs that a busy launcher has leased ahead."""
+    site.settings(cores_per_node=1)
+    hold = site.home / "go"
+    site.shell("first", f"while [ ! -f {shlex.quote(str(hold))} ]; do sleep 0.02; done", priority=9)
+    site.shells([f"n{number}" for number in range(20)], COUNT)
+    launcher = site.start()
+    site.until_state("first", states.RUNNING)
+    site.until_state("n19", states.PREPROCESSED)
+    moved = list(BalsamJob.objects.filter(name__startswith="n1").order_by("id"))
+    for job in moved:
+        job.update_state(states.CREATED)
+    BalsamJob.objects.filter(name="n0").kill()
+    Path(hold).touch()
+    launcher.wait()
+    assert site.counts() == {states.JOB_FINISHED: 20, states.USER_KILLED: 1}, site.diagnosis()
+    assert len(site.ran()) == 19
+    site.check_clean()
+
+
+def test_latencies_of_an_idle_launcher(site: Site) -> None:
+    """Generous bounds, to notice a loop that sleeps; the real bars are benchmarks."""
+    launcher = site.start("--consume-all", "--persistent")
+    site.until(lambda: "running" in launcher.said, "it is up")
+    starts, commits = [], []
+    for number in range(7):
+        job = site.job(f"n{number}")
+        site.until_state(job.name, states.JOB_FINISHED)
+        times = {event.to_state: event.timestamp for event in job.events.all()}
+        starts.append((times[states.RUNNING] - times[states.CREATED]).total_seconds())
+        commits.append((times[states.JOB_FINISHED] - times[states.RUN_DONE]).total_seconds())
+    launcher.process.terminate()
+    launcher.wait()
+    assert 0 <= sorted(starts)[3] < 1, starts
+    assert 0 <= sorted(commits)[3] < 1, commits

@@ -1,0 +1,268 @@
+"""Sessions and leases, and the classic manager made of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from balsam import states
+from balsam.core import history, lease
+from balsam.core.lease import Life, Scope
+from balsam.core.models import BalsamJob, BatchJob, Session, safe_select
+from balsam.core.models.session import ENDED, LIVE, RECOVERING
+from balsam.core.source import JobSource
+from balsam.platform import node
+
+Put = Callable[..., None]
+Script = Callable[..., str]
+EVERYTHING = Scope()
+
+
+def life(pid: int = 0) -> Life:
+    pid = pid or os.getpid()
+    return Life("launcher", "host", node.identity(), pid, node.start_time(pid))
+
+
+def runnable(number: int, put: Put | None = None, **fields: Any) -> list[BalsamJob]:
+    jobs = BalsamJob.objects.bulk_create([BalsamJob(**fields) for _ in range(number)])
+    BalsamJob.objects.filter(pk__in=[job.pk for job in jobs]).update(state=states.PREPROCESSED)
+    return jobs
+
+
+def test_two_sessions_never_get_the_same_job(project: Any) -> None:
+    runnable(50)
+    first, second = lease.open_session(life()), lease.open_session(life())
+    mine: set[int] = set()
+    others: set[int] = set()
+    while True:
+        got = {row[0] for row in lease.lease_runnable(first, EVERYTHING, 7)}
+        gotten = {row[0] for row in lease.lease_runnable(second, EVERYTHING, 5)}
+        mine, others = mine | got, others | gotten
+        if not got and not gotten:
+            break
+    assert not mine & others and len(mine) + len(others) == 50
+    assert set(lease.held(first)) == mine and set(lease.held(second)) == others
+
+
+GRAB = """
+import sys
+from balsam.core import lease
+from balsam.core.lease import Life, Scope
+session = lease.open_session(Life("launcher", "h", "m", 1, 1))
+sys.stdin.readline()
+got = []
+while rows := lease.lease_runnable(session, Scope(), 10):
+    got += [row[0] for row in rows]
+print(*got)
+"""
+
+
+def test_processes_that_lease_at_the_same_time_share_the_work(project: Any) -> None:
+    jobs = runnable(300)
+    connection.close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", GRAB], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    got = [key for process in processes for key in process.communicate(timeout=60)[0].split()]
+    assert sorted(map(int, got)) == [job.pk for job in jobs]
+
+
+def test_work_is_leased_in_order(project: Any) -> None:
+    expected = [
+        runnable(1, priority=5)[0],
+        runnable(1, num_nodes=4)[0],
+        runnable(1, num_nodes=2, wall_time_minutes=9)[0],
+        runnable(1, num_nodes=2)[0],
+        runnable(1, wall_time_minutes=9)[0],
+        *runnable(2),
+    ]
+    session = lease.open_session(life())
+    rows = lease.lease_runnable(session, EVERYTHING, 100)
+    assert [row[0] for row in rows] == [job.pk for job in expected]
+    assert all(len(row) == len(lease.RUN_COLUMNS) for row in rows)
+    lease.close_session(session)
+    session = lease.open_session(life())
+    assert lease.lease_runnable(session, EVERYTHING, 1)[0][0] == expected[0].pk
+    serial = lease.lease_runnable(session, EVERYTHING, 100, serial_only=True)
+    assert [row[0] for row in serial] == [job.pk for job in expected[4:]]
+
+
+@pytest.mark.parametrize(
+    ("workflow", "taken"),
+    [
+        ("", {"exp1", "exp10", "other", "exp[1]"}),
+        ("exp1", {"exp1"}),
+        ("exp1*", {"exp1", "exp10"}),
+        ("exp?", {"exp1"}),
+        ("*", {"exp1", "exp10", "other", "exp[1]"}),
+        ("exp", set()),
+        ("EXP1*", set()),
+    ],
+)
+def test_a_scope_is_a_workflow_or_a_glob(project: Any, workflow: str, taken: set[str]) -> None:
+    for name in ("exp1", "exp10", "other", "exp[1]"):
+        runnable(1, workflow=name)
+    session = lease.open_session(life())
+    rows = lease.lease_runnable(session, Scope(workflow), 10)
+    place = lease.RUN_COLUMNS.index("workflow")
+    assert {row[place] for row in rows} == taken
+    assert lease.counts(Scope(workflow)) == ({states.PREPROCESSED: len(taken)} if taken else {})
+
+
+def test_only_free_runnable_jobs_are_leased(project: Any, put: Put) -> None:
+    for state in states.STATES:
+        put(BalsamJob.objects.create(name=state), state=state)
+    session = lease.open_session(life())
+    rows = lease.lease_runnable(session, EVERYTHING, 100)
+    place = lease.RUN_COLUMNS.index("state")
+    assert sorted(row[place] for row in rows) == sorted(states.RUNNABLE_STATES)
+    wanted = (states.RUN_DONE, states.READY)
+    leased = lease.lease_for_steps(session, EVERYTHING, wanted, 1)
+    leased += lease.lease_for_steps(session, EVERYTHING, wanted, 5)
+    assert [state for _, state in leased] == [states.RUN_DONE, states.READY]
+    assert lease.lease_for_steps(session, EVERYTHING, wanted, 5) == []
+
+
+def test_leases_are_given_back_by_their_holder_only(project: Any) -> None:
+    jobs = runnable(3)
+    first, second = lease.open_session(life()), lease.open_session(life())
+    lease.lease_runnable(first, EVERYTHING, 3)
+    lease.release(second, [job.pk for job in jobs])
+    assert len(lease.held(first)) == 3
+    lease.release(first, [jobs[0].pk])
+    assert lease.lease_runnable(second, EVERYTHING, 3)[0][0] == jobs[0].pk
+    lease.close_session(first)
+    assert lease.held(first) == {} and len(lease.held(second)) == 1
+    assert not lease.beat(first) and lease.beat(second)
+    assert [session.pk for session in lease.others(None)] == [second]
+    assert lease.others(second) == []
+
+
+def test_a_dead_session_is_claimed_once(project: Any) -> None:
+    runnable(2)
+    dead = lease.open_session(life())
+    lease.lease_runnable(dead, EVERYTHING, 2)
+    long_ago = history.now() - timedelta(hours=1)
+    Session.objects.filter(pk=dead).update(heartbeat=long_ago)
+    seen, also_seen = Session.objects.get(pk=dead), Session.objects.get(pk=dead)
+    assert lease.expired(seen, 120.0) and not lease.expired(seen, 7200.0)
+    assert lease.claim(seen, life())
+    assert not lease.claim(also_seen, life())
+    assert Session.objects.get(pk=dead).state == RECOVERING
+    assert not lease.beat(dead)
+    assert len(lease.held(dead)) == 2
+    again = Session.objects.get(pk=dead)
+    assert lease.claim(again, life())
+    lease.close_session(dead)
+    assert Session.objects.get(pk=dead).state == ENDED
+
+
+def test_leasing_a_batch_costs_the_same_for_many_as_for_few(project: Any) -> None:
+    runnable(200)
+    session = lease.open_session(life())
+    with CaptureQueriesContext(connection) as few:
+        lease.lease_runnable(session, EVERYTHING, 2)
+    with CaptureQueriesContext(connection) as many:
+        lease.lease_runnable(session, EVERYTHING, 150)
+    assert len(few) == len(many)
+
+
+# -- BalsamJob.source -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def source(project: Any) -> Any:
+    source = BalsamJob.source
+    yield source
+    source.release_all_owned()
+    source.workflow = ""
+
+
+def test_a_script_acquires_and_releases_jobs(source: JobSource) -> None:
+    free, taken = BalsamJob.objects.create(), BalsamJob.objects.create()
+    other = lease.open_session(life())
+    BalsamJob._base_manager.filter(id=taken.pk).update(session_id=other)
+    assert source.acquire([free.pk, taken.pk]) == [free.pk]
+    assert source.acquire([free.job_id]) == []
+    free.refresh_from_db()
+    assert free.lock == source.lock_str == f"{socket.gethostname()}:{os.getpid()}"
+    assert list(source.all()) == [free]
+    source.release([free.pk, taken.pk])
+    free.refresh_from_db()
+    taken.refresh_from_db()
+    assert free.lock == "" and taken.session_id == other
+    source.acquire([free.pk])
+    source.start_tick()
+    source.start_tick()
+    source.release_all_owned()
+    assert not Session.objects.exclude(pk=other).exclude(state=ENDED).exists()
+    assert source.acquire([str(free.job_id)]) == [free.pk]
+
+
+def test_a_script_asks_for_what_it_can_run(source: JobSource) -> None:
+    small = runnable(1, workflow="a")[0]
+    wide = runnable(1, workflow="b", num_nodes=4, wall_time_minutes=60)[0]
+    ranks = runnable(1, workflow="ab", ranks_per_node=4)[0]
+    BalsamJob.objects.create(workflow="a")
+    assert set(source.by_states(states.RUNNABLE_STATES)) == {small, wide, ranks}
+    assert set(source.get_runnable(max_nodes=2)) == {small, ranks}
+    assert set(source.get_runnable(max_nodes=9, remaining_minutes=30)) == {small, ranks}
+    assert set(source.get_runnable(max_nodes=9, serial_only=True)) == {small}
+    assert set(source.get_runnable(max_nodes=9, mpi_only=True)) == {wide, ranks}
+    ordered = source.get_runnable(max_nodes=9, order_by=["-num_nodes", "id"])
+    assert list(ordered) == [wide, small, ranks]
+    assert source.get_runnable(max_nodes=9, order_by="-wall_minutes")[0] == wide
+    source.workflow = "a"
+    assert source.count() == 2
+    source.workflow = "a*"
+    assert source.count() == 3
+
+
+def test_what_dead_scripts_held_is_freed(source: JobSource, script: Script) -> None:
+    job, held_by_launcher = BalsamJob.objects.create(), BalsamJob.objects.create()
+    script(f"from balsam.core.models import BalsamJob\nBalsamJob.source.acquire([{job.pk}])\n")
+    launcher = lease.open_session(life(pid=2**22))
+    BalsamJob._base_manager.filter(id=held_by_launcher.pk).update(session_id=launcher)
+    assert source.acquire([job.pk]) == []
+    assert source.clear_stale_locks() == 1
+    assert source.clear_stale_locks() == 0
+    assert source.acquire([job.pk, held_by_launcher.pk]) == [job.pk]
+    assert Session.objects.filter(state=LIVE, pk=launcher).exists()
+
+
+def test_the_batch_job_of_a_script_is_found(
+    source: JobSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = BatchJob.objects.create(scheduler_id=1234)
+    for name in ("COBALT_JOBID", "SLURM_JOB_ID", "PBS_JOBID"):
+        monkeypatch.delenv(name, raising=False)
+    assert source.check_qLaunch() is None
+    monkeypatch.setenv("PBS_JOBID", "1234.server")
+    assert source.check_qLaunch() == source.qLaunch == batch
+    source.qLaunch = None
+
+
+def test_safe_select_gives_the_same_rows(project: Any) -> None:
+    for name in "abc":
+        BalsamJob.objects.create(name=name)
+    with transaction.atomic():
+        chosen = safe_select(BalsamJob.objects.filter(name__in="ab"))
+        chosen.update(name="x")
+    assert chosen.count() == BalsamJob.objects.filter(name="x").count() == 2

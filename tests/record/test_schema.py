@@ -1,0 +1,107 @@
+"""SQLite only: tables of other versions are refused in words, or upgraded after a backup."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from balsam.conf.bootstrap import SCHEMA_VERSION
+from balsam.core import schema
+from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from balsam.errors import DatabaseUnavailable, ProjectExists, SchemaTooNew, SchemaTooOld
+
+
+def pretend(project: Any, number: int) -> None:
+    connection.close()
+    database = sqlite3.connect(project.database_file)
+    database.execute(f"PRAGMA user_version = {number}")
+    database.commit()
+    database.close()
+
+
+def test_a_new_project_carries_the_schema_of_this_version(project: Any) -> None:
+    assert schema.version(project) == SCHEMA_VERSION
+    assert schema.upgrade_project(project) is None
+    assert list(project.database_dir.glob("backup*")) == []
+    for path, mode in ((project.database_file, 0o600), (project.database_dir, 0o700)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_migrations_are_committed(project: Any) -> None:
+    call_command("makemigrations", "core", check=True, dry_run=True, verbosity=0)
+
+
+def test_a_newer_schema_is_refused(project: Any) -> None:
+    pretend(project, SCHEMA_VERSION + 1)
+    with pytest.raises(SchemaTooNew, match="newer Balsam"):
+        BalsamJob.objects.count()
+    with pytest.raises(SchemaTooNew, match="newer Balsam"):
+        schema.upgrade_project(project)
+    assert schema.version(project) == SCHEMA_VERSION + 1
+
+
+def test_an_older_schema_is_refused_until_it_is_upgraded_after_a_backup(project: Any) -> None:
+    BalsamJob.objects.create(name="kept")
+    pretend(project, SCHEMA_VERSION - 1)
+    with pytest.raises(SchemaTooOld, match=f"balsam init --upgrade {project.path}"):
+        BalsamJob.objects.count()
+    backup = schema.upgrade_project(project)
+    assert backup is not None and backup.parent == project.database_dir
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert schema.version(project) == SCHEMA_VERSION
+    assert BalsamJob.objects.get().name == "kept"
+    copy = sqlite3.connect(backup)
+    assert copy.execute("SELECT name FROM balsam_job").fetchall() == [("kept",)]
+    copy.close()
+
+
+def test_a_project_is_made_in_words_or_not_at_all(
+    home: Path, database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = schema.create_project(tmp_path / "p", name="mine")
+    monkeypatch.setenv("BALSAM_DB_PATH", str(made.path))
+    assert BalsamJob.objects.count() == EventLog.objects.count() == 0
+    assert ApplicationDefinition.objects.count() == 0
+    with pytest.raises(ProjectExists):
+        schema.create_project(tmp_path / "p")
+    assert sorted(path.name for path in (home / ".balsam").iterdir()) == [
+        "projects.json", "projects.lock",
+    ]  # fmt: skip
+
+
+def test_a_project_without_its_database_says_so(project: Any) -> None:
+    connection.close()
+    project.database_file.unlink()
+    with pytest.raises(DatabaseUnavailable, match="backup"):
+        BalsamJob.objects.count()
+    assert not project.database_file.exists()
+    with pytest.raises(DatabaseUnavailable):
+        schema.version(project)
+
+
+def test_a_file_that_is_no_database_says_so(project: Any) -> None:
+    connection.close()
+    for path in project.database_dir.iterdir():
+        path.unlink()
+    project.database_file.write_text("not a database" * 1000)
+    with pytest.raises(DatabaseUnavailable):
+        BalsamJob.objects.count()
+    with pytest.raises(DatabaseUnavailable):
+        schema.version(project)
+
+
+def test_a_project_can_be_moved(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = BalsamJob.objects.create(name="a")
+    connection.close()
+    moved = project.path.with_name("moved")
+    shutil.move(project.path, moved)
+    monkeypatch.setenv("BALSAM_DB_PATH", str(moved))
+    assert BalsamJob.objects.get() == job
+    assert BalsamJob.objects.get().working_directory.startswith(str(moved))

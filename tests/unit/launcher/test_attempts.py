@@ -1,0 +1,133 @@
+"""Attempts on this machine, with real processes and no database."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam import states
+from balsam.conf.settings import Launcher as LauncherSettings
+from balsam.conf.settings import Mpi as MpiSettings
+from balsam.errors import LaunchError, ProgramMissing, Unsatisfiable
+from balsam.launcher.attempts import Attempts, could_not_start
+from balsam.launcher.ledger import End
+from balsam.launcher.node_pool import NodePool, Request
+from balsam.launcher.options import AUTO
+from balsam.launcher.tasks import Application, Preparer, Task
+
+
+@pytest.fixture
+def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempts]:
+    """On a node of two cores."""
+    monkeypatch.chdir(tmp_path)
+    environ = {"PATH": os.environ["PATH"]}
+    preparer = Preparer(tmp_path, environ, f"unit-{uuid.uuid4().hex}")
+    config = LauncherSettings(kill_grace_seconds=0.1, stop_grace_seconds=0.1)
+    found = Attempts(NodePool("n", 2), preparer, config, MpiSettings(), AUTO, lambda notice: None)
+    yield found
+    found.kill_all()
+    until(lambda: not list(found.reap()) and not len(found))
+
+
+def until(condition: Any) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up, "in vain"
+        time.sleep(0.005)
+
+
+def task(number: int, command: str, **changed: Any) -> Task:
+    fields: dict[str, Any] = {
+        "id": number, "job_id": uuid.uuid4(), "workflow": "w", "name": f"t{number}",
+        "state": states.PREPROCESSED, "attempt": 0, "lost_attempts": 0, "app_id": None,
+        "direct_command": command, "args": "", "environ": {}, "request": Request(),
+        "mpi_flags": "", "wall_time_minutes": 1, "time_limit_minutes": 0.0, "workdir": "",
+        "user_workdir": "",
+    }  # fmt: skip
+    return Task(**{**fields, **changed})
+
+
+def ended(attempts: Attempts, number: int) -> dict[int, End]:
+    """The ends of so many attempts, by job."""
+    ends: dict[int, End] = {}
+
+    def all_there() -> bool:
+        ends.update((end.job, end) for end in attempts.reap())
+        return len(ends) == number
+
+    until(all_there)
+    return ends
+
+
+def test_starts_what_fits_and_frees_it_at_the_end(attempts: Attempts) -> None:
+    started = [attempts.start(task(n, "/bin/true"), Application()) for n in range(3)]
+    assert [start is not None for start in started] == [True, True, False]
+    assert attempts.jobs() == {0, 1} and attempts.room() == 0
+    ends = ended(attempts, 2)
+    assert {end.outcome.state for end in ends.values()} == {states.RUN_DONE}
+    assert len(attempts) == 0 and attempts.room() == 2
+
+
+def test_a_failed_start_holds_nothing(attempts: Attempts) -> None:
+    wrong = [
+        (task(1, "/no/such/program"), ProgramMissing, states.PROGRAM_MISSING),
+        (task(2, ""), LaunchError, states.STAGING),
+        (task(3, "x", request=Request(num_nodes=2)), Unsatisfiable, states.UNSATISFIABLE),
+    ]
+    for bad, kind, cause in wrong:
+        with pytest.raises(kind) as caught:
+            attempts.start(bad, Application())
+        end = could_not_start(bad, caught.value)
+        assert (end.outcome.state, end.outcome.data["cause"]) == (states.FAILED, cause)
+        assert end.old_state == states.PREPROCESSED and end.attempt == 0
+    assert attempts.room() == 2
+
+
+def test_a_task_waits_while_the_machine_is_short_of_something(attempts: Attempts) -> None:
+    """As long as something runs whose end may make room."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, before[1]))
+        try:
+            with pytest.raises(LaunchError):
+                attempts.start(task(1, "/bin/true"), Application())
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            assert attempts.start(task(1, "/bin/sleep 600"), Application()) is not None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, before[1]))
+            assert attempts.start(task(2, "/bin/true"), Application()) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert attempts.room() == 1
+    assert attempts.start(task(2, "/bin/true"), Application()) is not None
+
+
+def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:
+    for number in (1, 2):
+        attempts.start(task(number, "/bin/sleep 600"), Application())
+    attempts.let_go({1: (states.RUNNING, 1, 0), 2: (states.USER_KILLED, 1, 0)}, [states.RUNNING])
+    end = ended(attempts, 1)[2]
+    assert end.outcome.data["cause"] == states.KILLED
+    assert attempts.jobs() == {1}
+
+
+def test_a_task_that_ignores_its_time_limit_is_killed(attempts: Attempts) -> None:
+    command = "/bin/sh -c \"trap '' TERM; echo deaf; sleep 600\""
+    attempts.start(task(1, command, time_limit_minutes=0.005), Application())
+    ends: dict[int, End] = {}
+
+    def over() -> bool:
+        attempts.timers()
+        ends.update((end.job, end) for end in attempts.reap())
+        return bool(ends)
+
+    until(over)
+    data = ends[1].outcome.data
+    assert ends[1].outcome.state == states.RUN_TIMEOUT
+    assert data["cause"] == states.JOB_TIME_LIMIT and data["tail"] == "deaf"

@@ -1,0 +1,119 @@
+"""Placement: never more than there is, all of it back, and refusals with their numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balsam.errors import Unsatisfiable
+from balsam.launcher.node_pool import NodePool, Placement, Request, slots
+
+requests = st.builds(
+    Request,
+    ranks_per_node=st.integers(1, 12),
+    threads_per_rank=st.integers(1, 6),
+    threads_per_core=st.integers(1, 4),
+    node_packing_count=st.integers(1, 9),
+    gpus_per_rank=st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0, 2.0]),
+)
+#: What happens to a pool: a request comes, or the n-th of those running ends.
+histories = st.lists(st.one_of(requests, st.integers(0, 20)), max_size=60)
+
+
+@given(cores=st.integers(1, 16), gpus=st.integers(0, 4), history=histories)
+def test_never_over_committed_and_all_comes_back(
+    cores: int, gpus: int, history: list[Request | int]
+) -> None:
+    pool = NodePool("n", cores, gpus)
+    running: list[Placement] = []
+    for happening in history:
+        if isinstance(happening, Request):
+            placement = pool.place(happening)
+            if placement is not None:
+                running.append(placement)
+        elif running:
+            pool.give_back(running.pop(happening % len(running)))
+        assert sum(placement.cores for placement in running) <= cores + 1e-4
+        own = [gpu for one in running if not one.shared_gpus for gpu in one.gpus]
+        shared = {gpu for one in running if one.shared_gpus for gpu in one.gpus}
+        assert len(own) == len(set(own)) and not shared & set(own)
+        assert shared | set(own) <= set(range(gpus))
+    for placement in running:
+        pool.give_back(placement)
+    assert pool.idle_cores == pytest.approx(cores, abs=1e-6)
+    whole = Request(ranks_per_node=cores, gpus_per_rank=gpus / cores)
+    assert pool.place(whole) is not None
+
+
+@given(cores=st.integers(1, 16), gpus=st.integers(0, 4), request_=requests)
+def test_what_passes_the_check_fits_an_empty_node(cores: int, gpus: int, request_: Request) -> None:
+    pool = NodePool("n", cores, gpus)
+    try:
+        pool.check(request_)
+    except Unsatisfiable:
+        assert request_.gpus() > gpus
+    else:
+        placement = pool.place(request_)
+        assert placement is not None
+        if request_.gpus():
+            assert len(placement.gpus) == request_.gpus()
+
+
+@given(count=st.integers(2, 50), cores=st.integers(1, 64))
+def test_so_many_packed_jobs_fill_a_node(count: int, cores: int) -> None:
+    pool = NodePool("n", cores)
+    request = Request(node_packing_count=count)
+    assert all(pool.place(request) for _ in range(count))
+    assert pool.place(request) is None
+    assert slots(pool, [request]) == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "cores"),
+    [
+        (Request(), 1),
+        (Request(ranks_per_node=4, threads_per_rank=2), 8),
+        (Request(ranks_per_node=4, threads_per_rank=2, threads_per_core=4), 2),
+        (Request(ranks_per_node=3, threads_per_rank=1, threads_per_core=2), 2),
+    ],
+)
+def test_cores_of_a_request(request_: Request, cores: int) -> None:
+    assert request_.cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("ranks", "per_rank", "gpus"), [(1, 0, 0), (4, 0.25, 1), (3, 1 / 3, 1), (3, 0.5, 2), (2, 2, 4)]
+)
+def test_gpus_of_a_request(ranks: int, per_rank: float, gpus: int) -> None:
+    assert Request(ranks_per_node=ranks, gpus_per_rank=per_rank).gpus() == gpus
+
+
+def test_more_ranks_than_cores_take_the_whole_node() -> None:
+    pool = NodePool("n", 2)
+    placement = pool.place(Request(ranks_per_node=4))
+    assert placement is not None and placement.cores == 2
+    assert pool.place(Request()) is None
+    pool.give_back(placement)
+    assert pool.place(Request()) is not None
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Request(num_nodes=2), "asks for 2 nodes; this launcher has 1"),
+        (Request(ranks_per_node=5), "asks for 5 ranks per node; this launcher allows 4"),
+        (Request(gpus_per_rank=3), "asks for 3 GPUs per node; the node has 2"),
+    ],
+)
+def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, words: str) -> None:
+    with pytest.raises(Unsatisfiable, match=words):
+        NodePool("n", 4, gpus=2, max_ranks=4).check(request_)
+
+
+def test_slots_follow_the_recent_requests() -> None:
+    pool = NodePool("n", 8)
+    assert slots(pool, []) == 8
+    assert slots(pool, [Request(), Request(threads_per_rank=3)]) == 4
+    assert slots(pool, [Request(node_packing_count=32)]) == 32
+    assert slots(pool, [Request(threads_per_rank=64)]) == 1

@@ -1,0 +1,131 @@
+"""The true end of a job whose launcher died: from where the record shows it to where it got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balsam import states
+from balsam.core.advance import Move
+from balsam.core.lease import Life
+from balsam.launcher import journal
+from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
+from balsam.launcher.recovery import Recovery, _entry
+from balsam.outcomes import Outcome
+
+SESSION, JOB, CRASH_LIMIT = 3, 8, 5
+RECOVERY = Recovery(
+    "project", Path("nowhere"), Life("launcher", "host", "machine", 1, 1),
+    lease_seconds=60, crash_limit=CRASH_LIMIT, max_attempts=10, grace_seconds=0,
+)  # fmt: skip
+
+
+def true_end(state: str, attempt: int, *entries: Entry, lost: int = 0) -> Move | None:
+    return RECOVERY._true_end(SESSION, JOB, (state, attempt, lost), entries)
+
+
+def start(attempt: int = 1) -> Start:
+    before = states.PREPROCESSED if attempt == 1 else states.RESTART_READY
+    return Start(JOB, before, attempt - 1, 1, 1.0)
+
+
+def end(attempt: int = 1, state: str = states.RUN_DONE, code: int = 0) -> End:
+    return End(JOB, states.RUNNING, attempt, Outcome(state, "", {"returncode": code}), 2.0)
+
+
+def step(old: str, new: str, attempt: int = 0) -> StepEnd:
+    return StepEnd(JOB, old, attempt, Outcome(new), 1.0)
+
+
+def way(move: Move | None) -> list[str]:
+    assert move is not None
+    return [move.old_state, *(hop.state for hop in move.hops)]
+
+
+def test_a_job_that_was_only_leased_stays_where_it_is() -> None:
+    assert true_end(states.PREPROCESSED, 0) is None
+
+
+def test_an_uncommitted_run_is_committed_whole() -> None:
+    move = true_end(states.PREPROCESSED, 0, start(), end(code=4))
+    assert way(move) == [states.PREPROCESSED, states.RUNNING, states.RUN_DONE]
+    assert move is not None
+    assert (move.attempt, move.next_attempt, move.return_code, move.lost_attempts) == (0, 1, 4, 0)
+
+
+@pytest.mark.parametrize("entries", [(start(), end()), (end(),)])
+def test_of_a_committed_start_only_the_end_is_replayed(entries: tuple[Entry, ...]) -> None:
+    move = true_end(states.RUNNING, 1, *entries)
+    assert way(move) == [states.RUNNING, states.RUN_DONE]
+
+
+@pytest.mark.parametrize(("state", "attempt"), [(states.RUNNING, 1), (states.PREPROCESSED, 0)])
+def test_a_run_without_an_outcome_is_lost_and_run_again(state: str, attempt: int) -> None:
+    move = true_end(state, attempt, start())
+    assert way(move)[-2:] == [states.RUNNING, states.RESTART_READY]
+    assert move is not None and (move.next_attempt, move.lost_attempts) == (1, 1)
+    assert move.hops[-1].data == {"cause": states.LAUNCHER_LOST, "attempt": 1}
+
+
+def test_at_the_crash_limit_it_fails() -> None:
+    move = true_end(states.RUNNING, 5, lost=CRASH_LIMIT - 1)
+    assert way(move) == [states.RUNNING, states.FAILED]
+    assert move is not None and "crash_limit" in move.hops[0].message
+    assert way(true_end(states.RUNNING, 4, lost=CRASH_LIMIT - 2))[-1] == states.RESTART_READY
+
+
+def test_entries_of_an_earlier_attempt_are_not_taken_for_this_one() -> None:
+    entries = (start(1), end(1, states.RUN_TIMEOUT), start(2))
+    assert way(true_end(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RESTART_READY]
+    entries = (start(1), end(1, states.RUN_TIMEOUT), start(2), end(2))
+    assert way(true_end(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RUN_DONE]
+
+
+def test_a_step_is_replayed_unless_a_user_moved_the_job() -> None:
+    done = step(states.READY, states.STAGED_IN)
+    assert way(true_end(states.READY, 0, done)) == [states.READY, states.STAGED_IN]
+    assert true_end(states.USER_KILLED, 0, done) is None
+    assert true_end(states.STAGED_IN, 0, done) is None
+
+
+@given(committed=st.integers(0, 2), repeated=st.integers(0, 2))
+def test_recovering_twice_or_from_anywhere_leads_to_the_same_end(
+    committed: int, repeated: int
+) -> None:
+    """Whatever part of its way was committed before, and however often entries were written."""
+    entries = [start(), end()]
+    rows = [(states.PREPROCESSED, 0), (states.RUNNING, 1), (states.RUN_DONE, 1)]
+    move = true_end(*rows[committed], *entries, *entries[:repeated])
+    if committed == 2:
+        assert move is None
+    else:
+        assert way(move)[-1] == states.RUN_DONE
+
+
+def test_what_a_ledger_writes_is_what_recovery_reads(tmp_path: Path) -> None:
+    given_: list[Entry] = [start(), end(), step(states.READY, states.STAGED_IN)]
+    path = tmp_path / "j"
+    book = journal.Journal(path)
+    ledger = Ledger(book, SESSION, 10)
+    for entry in given_:
+        ledger.add(entry)
+    ledger.write()
+    book.close(keep=True)
+    assert [_entry(plain) for plain in journal.read(path)] == given_
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"kind": "start", "job": 1},
+        {"kind": "end", "job": 1, "outcome": 7},
+        {"kind": "end", "job": 1},
+        {"kind": "what", "job": 1, "outcome": {"state": "FAILED"}},
+    ],
+)
+def test_a_line_of_another_version_is_passed_over(plain: dict[str, Any]) -> None:
+    assert _entry(plain) is None
