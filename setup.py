@@ -68,6 +68,8 @@ setup(
             "balsam_launcher = balsam.cli:launcher_main",
         ],
     },
+    # To be sourced, so they have to be shell scripts.
+    scripts=["scripts/balsamactivate", "scripts/balsamdeactivate", "scripts/bcd"],
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Console",

@@ -1,8 +1,9 @@
 """The state machine of a job, as data.
 
 ``MOVES`` says which state may follow which, and who may make the move: ``BALSAM`` (launcher, steps
-and recovery) or ``USER`` (the command line and the Python API). The diagram in the documentation
-and the exhaustive tests are made from these tables.
+and recovery), ``USER`` (the command line and the Python API) or ``RETRY`` (a person who wants jobs
+that ended badly to go on). The diagram in the documentation and the exhaustive tests are made from
+these tables.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ BROKEN_STATES = (FAILED, USER_KILLED)
 
 BALSAM = "balsam"
 USER = "user"
+RETRY = "retry"
 
 #: What Balsam itself does: the life of a job, one arrow a row.
 BALSAM_MOVES: dict[str, tuple[str, ...]] = {
@@ -113,7 +115,30 @@ USER_MOVES: dict[str, tuple[str, ...]] = {
     USER_KILLED: (),
 }
 
-MOVES: dict[str, dict[str, tuple[str, ...]]] = {BALSAM: BALSAM_MOVES, USER: USER_MOVES}
+#: Where a job that ended badly goes on when it is tried again: state it ended in -> state to go on.
+RETRY_FROM: dict[str, str] = {
+    CREATED: CREATED,
+    AWAITING_PARENTS: CREATED,
+    READY: READY,
+    STAGED_IN: STAGED_IN,
+    PREPROCESSED: PREPROCESSED,
+    RESTART_READY: RESTART_READY,
+    RUNNING: RESTART_READY,
+    RUN_ERROR: RESTART_READY,
+    RUN_TIMEOUT: RESTART_READY,
+    RUN_DONE: RUN_DONE,
+    POSTPROCESSED: POSTPROCESSED,
+}
+RETRY_MOVES: dict[str, tuple[str, ...]] = {
+    state: tuple(dict.fromkeys(RETRY_FROM.values())) if state in BROKEN_STATES else ()
+    for state in STATES
+}
+
+MOVES: dict[str, dict[str, tuple[str, ...]]] = {
+    BALSAM: BALSAM_MOVES,
+    USER: USER_MOVES,
+    RETRY: RETRY_MOVES,
+}
 
 
 def is_legal(old: str, new: str, actor: str = BALSAM) -> bool:

@@ -30,6 +30,7 @@ LAYERS = {
     "balsam.launcher": 4,
     "balsam.service": 4,
     "balsam.demo": 4,
+    "balsam.doctor": 4.5,
     "balsam.cli": 5,
     "balsam.__main__": 6,
 }

@@ -80,7 +80,10 @@ class Session:
             (programs / name).chmod(0o755)
         self.env |= {
             "HOME": str(home),
-            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": ":".join(
+                map(str, (programs, ROOT / "scripts", Path(sys.executable).parent))
+            )
+            + f":{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "100",
         }

@@ -20,26 +20,66 @@ SECTIONS = (
         "Describe the work",
         {
             "app": Entry("balsam.cli.apps", "Register an application, with its scripts."),
-            "job": Entry("balsam.cli.jobs", "Add a job: one run of an application."),
-            "dep": Entry("balsam.cli.graph", "Make one job wait for another.", "dep"),
+            "job": Entry("balsam.cli.jobs", "Add a job, or a whole sweep or workflow of them."),
+            "dep": Entry("balsam.cli.dep", "Make one job wait for another."),
+            "mkchild": Entry("balsam.cli.mkchild", "Inside a job: add a job that waits for it."),
+            "qsub": Entry("balsam.cli.qsub", "Add a command or script, as a queue's qsub would."),
+            "make-dummies": Entry("balsam.cli.dummies", "Add jobs that only say hello."),
         },
     ),
     Section(
         "Run it",
         {
             "launcher": Entry("balsam.cli.launcher", "Run the jobs that are ready, on this node."),
+            "run": Entry("balsam.cli.run", "Add one job, run it here, and show its output."),
+            "watch": Entry("balsam.cli.watch", "Follow the progress of all launchers."),
+            "wait": Entry("balsam.cli.wait", "Wait until jobs have ended; the exit code tells."),
         },
     ),
     Section(
-        "Look at it and change it",
+        "Look at it",
         {
-            "ls": Entry("balsam.cli.listing", "List jobs, applications or workflows."),
-            "modify": Entry("balsam.cli.modify", "Change a field of a job or an application."),
-            "killjob": Entry("balsam.cli.graph", "Stop a job for good; keep its record.", "kill"),
+            "ls": Entry("balsam.cli.ls", "List jobs, applications or workflows."),
+            "logs": Entry("balsam.cli.logs", "Show what jobs have printed."),
+            "why": Entry("balsam.cli.why", "Say what holds a job up, and what would help."),
+            "log": Entry("balsam.cli.log", "Follow the log files of launchers."),
+        },
+    ),
+    Section(
+        "Change it",
+        {
+            "modify": Entry("balsam.cli.modify", "Change a field of jobs or of an application."),
+            "retry": Entry("balsam.cli.retry", "Let jobs that failed or were killed try again."),
+            "kill": Entry("balsam.cli.kill", "Stop jobs for good; their records stay."),
+            "killjob": Entry("balsam.cli.kill", "The older name of kill.", hidden=True),
             "rm": Entry("balsam.cli.remove", "Remove jobs or applications from the database."),
         },
     ),
+    Section(
+        "Take care of it",
+        {
+            "doctor": Entry("balsam.cli.doctor", "Check project and machine; repair what is safe."),
+            "fsck": Entry("balsam.cli.fsck", "Check the database file and what it holds."),
+            "backup": Entry("balsam.cli.backup", "Copy the database while others use it."),
+            "restore": Entry("balsam.cli.restore", "Put a copy of the database in its place."),
+            "bug-report": Entry("balsam.cli.bug_report", "Pack up what a bug report needs."),
+            "completion": Entry("balsam.cli.shells", "Let the shell complete Balsam's commands."),
+        },
+    ),
 )
+
+_NO_SERVER = "A project on SQLite needs no server, so there is none to start or stop"
+_NO_SUBMIT = (
+    "This Balsam does not submit batch jobs yet; put 'balsam launcher --consume-all' into a batch "
+    "script of your own and submit that"
+)
+#: Commands of earlier lines that this one does not have, and what to do instead.
+MISSING = {
+    "server": _NO_SERVER,
+    "dbserver": _NO_SERVER,
+    "submit-launch": _NO_SUBMIT,
+    "service": _NO_SUBMIT,
+}
 
 EPILOG = """\b
 A first campaign:
@@ -55,6 +95,7 @@ Options may be shortened to any unique prefix; 'balsam COMMAND --help' shows the
 @click.group(
     cls=Overview,
     sections=SECTIONS,
+    missing=MISSING,
     invoke_without_command=True,
     epilog=EPILOG,
     options_metavar="[--debug]",

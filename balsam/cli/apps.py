@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from balsam.cli import output
 from balsam.cli.commands import Command
 from balsam.cli.options import WordsOption, join_plain
-from balsam.cli.words import missing_program, resolved_file, resolved_program
+from balsam.cli.words import program_trouble, resolved_file, resolved_program
 from balsam.errors import InvalidValue
-
-if TYPE_CHECKING:
-    from balsam.core.models import ApplicationDefinition
 
 FIELDS = ("name", "description", "executable", "preprocess", "envscript", "postprocess")
 
@@ -73,12 +68,9 @@ def command(
     output.emit(output.app_record(app.pk, fields))
     print("Added app to database")
     for option, text in programs.items():
-        missing = missing_program(text)
-        if missing:
-            output.note(
-                f"Note: --{option}: '{missing}' is neither a file nor a program on PATH here; "
-                "jobs fail unless it is where they run."
-            )
+        trouble = program_trouble(text)
+        if trouble:
+            output.note(f"Note: --{option}: {trouble}; jobs fail unless they find it otherwise.")
 
 
 def environment(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -90,13 +82,3 @@ def environment(pairs: tuple[str, ...]) -> dict[str, str]:
             raise InvalidValue(f"--env takes NAME=VALUE, not '{pair}'.")
         variables[name.strip()] = value
     return variables
-
-
-def selected_apps(name: str | None, key: str | None) -> list[ApplicationDefinition]:
-    """Applications with ``name`` in their name, or of the number or name ``key``."""
-    from balsam.core.models import ApplicationDefinition
-
-    apps = list(ApplicationDefinition.objects.order_by("id"))
-    if key is not None:
-        return [app for app in apps if key in (str(app.pk), app.name)]
-    return [app for app in apps if (name or "").lower() in app.name.lower()]

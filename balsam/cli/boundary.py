@@ -6,6 +6,7 @@ code  meaning
 0     done
 1     Balsam, the database or the system refused; one sentence
 2     the command line makes no sense; one sentence
+3     the time of ``balsam wait`` is over
 130   interrupted from the keyboard
 141   whoever read the output closed it (``balsam ls | head``)
 ====  ==========================================================
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from balsam.cli.app import cli
-from balsam.cli.commands import Session
+from balsam.cli.commands import Invocation
 from balsam.errors import BalsamError
 
 FAILURE, USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
@@ -28,11 +29,11 @@ FAILURE, USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 def run(prog: str, args: Sequence[str], command: str | None = None) -> int:
     """The exit code of one command line; ``command`` names a subcommand run under its own name."""
-    session = Session(debug=os.environ.get("BALSAM_DEBUG", "") not in ("", "0"))
-    return guarded(lambda: _invoke(prog, args, command, session), session)
+    invocation = Invocation(debug=os.environ.get("BALSAM_DEBUG", "") not in ("", "0"))
+    return guarded(lambda: _invoke(prog, args, command, invocation), invocation)
 
 
-def guarded(call: Callable[[], int], session: Session) -> int:
+def guarded(call: Callable[[], int], invocation: Invocation) -> int:
     """``call()``, or the exit code of what it raised after saying so on stderr."""
     try:
         try:
@@ -54,7 +55,7 @@ def guarded(call: Callable[[], int], session: Session) -> int:
         _say(_sentence(error.format_message()))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 (nothing passes here but a sentence and a code)
-        if session.debug:
+        if invocation.debug:
             import traceback
 
             traceback.print_exc()
@@ -80,14 +81,14 @@ def explain(error: Exception) -> str:
     )
 
 
-def _invoke(prog: str, args: Sequence[str], command: str | None, session: Session) -> int:
+def _invoke(prog: str, args: Sequence[str], command: str | None, invocation: Invocation) -> int:
     top: click.Command = cli
     if command is not None:
         found = cli.get_command(click.Context(cli), command)
         assert found is not None
         top = found
     try:
-        with top.make_context(prog, list(args), obj=session) as ctx:
+        with top.make_context(prog, list(args), obj=invocation) as ctx:
             top.invoke(ctx)
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -123,8 +124,8 @@ _DATABASE_ADVICE = {
 
 
 def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "?", "!", ")")) else text + "."
+    text = text.strip().replace("?.", "?")  # a suggestion ends with its own mark
+    return text if text.endswith((".", "?", "!", ".)")) else text + "."
 
 
 def _say(text: str) -> None:

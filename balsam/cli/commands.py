@@ -16,7 +16,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @dataclass
-class Session:
+class Invocation:
     """What one invocation knows besides its options; click carries it as ``ctx.obj``."""
 
     debug: bool = False
@@ -29,6 +29,7 @@ class Entry:
     module: str
     help: str
     attribute: str = "command"
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Section:
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        ctx.ensure_object(Session).debug = True
+        ctx.ensure_object(Invocation).debug = True
 
 
 def debug_option(hidden: bool = True) -> click.Option:
@@ -82,10 +83,17 @@ class Command(click.Command):
 class Overview(click.Group):
     """The top command: imports a command's module when that command is asked for."""
 
-    def __init__(self, *args: Any, sections: tuple[Section, ...], **attrs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sections: tuple[Section, ...],
+        missing: Mapping[str, str] | None = None,
+        **attrs: Any,
+    ) -> None:
         attrs.setdefault("context_settings", SETTINGS)
         super().__init__(*args, **attrs)
         self.sections = sections
+        self.missing = missing or {}
         self.params.append(debug_option(hidden=False))
 
     @property
@@ -93,7 +101,7 @@ class Overview(click.Group):
         return {name: entry for part in self.sections for name, entry in part.entries.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.entries)
+        return [name for name, entry in self.entries.items() if not entry.hidden]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = self.entries.get(cmd_name)
@@ -107,9 +115,16 @@ class Overview(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0].replace("_", "-")
+        if name == "help":  # as other tools have it
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            return self.resolve_command(ctx, [args[1], "--help"])
         command = self.get_command(ctx, name)
+        if command is None and name in self.missing:
+            raise click.UsageError(self.missing[name], ctx)
         if command is None:
-            near = nearest(name, self.entries)
+            near = nearest(name, self.list_commands(ctx))
             raise click.UsageError(f"There is no command '{args[0]}'{near}", ctx)
         return name, command, args[1:]
 
@@ -117,7 +132,21 @@ class Overview(click.Group):
         grammar = Grammar.of(self.get_params(ctx), stop=True)
         return super().parse_args(ctx, _rewritten(grammar, args, ctx))
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """How to start comes first, the options last."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+        self.format_commands(ctx, formatter)
+        self._format_own_options(ctx, formatter)
+
+    def _format_own_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = (param.get_help_record(ctx) for param in self.get_params(ctx))
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record is not None])
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for part in self.sections:
             with formatter.section(part.title):
-                formatter.write_dl([(name, entry.help) for name, entry in part.entries.items()])
+                shown = [(name, one.help) for name, one in part.entries.items() if not one.hidden]
+                formatter.write_dl(shown)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from balsam.cli import listing, output
+from balsam.cli import ls, output
 from balsam.cli.commands import Command
 
 if TYPE_CHECKING:
@@ -41,18 +41,18 @@ def command(ctx: click.Context, directory: Path) -> None:
     _launch(project)
     trouble = verdict.problems()
     print("\nThe campaign, as it grew (balsam ls --tree):")
-    ctx.invoke(listing.command, tree=True)
+    ctx.invoke(ls.command, tree=True)
     print("\nIts states (balsam ls --by-states):")
-    ctx.invoke(listing.command, by_states=True)
+    ctx.invoke(ls.command, by_states=True)
     if trouble:
         output.emit(["", *trouble])
         raise click.ClickException(
             f"The demo did not end as it should; the logs are in {project.log}"
         )
     print(f"\n'{verdict.DOOMED}' failed, as planned, and no other job with it:")
-    ctx.invoke(listing.command, history=True, name=verdict.DOOMED)
+    ctx.invoke(ls.command, history=True, names=(verdict.DOOMED,))
     print(f"'{verdict.RESCUED}' failed too, and its error handler ran it again:")
-    ctx.invoke(listing.command, history=True, name=verdict.RESCUED)
+    ctx.invoke(ls.command, history=True, names=(verdict.RESCUED,))
     result = verdict.result_file()
     print(f"The result, {os.path.relpath(result, here)}, agrees with numpy:")
     output.emit(f"  {line}" for line in result.read_text().splitlines())

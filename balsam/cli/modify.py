@@ -1,20 +1,25 @@
-"""``balsam modify``: change one field of a job or an application."""
+"""``balsam modify``: change one field of jobs or of an application."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from balsam.cli import output
-from balsam.cli.apps import selected_apps
 from balsam.cli.commands import Command
+from balsam.cli.dialogue import consent
 from balsam.cli.options import join_words
+from balsam.cli.remove import APPS, JOBS, KINDS
+from balsam.cli.selector import selecting
 
-JOBS, APPS = "jobs", "apps"
-KINDS = {"jobs": JOBS, "job": JOBS, "apps": APPS, "app": APPS}
+if TYPE_CHECKING:
+    from balsam.core.selection import Selection
 
 
-@click.command("modify", cls=Command, loose=True, options_metavar="[--type jobs|apps]")
-@click.argument("words", nargs=-1, required=True, metavar="ID FIELD VALUE")
+@click.command("modify", cls=Command, loose=True)
+@selecting(metavar="[ID] FIELD VALUE")
 @click.option(
     "--type",
     "kind",
@@ -25,41 +30,94 @@ KINDS = {"jobs": JOBS, "job": JOBS, "apps": APPS, "app": APPS}
 )
 @click.option("--attr", metavar="FIELD", help="The older form: modify jobs ID --attr F --value V.")
 @click.option("--value", metavar="VALUE", help="See --attr.")
-def command(words: tuple[str, ...], kind: str, attr: str | None, value: str | None) -> None:
-    """Give a field of a job or an application a new value.
+@click.option("--yes", "-y", is_flag=True, help="Do not ask when there are several jobs.")
+def command(
+    selection: Selection, kind: str, attr: str | None, value: str | None, yes: bool
+) -> None:
+    """Give a field of jobs, or of an application, a new value.
 
     The value is checked: whole numbers for counts, true or false for switches, JSON for data and
     tags, NAME=VALUE:NAME=VALUE for environ_vars. A new state has to be one the job may go to.
+    With options that select jobs, all of them change and no ID is given.
+
+    \b
+    Examples:
+      balsam modify 17 num_nodes 4
+      balsam modify --state FAILED wall_time_minutes 120
+      balsam modify hello executable ./hello --type apps
     """
-    kind, key, field, text = _parsed(words, kind, attr, value)
-
-    from balsam.core.models import ApplicationDefinition, BalsamJob
-
-    if kind == APPS:
-        apps = selected_apps(None, key)
-        app = apps[0] if len(apps) == 1 else ApplicationDefinition.objects.named(key)
-        new = app.modify(field, text)
+    change = _parsed(selection, kind, attr, value)
+    if change.kind == APPS:
+        _modify_app(change)
     else:
-        new = BalsamJob.objects.find(key).modify(field, text)
-    print(f"{kind[:-1]} {field} changed to:  {output.cell(new)}")
+        _modify_jobs(change, yes)
 
 
-def _parsed(
-    words: tuple[str, ...], kind: str, attr: str | None, value: str | None
-) -> tuple[str, str, str, str]:
-    """Kind, id, field and text out of either form of the command."""
+@dataclass(frozen=True)
+class Change:
+    """What becomes of which field of whom."""
+
+    kind: str
+    selection: Selection
+    field: str
+    text: str
+
+
+def _parsed(selection: Selection, kind: str, attr: str | None, value: str | None) -> Change:
+    """The change out of either form of the command."""
+    words = list(selection.words)
+    by_options = bool(replace(selection, words=()))
     if attr is None and value is None:
-        if len(words) < 3:
-            raise click.UsageError("Give ID FIELD VALUE.")
-        return kind, words[0], _dashed(words[1]), join_words(words[2:])
-    if attr is None or value is None or not 1 <= len(words) <= 2:
+        least = 2 if by_options else 3
+        if len(words) < least:
+            raise click.UsageError("Give ID FIELD VALUE, or options that select jobs.")
+        which, (field, *rest) = ([], words) if by_options else (words[:1], words[1:])
+        return Change(kind, _of(selection, which), _underscored(field), join_words(rest))
+    if attr is None or value is None or not (by_options or 1 <= len(words) <= 2) or len(words) > 2:
         raise click.UsageError("Give ID FIELD VALUE, or: jobs ID --attr FIELD --value VALUE.")
-    if len(words) == 2:
+    if words and (len(words) == 2 or by_options):
         if words[0] not in KINDS:
             raise click.UsageError(f"'{words[0]}' is neither jobs nor apps.")
-        kind = KINDS[words[0]]
-    return kind, words[-1], _dashed(attr), value
+        kind = KINDS[words.pop(0)]
+    return Change(kind, _of(selection, words), _underscored(attr), value)
 
 
-def _dashed(field: str) -> str:
+def _of(selection: Selection, words: list[str]) -> Selection:
+    return replace(selection, words=tuple(words))
+
+
+def _underscored(field: str) -> str:
     return field.replace("-", "_")
+
+
+def _modify_app(change: Change) -> None:
+    from balsam.core.models import ApplicationDefinition
+
+    selection = change.selection
+    keys = (*selection.words, *selection.ids, *selection.names)
+    if len(keys) != 1:
+        raise click.UsageError("Name one application.")
+    found = list(ApplicationDefinition.objects.selected((), keys))
+    app = found[0] if len(found) == 1 else ApplicationDefinition.objects.named(keys[0])
+    print(f"app {change.field} changed to:  {output.cell(app.modify(change.field, change.text))}")
+
+
+def _modify_jobs(change: Change, yes: bool) -> None:
+    from balsam.core.models import BalsamJob
+
+    chosen = BalsamJob.objects.matching(change.selection)
+    count = chosen.count()
+    if count == 1:
+        new = chosen.get().modify(change.field, change.text)
+        print(f"job {change.field} changed to:  {output.cell(new)}")
+        return
+    if not count:
+        output.refuse_nothing("jobs")
+    busy = chosen.busy().labels()
+    keys = list(chosen.free().values_list("id", flat=True))
+    if not consent(f"Change {change.field} of {len(keys)} jobs?", yes, "--yes"):
+        print("Modify aborted")
+        return
+    changed = BalsamJob.objects.all().among(keys).modify(change.field, change.text)
+    print(f"{change.field} of {changed} jobs changed to:  {output.cell(change.text)}")
+    output.skipped(busy, "running or leased")

@@ -23,6 +23,11 @@ Join = Callable[[Sequence[str]], str]
 
 #: Slides and web pages print ``--hist`` with a typographic dash; pasted, it means the same.
 _TYPOGRAPHIC = ("\u2014", "\u2013")
+#: Abbreviations that slides, papers and manuals print. After an option that takes words only these
+#: stand for an option; any other may be meant for the program that the words are for.
+_PRINTED = frozenset(
+    ("--app", "--consume", "--desc", "--exec", "--hist", "--ranks-per", "--time", "--wall-min")
+)
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -122,6 +127,15 @@ class Grammar:
                 )
         return [*options, "--", *rest] if rest else options
 
+    def find(self, word: str) -> tuple[Spelling | None, str | None]:
+        """The one option a word stands for and the value it carries; nothing is an error here."""
+        name, value = _split(word)
+        found = self._matches(name)
+        if len(found) == 1:
+            return found[0], value
+        short = self.exact.get(word[:2]) if word[:1] == "-" and word[1:2] != "-" else None
+        return (short, word[2:]) if short is not None and short.takes == "value" else (None, None)
+
     def _option(self, token: str) -> tuple[Spelling | None, str | None]:
         """The option a word names and the value it carries; none if it is no option."""
         if len(token) < 2 or token[0] not in ("-", *_TYPOGRAPHIC):
@@ -157,16 +171,25 @@ class Grammar:
         return queue.popleft()
 
     def _ends_words(self, option: Spelling, token: str) -> bool:
-        """Whether a word after ``option`` begins another one; a misspelled one is refused."""
+        """Whether a word after ``option`` begins another one.
+
+        A misspelled one, and one that is abbreviated in a way of its own, is refused.
+        """
         if token == "--" or len(token) < 2 or token[0] not in ("-", *_TYPOGRAPHIC):
             return False
         name, _ = _split(token)
         found = self._matches(name)
-        if len(found) == 1:
+        sure = name in self.exact or name in _PRINTED or token[0] != "-"
+        if len(found) == 1 and sure:
             return True
         if not name.startswith("--") or token[0] != "-":
             return False
         hint = f" (if it belongs to {option.full}, write {option.full}={shlex.quote(token)})"
+        if len(found) == 1:
+            full = next(other for other in found[0].names if other.startswith(name))
+            raise click.UsageError(
+                f"After {option.full}, {name} has to be written out as {full}{hint}."
+            )
         if found:
             self._ambiguous(name, found, hint)
         close = difflib.get_close_matches(name, self.guessable, n=1, cutoff=0.8)

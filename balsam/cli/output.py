@@ -6,11 +6,15 @@ Functions take plain values and give lines, so that every command and every list
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from balsam.errors import RecordError
 
 Row = Sequence[Any]
 LABEL_WIDTH = 32
@@ -19,6 +23,8 @@ HISTORY_RULE = "-" * 48
 APP_RULE = "-" * 23
 STATE_WIDTH = 16
 TREE_STEP = 5
+#: Of the jobs that were skipped.
+MOST_NAMED = 10
 
 
 def emit(lines: Iterable[str]) -> None:
@@ -27,9 +33,43 @@ def emit(lines: Iterable[str]) -> None:
         print(line)
 
 
+def page(lines: Iterable[str]) -> None:
+    """Print lines to stdout, through the pager where they fill more than the terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        emit(lines)
+        return
+    import click
+
+    height = shutil.get_terminal_size().lines - 1
+    stream = iter(lines)
+    first = list(itertools.islice(stream, height + 1))
+    if len(first) <= height:
+        emit(first)
+        return
+    # Colours pass, short text stays on the screen; a LESS of one's own is left alone.
+    os.environ.setdefault("LESS", "FRX")
+    click.echo_via_pager(f"{line}\n" for line in itertools.chain(first, stream))
+
+
 def note(text: str) -> None:
     """Say something beside the result: on stderr, so that pipes carry only the result."""
     print(text, file=sys.stderr)
+
+
+def refuse_nothing(kind: str, *, among: int = 0, hint: str = "") -> NoReturn:
+    """Say that a command had nothing to work on. Raises RecordError."""
+    rest = f" among the {among} that match" if among else ""
+    raise RecordError(f"No {kind} found matching query{rest}{'; ' + hint if hint else ''}.")
+
+
+def skipped(labels: Sequence[str], why: str) -> None:
+    """Name the jobs that a command left alone, on stderr."""
+    if labels:
+        more = len(labels) - MOST_NAMED
+        named = ", ".join(cell(label) for label in labels[:MOST_NAMED])
+        note(
+            f"Skipped {len(labels)} ({why}): {named}{f' and {more} more' if more > 0 else ''}"
+        )
 
 
 def cell(value: object) -> str:
@@ -109,9 +149,10 @@ def tree_line(depth: int, name: str, cute_id: str, state: str) -> str:
 
 def print_json(records: Iterable[Mapping[str, Any]]) -> None:
     """A JSON array, one record a line, written as the records come."""
+    encode = json.JSONEncoder(default=_plain).encode
     lead = "["
     for record in records:
-        sys.stdout.write(f"{lead}\n{json.dumps(record, default=_plain)}")
+        sys.stdout.write(f"{lead}\n{encode(record)}")
         lead = ","
     print("[]" if lead == "[" else "\n]")
 
@@ -130,8 +171,8 @@ def _flat(value: object) -> object:
 
 def _plain(value: object) -> str:
     """Text for a value that JSON does not know: times in ISO 8601, identities spelled out."""
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
     if isinstance(value, (dict, list, tuple, bool)):
         return json.dumps(value, default=str, ensure_ascii=False)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
     return str(value)

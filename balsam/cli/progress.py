@@ -21,6 +21,7 @@ def line(snapshot: Snapshot) -> str:
         f"{snapshot.running} running",
         f"{snapshot.done} done",
         f"{snapshot.failed} failed",
+        *([f"{snapshot.killed} killed"] if snapshot.killed else []),
         f"{snapshot.waiting} waiting",
         f"{snapshot.rate_per_s:.1f} jobs/s",
     ]
@@ -79,7 +80,7 @@ class Progress:
             self._print(line(snapshot))
         if snapshot.final:
             self._close()
-            if snapshot.failed:
+            if snapshot.newly_failed:
                 self._print("Why jobs failed: balsam ls --state FAILED --history")
 
     def _print(self, text: str) -> None:
@@ -95,7 +96,7 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        ended = snapshot.done + snapshot.failed
+        ended = snapshot.done + snapshot.failed + snapshot.killed
         total = ended + snapshot.running + snapshot.waiting
         view = Table.grid()
         view.add_row(ProgressBar(total=max(total, 1), completed=ended, width=60))

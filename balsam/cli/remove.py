@@ -2,87 +2,115 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from balsam.cli import output
 from balsam.cli.commands import Command
 from balsam.cli.dialogue import consent
-from balsam.cli.modify import APPS, KINDS
-from balsam.errors import RecordError
+from balsam.cli.selector import require, selecting
+
+if TYPE_CHECKING:
+    from balsam.core.selection import Selection
+
+JOBS, APPS = "jobs", "apps"
+KINDS = {"jobs": JOBS, "job": JOBS, "apps": APPS, "app": APPS}
 
 
-@click.command("rm", cls=Command, options_metavar="(--name S | --id ID | --all) [--force]")
-@click.argument("kind", type=click.Choice(list(KINDS)), metavar="{jobs|apps}")
-@click.option("--name", help="All with this text in their name.")
-@click.option("--id", "key", metavar="ID", help="The one with this id.")
+@click.command("rm", cls=Command)
+@selecting(metavar="{jobs|apps} [WHICH]...")
 @click.option("--all", "everything", is_flag=True, help="All there are.")
-@click.option("--wf-filter", metavar="W", help="Only jobs of exactly this workflow.")
 @click.option("--force", "--yes", "-y", "force", is_flag=True, help="Do not ask.")
-def command(
-    kind: str,
-    name: str | None,
-    key: str | None,
-    everything: bool,
-    wf_filter: str | None,
-    force: bool,
-) -> None:
+def command(selection: Selection, everything: bool, force: bool) -> None:
     """Remove jobs or applications from the database for ever.
 
-    Work directories stay. Jobs that waited for a removed job fail and say so; an application is
-    not removed while jobs use it.
+    Jobs that run or are leased are skipped and named: kill them first. Work directories stay. Jobs
+    that waited for a removed job fail and say so; an application is not removed while jobs use it.
+
+    \b
+    Examples:
+      balsam rm jobs 17 18
+      balsam rm jobs --wf test --state FAILED
+      balsam rm apps --name hello
     """
-    if [name is not None, key is not None, everything].count(True) != 1:
-        raise click.UsageError("Give one of --name, --id and --all.")
-    if KINDS[kind] == APPS:
-        if wf_filter is not None:
-            raise click.UsageError("--wf-filter goes with jobs only.")
-        _remove_apps(name, key, force)
+    from dataclasses import replace
+
+    if not selection.words or selection.words[0] not in KINDS:
+        raise click.UsageError("Say what to remove: jobs or apps.")
+    kind = KINDS[selection.words[0]]
+    selection = replace(selection, words=selection.words[1:])
+    if any(not name for name in (*selection.names, *selection.ids)):
+        raise click.UsageError("An empty name names nothing; --all is all there are.")
+    if selection.workflows and everything:
+        everything = False  # of that workflow
+    require(selection, everything)
+    if kind == APPS:
+        _remove_apps(selection, force)
     else:
-        _remove_jobs(name, key, wf_filter, force)
+        _remove_jobs(selection, everything, force)
 
 
-def _remove_jobs(name: str | None, key: str | None, workflow: str | None, force: bool) -> None:
+def _remove_jobs(selection: Selection, everything: bool, force: bool) -> None:
     from balsam.core.models import BalsamJob
 
-    jobs = BalsamJob.objects.select(name=name, exact_workflow=workflow)
-    if key is not None:
-        job = jobs.find(key)
-        jobs, what = jobs.select(id=str(job.job_id)), f"job {job.cute_id}"
-    else:
-        count = jobs.count()
-        if not count:
-            _nothing("jobs", asked=name is not None or workflow is not None)
+    chosen = BalsamJob.objects.matching(selection)
+    keys = list(chosen.free().order_by("id").values_list("id", flat=True))
+    busy = chosen.busy().labels()
+    if not keys and not busy:
+        if everything:
+            print("No jobs to remove.")
             return
-        what = f"{count} job{'s' * (count > 1)}"
-        what += f" matching '{name}'" if name else ""
-        what += f" of workflow '{workflow}'" if workflow else ""
-    if _agreed(what, force):
-        jobs.delete()
-        print("Deleted.")
-
-
-def _remove_apps(name: str | None, key: str | None, force: bool) -> None:
-    from balsam.cli.apps import selected_apps
-
-    apps = selected_apps(name, key)
-    if not apps:
-        _nothing("apps", asked=name is not None or key is not None)
+        output.refuse_nothing("jobs", hint=_contained(selection))
+    if len(keys) == 1:
+        what = f"job {BalsamJob.objects.get(pk=keys[0]).cute_id}"
+    else:
+        what = f"{len(keys)} jobs"
+    if keys and not consent(f"PERMANENTLY remove {what}?", force, "--yes"):
+        print("Delete aborted")
         return
+    removed = BalsamJob.objects.all().among(keys).remove()
+    if removed:
+        print("Deleted." if removed == 1 else f"Deleted {removed} jobs.")
+    output.skipped(busy, "running or leased; 'balsam kill' stops them")
+    if not removed:
+        raise click.exceptions.Exit(1)
+
+
+def _contained(selection: Selection) -> str:
+    """What to type for the jobs that an older Balsam would have removed by a part of a name."""
+    from dataclasses import replace
+
+    from balsam.core.models import BalsamJob
+
+    if not selection.names:
+        return ""
+    found = BalsamJob.objects.matching(replace(selection, parts=True)).count()
+    if not found:
+        return ""
+    name = selection.names[0]
+    return f"{found} have it in their name: --name '*{name}*' means those"
+
+
+def _remove_apps(selection: Selection, force: bool) -> None:
+    from balsam.core.models import ApplicationDefinition
+
+    for name in ("workflows", "states", "tags", "parents", "since", "until", "last", "apps"):
+        if getattr(selection, name):
+            raise click.UsageError("Applications are selected by --name and --id only.")
+    apps = list(
+        ApplicationDefinition.objects.selected(
+            selection.names, (*selection.ids, *selection.words), parts=False
+        )
+    )
+    if not apps:
+        if not selection:
+            print("No apps to remove.")
+            return
+        output.refuse_nothing("apps")
     what = f"application{'s' * (len(apps) > 1)} {', '.join(app.name for app in apps)}"
-    if _agreed(what, force):
-        for app in apps:
-            app.delete()
-        print("Deleted.")
-
-
-def _agreed(what: str, force: bool) -> bool:
-    if consent(f"PERMANENTLY remove {what}?", force, "--force"):
-        return True
-    print("Delete aborted")
-    return False
-
-
-def _nothing(kind: str, asked: bool) -> None:
-    """Removing nothing is a mistake only if something was named."""
-    if asked:
-        raise RecordError(f"No {kind} found matching query.")
-    print(f"No {kind} to remove.")
+    if not consent(f"PERMANENTLY remove {what}?", force, "--yes"):
+        print("Delete aborted")
+        return
+    ApplicationDefinition.remove(apps)
+    print("Deleted.")

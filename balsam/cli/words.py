@@ -38,10 +38,19 @@ def resolved_file(path: str) -> str:
     return os.path.abspath(path) if path and os.path.isfile(path) else path
 
 
-def missing_program(text: str) -> str:
-    """The first word of ``text`` if nothing of that name can be run here now, else nothing."""
+def program_trouble(text: str) -> str:
+    """Why the first word of ``text`` can not be run here now, in a clause; '' if it can."""
+    from balsam.platform.commandline import trouble
+
     first, _ = _first_word(text, "program")
-    return "" if not first or shutil.which(os.path.expanduser(first)) else first
+    if not first:
+        return ""
+    path = os.path.expanduser(first)
+    found = path if os.sep in path else shutil.which(path)
+    if found is None and not os.path.lexists(path):
+        return f"'{first}' is neither a file here nor a program on PATH"
+    reason = trouble(found or path)
+    return f"'{first}' can not be run: {reason}" if reason else ""
 
 
 def _first_word(text: str, option: str) -> tuple[str, str]:

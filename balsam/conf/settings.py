@@ -103,7 +103,11 @@ class Jobs:
 class Mpi:
     """The machine's mpirun."""
 
-    mpirun: str = setting("auto", "Path of mpirun; auto = the first one on PATH.")
+    mpirun: str = setting(
+        "auto",
+        "Path of mpirun, or a name on PATH; auto = the one beside this Python, else the first "
+        "one on PATH.",
+    )
     flavour: str = setting(
         "auto", "Whose mpirun it is; auto = ask it.", choices=("auto", "mpich", "openmpi", "intel")
     )

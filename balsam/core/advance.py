@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from balsam import states
 from balsam.core import history
 from balsam.core.sql import Dialect, dialect
-from balsam.errors import IllegalMove
+from balsam.errors import IllegalMove, InvalidValue
 
 _UPDATE = """
 UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s, session_id = %s,
@@ -29,8 +29,6 @@ _EVENT = """
 INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
 VALUES (%s, %s, %s, %s, %s, %s)
 """
-#: SQLite serialises writers; larger sets would keep the others waiting.
-SET_SIZE = 5000
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,19 @@ def advance_set(
     *,
     follow_up: bool = True,
     released: set[int] | None = None,
+    leased_too: bool = False,
 ) -> set[int]:
     """Move all of ``ids`` that are in ``old_state``, in one transaction; the ids that moved.
 
-    Balsam moves only what nobody has leased; a user's move leaves leases to their holders, who
-    find the state changed under them. ``follow_up=False`` leaves the children to the caller;
-    otherwise those that became READY are added to ``released``.
+    Balsam moves only what nobody has leased, unless ``leased_too``; a user's move leaves leases to
+    their holders, who find the state changed under them. ``follow_up=False`` leaves the children to
+    the caller; otherwise those that became READY are added to ``released``.
     """
     _check(None, old_state, hops, actor)
     if not ids:
         return set()
     spell = dialect()
-    free = "AND session_id IS NULL" if actor == states.BALSAM else ""
+    free = "AND session_id IS NULL" if actor == states.BALSAM and not leased_too else ""
     now = spell.time(history.now())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -171,15 +170,15 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
 
 def follow(ends: Mapping[int, str], released: set[int] | None = None) -> None:
     """Let the end of these jobs (id -> new state) reach their children."""
-    from balsam.core import graph
+    from balsam.core import waiting
 
     finished = [job for job, state in ends.items() if state == states.JOB_FINISHED]
     broken = [job for job, state in ends.items() if state in states.BROKEN_STATES]
     ready: set[int] = set()
     if finished:
-        ready |= graph.release_children(finished)
+        ready |= waiting.release_children(finished)
     if broken:
-        ready |= graph.fail_children(broken)
+        ready |= waiting.fail_children(broken)
     if released is not None:
         released |= ready
 
@@ -187,9 +186,26 @@ def follow(ends: Mapping[int, str], released: set[int] | None = None) -> None:
 def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
     """Write an event that moves nothing: how an attempt ended whose job was moved meanwhile."""
     spell = dialect()
+    hop = Hop(state, message, data)
     with connection.cursor() as cursor:
         now = spell.time(history.now())
-        cursor.execute(_EVENT, (job, now, state, state, message, spell.json(dict(data))))
+        cursor.execute(_EVENT, (job, now, state, state, _message(hop), _data(hop, spell)))
+
+
+def note_all(jobs: Mapping[int, str], message: str) -> None:
+    """Write such an event for those of ``jobs`` (id -> state) that are still in that state."""
+    if not jobs:
+        return
+    spell = dialect()
+    now = spell.time(history.now())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, state FROM balsam_job WHERE id IN ({spell.keys})", (spell.key_list(jobs),)
+        )
+        same = [(job, state) for job, state in cursor.fetchall() if jobs[job] == state]
+        cursor.executemany(
+            _EVENT, [(job, now, state, state, message, spell.json({})) for job, state in same]
+        )
 
 
 def created(ids: Iterable[int], message: str = "") -> None:
@@ -206,9 +222,24 @@ def _events(
     tails = []
     for hop in hops:
         time = spell.time(hop.time) if hop.time else now
-        tails.append((time, old, hop.state, hop.message, spell.json(dict(hop.data))))
+        tails.append((time, old, hop.state, _message(hop), _data(hop, spell)))
         old = hop.state
     return [(job, *tail) for job in jobs for tail in tails]
+
+
+def _message(hop: Hop) -> str:
+    if not isinstance(hop.message, str):
+        raise InvalidValue(f"The message of an event is text, not {hop.message!r}.")
+    return hop.message
+
+
+def _data(hop: Hop, spell: Dialect) -> Any:
+    try:
+        return spell.json(dict(hop.data))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValue(
+            f"The data of an event is a dict that can be stored as JSON, not {hop.data!r}: {error}."
+        ) from error
 
 
 def _check(job: int | None, old: str, hops: Sequence[Hop], actor: str = states.BALSAM) -> None:

@@ -13,8 +13,8 @@ from django.db import transaction
 
 from balsam import states
 from balsam.core import advance
-from balsam.core.graph import BROKEN_PARENT, READY_MESSAGE, UNFINISHED_PARENT
-from balsam.core.sql import column, key_list, keys, quoted, rows
+from balsam.core.sql import column, is_sqlite, key_list, keys, quoted, rows
+from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
 
 _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
 
@@ -32,7 +32,7 @@ HAS_PREPROCESS = _has_hook("preprocess")
 HAS_POSTPROCESS = _has_hook("postprocess")
 HANDLES_ERROR = f"(job.post_error_handler AND {HAS_POSTPROCESS})"
 HANDLES_TIMEOUT = f"(job.post_timeout_handler AND {HAS_POSTPROCESS})"
-#: ``{default}`` is the project's limit; attempts lost with a launcher do not count.
+#: ``{default}`` is the project's limit; attempts lost or stopped with a launcher do not count.
 ATTEMPTS_LEFT = (
     "(job.attempt - job.lost_attempts < "
     "CASE WHEN job.max_attempts > 0 THEN job.max_attempts ELSE {default} END)"
@@ -50,7 +50,6 @@ class Pass:
     cause: str = ""
 
 
-_WAITS = f"(job.wait_for_parents AND {UNFINISHED_PARENT})"
 PASSES = (
     Pass(
         states.CREATED,
@@ -66,9 +65,9 @@ PASSES = (
         "One or more parent jobs failed",
         states.PARENT_FAILED,
     ),
-    Pass(states.CREATED, states.AWAITING_PARENTS, _WAITS),
-    Pass(states.CREATED, states.READY, f"NOT {_WAITS}", READY_MESSAGE),
-    Pass(states.AWAITING_PARENTS, states.READY, f"NOT {_WAITS}", READY_MESSAGE),
+    Pass(states.CREATED, states.AWAITING_PARENTS, WAITS),
+    Pass(states.CREATED, states.READY, f"NOT {WAITS}", READY_MESSAGE),
+    Pass(states.AWAITING_PARENTS, states.READY, f"NOT {WAITS}", READY_MESSAGE),
     Pass(states.READY, states.STAGED_IN, f"NOT {NEEDS_STAGE_IN}"),
     Pass(
         states.STAGED_IN,
@@ -98,7 +97,7 @@ PASSES = (
         states.RUN_TIMEOUT,
         states.FAILED,
         f"NOT {HANDLES_TIMEOUT} AND NOT {ATTEMPTS_LEFT}",
-        "Timed out in every attempt that max_attempts allows",
+        "Timed out, and no attempt is left of those that max_attempts allows",
     ),
     Pass(
         states.RUN_DONE,
@@ -108,7 +107,6 @@ PASSES = (
     ),
     Pass(states.POSTPROCESSED, states.JOB_FINISHED, f"NOT {NEEDS_STAGE_OUT}"),
 )
-_PROCESSABLE = quoted(states.PROCESSABLE_STATES)
 _LEADING_ON = quoted((*states.PROCESSABLE_STATES, *states.RUNNABLE_STATES))
 
 
@@ -185,6 +183,18 @@ def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
     return advance.advance_set(fitting, states.RESTART_READY, [hop]) if fitting else set()
 
 
+def crashes(ids: Collection[int]) -> dict[int, int]:
+    """How often jobs were running when their launcher was lost: id -> number above 0."""
+    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
+    return dict(
+        rows(
+            f"""SELECT job_id, count(*) FROM balsam_event
+                WHERE job_id IN ({keys()}) AND {cause} = %s GROUP BY job_id""",
+            (key_list(ids), states.LAUNCHER_LOST),
+        )
+    )
+
+
 def backlog(state: str, after: int, limit: int) -> list[int]:
     """Free jobs in ``state`` with ids above ``after``, in order: a page of the work at hand."""
     return column(
@@ -206,7 +216,7 @@ def changed_since(event: int, limit: int) -> tuple[int, list[int], bool]:
         f"""SELECT DISTINCT job.id FROM balsam_event event
             JOIN balsam_job job ON job.id = event.job_id
             WHERE event.id > %s AND event.id <= %s
-            AND job.session_id IS NULL AND COALESCE(job.state, '') IN ({_PROCESSABLE})""",
+            AND job.session_id IS NULL AND COALESCE(job.state, '') IN ({_LEADING_ON})""",
         (event, ids[-1]),
     )
     return ids[-1], jobs, len(ids) == limit

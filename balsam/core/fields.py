@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -43,11 +44,6 @@ def parse_environ(value: object) -> dict[str, str]:
     return dict(pairs)
 
 
-def format_environ(value: Mapping[str, str]) -> str:
-    """The ``A=1:B=2`` text of a mapping."""
-    return ":".join(f"{name}={content}" for name, content in value.items())
-
-
 class EnvironField(models.JSONField):
     """A mapping of environment variables, given as a mapping or as ``A=1:B=2`` text."""
 
@@ -59,3 +55,28 @@ class EnvironField(models.JSONField):
     def deconstruct(self) -> Any:
         name, _path, args, kwargs = super().deconstruct()
         return name, "balsam.core.fields.EnvironField", args, kwargs
+
+
+class DirectoryField(models.TextField):
+    """A directory of the user's, '' for none; kept as an absolute path.
+
+    Jobs run elsewhere than they were made, so a relative one means the directory of the process
+    that sets it.
+    """
+
+    def absolute(self, path: str) -> str:
+        """``path`` as it is kept. Raises InvalidValue if the current directory is gone."""
+        if not path:
+            return path
+        try:
+            return os.path.abspath(os.path.expanduser(path))
+        except FileNotFoundError as error:
+            raise InvalidValue(
+                f"{self.name} is '{path}', but the current directory no longer exists; give a full "
+                "path."
+            ) from error
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs

@@ -1,119 +1,77 @@
-"""The task graph: edges, cycles, and what a parent's end means for its children."""
+"""The task graph: its edges, made and taken away, without cycles."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core.advance import Hop, advance_each, advance_set
-from balsam.core.ids import SHORT_DIGITS
+from balsam.core import waiting
+from balsam.core.advance import Hop, advance_set
+from balsam.core.rules import FAIL
 from balsam.core.sql import column, key_list, keys, quoted, rows
 from balsam.errors import DependencyError, NoSuchJob
 
-FAIL = "fail"
-IGNORE = "ignore"
-READY_MESSAGE = "dependencies satisfied"
-
 _WAITING = quoted(states.WAITING_STATES)
-_BROKEN = quoted(states.BROKEN_STATES)
-#: Keeps the planner of SQLite from reading every waiting job instead of the few children.
-_STATE = "COALESCE(job.state, '')"
-#: A parent that still keeps its child (aliased ``job``) waiting.
-UNFINISHED_PARENT = f"""
-EXISTS (SELECT 1 FROM balsam_dependency edge JOIN balsam_job parent ON parent.id = edge.parent_id
-    WHERE edge.child_id = job.id AND parent.state <> '{states.JOB_FINISHED}'
-    AND NOT (job.on_parent_failure = '{IGNORE}' AND parent.state IN ({_BROKEN})))
-"""
-#: A parent that will never finish, for a child that does not want to run without it.
-BROKEN_PARENT = f"""
-(job.on_parent_failure = '{FAIL}' AND EXISTS (
-    SELECT 1 FROM balsam_dependency edge JOIN balsam_job parent ON parent.id = edge.parent_id
-    WHERE edge.child_id = job.id AND parent.state IN ({_BROKEN})))
-"""
 
 
-def _children(parents: Collection[int], condition: str) -> list[int]:
-    return column(
-        f"""SELECT DISTINCT job.id FROM balsam_dependency link
-            JOIN balsam_job job ON job.id = link.child_id
-            WHERE link.parent_id IN ({keys()}) AND job.wait_for_parents AND {condition}""",
-        (key_list(parents),),
-    )
-
-
-def release_children(finished: Collection[int]) -> set[int]:
-    """Make the children READY whose last unfinished parent is among ``finished``."""
-    waiting = f"{_STATE} = '{states.AWAITING_PARENTS}' AND NOT {UNFINISHED_PARENT}"
-    ids = _children(finished, waiting)
-    hop = Hop(states.READY, READY_MESSAGE)
-    return advance_set(ids, states.AWAITING_PARENTS, [hop]) if ids else set()
-
-
-def fail_children(broken: Collection[int]) -> set[int]:
-    """Fail the waiting children of jobs that ended badly, and theirs in turn.
-
-    Returns those that run all the same and became READY.
-    """
-    failed: dict[int, tuple[str, Hop]] = {}
-    level: Collection[int] = broken
-    while level:
-        level = _fail_below(level, failed)
-    if failed:
-        advance_each(failed)
-    return release_children({*broken, *failed})
-
-
-def _fail_below(level: Collection[int], failed: dict[int, tuple[str, Hop]]) -> list[int]:
-    """Add to ``failed`` the waiting children that fail with these parents; who they are."""
-    below: list[int] = []
-    for child, state, parent_id, name, job_id, parent_state in rows(
-        f"""SELECT job.id, job.state, parent.id, parent.name, parent.job_id, parent.state
-            FROM balsam_dependency link
-            JOIN balsam_job job ON job.id = link.child_id
-            JOIN balsam_job parent ON parent.id = link.parent_id
-            WHERE link.parent_id IN ({keys()}) AND job.wait_for_parents
-            AND {_STATE} IN ({_WAITING}) AND job.on_parent_failure = '{FAIL}'
-            AND job.session_id IS NULL ORDER BY link.id""",
-        (key_list(level),),
-    ):
-        if child in failed:
-            continue
-        short = str(job_id).replace("-", "")[-SHORT_DIGITS:]
-        parent = f"[{name} | {short}]" if name else f"[{short}]"
-        ended = states.FAILED if parent_id in failed else parent_state
-        message = f"One or more parent jobs failed: {parent} is {ended}"
-        failed[child] = (state, Hop(states.FAILED, message, {"cause": states.PARENT_FAILED}))
-        below.append(child)
-    return below
-
-
-def add_edges(child: int, parents: Iterable[int], *, fresh: bool = False) -> None:
+def add_edges(child: int, parents: Iterable[int]) -> None:
     """Make ``child`` depend on ``parents``, all or none.
 
-    A child that was prepared already waits again; one that ran can not. ``fresh`` promises that the
-    child was made in this transaction, so no path can lead back to it. Raises DependencyError.
+    A child that was prepared already waits again; one that ran, or is about to, can not. Raises
+    DependencyError and NoSuchJob.
     """
     wanted = list(dict.fromkeys(parents))
     with transaction.atomic():
-        known = {row[0]: row for row in _nodes([*wanted, child])}
-        for parent in wanted:
-            if parent not in known:
-                raise NoSuchJob(f"There is no job {parent} to depend on.")
-        if not fresh:
-            _check_edges(child, wanted, known)
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO balsam_dependency (child_id, parent_id) VALUES (%s, %s)",
-                [(child, parent) for parent in wanted],
-            )
-        if not fresh:
-            _wait_again(child, known[child])
-        broken = [job for job in wanted if known[job][3] in states.BROKEN_STATES]
+        _check_changeable(child, _known(child, wanted))
+        _check_new(child, wanted)
+        _check_paths(child, wanted)
+        _write((child, parent) for parent in wanted)
+        waiting.reconsider([child], "a dependency was added")
+
+
+def link_new(parents: Mapping[int, Collection[int]]) -> None:
+    """Make new jobs (child -> its parents, each once), on which no others depend yet, dependent.
+
+    In as many statements for a million edges as for one. Raises DependencyError if the new jobs
+    depend on each other in a circle, and NoSuchJob.
+    """
+    refuse_cycles(parents)
+    wanted = {parent for above in parents.values() for parent in above}
+    with transaction.atomic():
+        found = dict(
+            rows(f"SELECT id, state FROM balsam_job WHERE id IN ({keys()})", (key_list(wanted),))
+        )
+        for parent in wanted - found.keys():
+            raise NoSuchJob(f"There is no job {parent} to depend on.")
+        _write((child, parent) for child, above in parents.items() for parent in above)
+        broken = {job for job, state in found.items() if state in states.BROKEN_STATES}
         if broken:
-            fail_children(broken)
+            waiting.settle([job for job, above in parents.items() if not broken.isdisjoint(above)])
+
+
+def set_edges(child: int, parents: Iterable[int]) -> None:
+    """Make ``parents``, in this order, the only ones; as :func:`add_edges` otherwise."""
+    wanted = list(dict.fromkeys(parents))
+    with transaction.atomic():
+        _check_changeable(child, _known(child, wanted))
+        _check_paths(child, wanted)
+        _erase(child, None)
+        _write((child, parent) for parent in wanted)
+        waiting.reconsider([child], "its parents were changed")
+
+
+def remove_edges(child: int, parents: Collection[int] | None = None) -> None:
+    """Let ``child`` depend on ``parents`` (None: on any) no more; what is no parent is ignored.
+
+    Raises DependencyError if the child has started, and NoSuchJob.
+    """
+    with transaction.atomic():
+        _check_changeable(child, _known(child, ()))
+        _erase(child, parents)
+        waiting.reconsider([child], "a dependency was removed")
 
 
 def refuse_cycles(parents: Mapping[int, Collection[int]]) -> None:
@@ -121,75 +79,55 @@ def refuse_cycles(parents: Mapping[int, Collection[int]]) -> None:
 
     For new jobs, on which no others depend yet; the time is linear in the number of edges.
     """
-    waiting = {child: {key for key in keys if key in parents} for child, keys in parents.items()}
+    left = {child: {key for key in keys if key in parents} for child, keys in parents.items()}
     below: dict[int, list[int]] = {}
-    for child, above in waiting.items():
+    for child, above in left.items():
         for parent in above:
             below.setdefault(parent, []).append(child)
-    free = [child for child, above in waiting.items() if not above]
+    free = [child for child, above in left.items() if not above]
     while free:
         parent = free.pop()
-        del waiting[parent]
+        del left[parent]
         for child in below.get(parent, ()):
-            waiting[child].discard(parent)
-            if not waiting[child]:
+            left[child].discard(parent)
+            if not left[child]:
                 free.append(child)
-    if waiting:
+    if left:
         raise DependencyError(
-            f"{len(waiting)} of the new jobs depend on themselves, directly or through others."
+            f"{len(left)} of the new jobs depend on themselves, directly or through others."
         )
 
 
-def _nodes(ids: Collection[int]) -> list[tuple[Any, ...]]:
-    return rows(
-        f"""SELECT id, name, job_id, state, wait_for_parents, session_id FROM balsam_job
-            WHERE id IN ({keys()})""",
-        (key_list(ids),),
-    )
-
-
-def _check_edges(child: int, parents: list[int], known: Mapping[int, tuple[object, ...]]) -> None:
-    if child not in known:
-        raise NoSuchJob(f"There is no job {child} to make dependent.")
-    state = known[child][3]
-    if state not in states.PREPARING_STATES and known[child][4]:
-        raise DependencyError(
-            f"Job {child} is {state}: it can not wait for more parents once it has started."
-        )
-    if child in parents:
-        raise DependencyError(f"Job {child} can not depend on itself.")
-    listed = key_list(parents)
-    for (parent,) in rows(
-        f"""SELECT parent_id FROM balsam_dependency
-            WHERE child_id = %s AND parent_id IN ({keys()})""",
-        (child, listed),
+def parents_of(children: Collection[int]) -> dict[int, list[str]]:
+    """Child id -> UUIDs of its parents as text, for the children that have any."""
+    found: dict[int, list[str]] = {}
+    for child, parent in rows(
+        f"""SELECT edge.child_id, parent.job_id FROM balsam_dependency edge
+            JOIN balsam_job parent ON parent.id = edge.parent_id
+            WHERE edge.child_id IN ({keys()}) ORDER BY edge.id""",
+        (key_list(children),),
     ):
-        raise DependencyError(f"Job {child} depends on job {parent} already.")
-    cycle = column(
-        f"""WITH RECURSIVE below (id) AS (
-                SELECT child_id FROM balsam_dependency WHERE parent_id = %s
-                UNION SELECT edge.child_id FROM balsam_dependency edge
-                    JOIN below ON edge.parent_id = below.id)
-            SELECT id FROM below WHERE id IN ({keys()}) LIMIT 1""",
-        (child, listed),
-    )
-    if cycle:
-        raise DependencyError(
-            f"Job {cycle[0]} depends on job {child} already, directly or through others: "
-            "the dependency would close a cycle."
-        )
+        found.setdefault(child, []).append(str(uuid.UUID(str(parent))))
+    return found
 
 
-def _wait_again(child: int, row: tuple[object, ...]) -> None:
-    state, waits, session = row[3], row[4], row[5]
-    if not waits or state in states.WAITING_STATES or session is not None:
-        return
-    unfinished = column(
-        f"SELECT job.id FROM balsam_job job WHERE job.id = %s AND {UNFINISHED_PARENT}", (child,)
+def parent_keys(children: Collection[int]) -> dict[int, list[int]]:
+    """Child id -> ids of its parents in the order they were added, for those that have any."""
+    found: dict[int, list[int]] = {}
+    for child, parent in rows(
+        f"""SELECT child_id, parent_id FROM balsam_dependency
+            WHERE child_id IN ({keys()}) ORDER BY id""",
+        (key_list(children),),
+    ):
+        found.setdefault(child, []).append(parent)
+    return found
+
+
+def child_keys(parent: int) -> list[int]:
+    """Ids of the children of a job, in the order they were added."""
+    return column(
+        "SELECT child_id FROM balsam_dependency WHERE parent_id = %s ORDER BY id", (parent,)
     )
-    if unfinished:
-        hop = Hop(states.AWAITING_PARENTS, "a dependency was added")
-        advance_set([child], str(state), [hop])
 
 
 def descendants(ids: Collection[int]) -> list[int]:
@@ -205,18 +143,16 @@ def descendants(ids: Collection[int]) -> list[int]:
 
 
 def forget(ids: Collection[int]) -> None:
-    """Delete jobs with their events and edges; children that waited for them fail, and say why."""
+    """Delete jobs with their events and edges; children they kept waiting fail, and say why.
+
+    Whatever waited for a parent that had finished goes on as if it were still there.
+    """
     doomed = set(ids)
     listed = key_list(doomed)
     with transaction.atomic():
-        orphans = [
-            child
-            for child in _children(doomed, f"{_STATE} IN ({_WAITING})")
-            if child not in doomed
-        ]
-        for state in states.WAITING_STATES:
-            hop = Hop(states.FAILED, "A parent job was deleted", {"cause": states.PARENT_FAILED})
-            advance_set(_failing(orphans), state, [hop])
+        waited = f"{waiting.STATE} IN ({_WAITING})"
+        orphans = [child for child in waiting.children(doomed, waited) if child not in doomed]
+        _fail_orphans(orphans, doomed)
         with connection.cursor() as cursor:
             for statement in (
                 f"DELETE FROM balsam_event WHERE job_id IN ({keys()})",
@@ -225,17 +161,88 @@ def forget(ids: Collection[int]) -> None:
                 f"DELETE FROM balsam_job WHERE id IN ({keys()})",
             ):
                 cursor.execute(statement, (listed,))
-        free = column(
-            f"""SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()})
-                AND job.state = '{states.AWAITING_PARENTS}' AND NOT {UNFINISHED_PARENT}""",
-            (key_list(orphans),),
-        )
-        if free:
-            advance_set(free, states.AWAITING_PARENTS, [Hop(states.READY, READY_MESSAGE)])
+        waiting.settle(orphans)
 
 
-def _failing(children: Collection[int]) -> list[int]:
-    return column(
-        f"""SELECT id FROM balsam_job WHERE id IN ({keys()}) AND on_parent_failure = '{FAIL}'""",
-        (key_list(children),),
+def _fail_orphans(orphans: Collection[int], doomed: Collection[int]) -> None:
+    """Fail those of ``orphans`` that lose a parent which will never finish now."""
+    failing = column(
+        f"""SELECT DISTINCT job.id FROM balsam_dependency link
+            JOIN balsam_job job ON job.id = link.child_id
+            JOIN balsam_job parent ON parent.id = link.parent_id
+            WHERE link.child_id IN ({keys()}) AND link.parent_id IN ({keys()})
+            AND parent.state <> '{states.JOB_FINISHED}' AND job.on_parent_failure = '{FAIL}'""",
+        (key_list(orphans), key_list(doomed)),
     )
+    for state in states.WAITING_STATES:
+        hop = Hop(states.FAILED, "A parent job was deleted", {"cause": states.PARENT_FAILED})
+        advance_set(failing, state, [hop])
+
+
+# -- what may become of the edges of a job --------------------------------------------------------
+
+
+def _known(child: int, parents: Iterable[int]) -> dict[int, tuple[str, bool]]:
+    """Job -> (state, whether it waits for parents); NoSuchJob for what is not there."""
+    wanted = [*parents, child]
+    known = {
+        key: (state, bool(waits))
+        for key, state, waits in rows(
+            f"SELECT id, state, wait_for_parents FROM balsam_job WHERE id IN ({keys()})",
+            (key_list(wanted),),
+        )
+    }
+    for job in wanted:
+        if job not in known:
+            what = "to make dependent" if job == child else "to depend on"
+            raise NoSuchJob(f"There is no job {job} {what}.")
+    return known
+
+
+def _check_changeable(child: int, known: Mapping[int, tuple[str, bool]]) -> None:
+    state, waits = known[child]
+    if waits and state not in states.PREPARING_STATES:
+        raise DependencyError(
+            f"Job {child} is {state}: its parents can not change any more once it has started."
+        )
+
+
+def _check_new(child: int, parents: Collection[int]) -> None:
+    for parent in column(
+        f"""SELECT parent_id FROM balsam_dependency
+            WHERE child_id = %s AND parent_id IN ({keys()})""",
+        (child, key_list(parents)),
+    ):
+        raise DependencyError(f"Job {child} depends on job {parent} already.")
+
+
+def _check_paths(child: int, parents: Collection[int]) -> None:
+    if child in parents:
+        raise DependencyError(f"Job {child} can not depend on itself.")
+    cycle = column(
+        f"""WITH RECURSIVE below (id) AS (
+                SELECT child_id FROM balsam_dependency WHERE parent_id = %s
+                UNION SELECT edge.child_id FROM balsam_dependency edge
+                    JOIN below ON edge.parent_id = below.id)
+            SELECT id FROM below WHERE id IN ({keys()}) LIMIT 1""",
+        (child, key_list(parents)),
+    )
+    if cycle:
+        raise DependencyError(
+            f"Job {cycle[0]} depends on job {child} already, directly or through others: "
+            "the dependency would close a cycle."
+        )
+
+
+def _write(edges: Iterable[tuple[int, int]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO balsam_dependency (child_id, parent_id) VALUES (%s, %s)", list(edges)
+        )
+
+
+def _erase(child: int, parents: Collection[int] | None) -> None:
+    which = "child_id = %s" if parents is None else f"child_id = %s AND parent_id IN ({keys()})"
+    parameters = [child] if parents is None else [child, key_list(parents)]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM balsam_dependency WHERE {which}", parameters)

@@ -1,100 +1,176 @@
-"""New jobs: rows, first events and edges, one at a time or by the hundred thousand.
+"""New jobs: rows, first events and edges, one at a time or by the million.
 
 Django's ``bulk_create`` spends a quarter of a millisecond a row preparing values; here each column
-has its converter, and whatever was not given is converted once.
+has its converter, and whatever was not given is converted once. Rows are written as they come, so
+that a stream of them needs no more memory than one chunk.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from django.db import IntegrityError, connection, models, transaction
 
 from balsam import states
 from balsam.core import advance, graph, history, ids
+from balsam.core.columns import converters
 from balsam.core.names import canonical, twice
-from balsam.core.sql import Dialect, dialect, is_sqlite
-from balsam.core.values import checked
+from balsam.core.rules import MINIMUM, check_policy
+from balsam.core.sql import dialect, is_sqlite
 from balsam.errors import IllegalMove, InvalidValue, UsageError
 
 #: Written by Balsam alone; a new job starts with their defaults.
 _MANAGED = ("state", "session_id", "attempt", "lost_attempts")
 _CHUNK = 5000
 
+#: Told how many jobs have been written so far; what it raises undoes them all.
+Progress = Callable[[int], None]
 
-def jobs(model: Any, given: Iterable[Any], message: str = "") -> list[Any]:
+
+def jobs(
+    model: Any, given: Iterable[Any], message: str = "", progress: Progress | None = None
+) -> list[Any]:
     """Insert jobs given as unsaved objects or as dicts; all or none. Returns what was given.
 
+    Parents are jobs, integer ids or UUIDs; those of other jobs of the same call may be named too.
     Raises InvalidValue, UnknownName, NoApplication, DependencyError.
     """
     given = list(given)
-    if not given:
-        return []
+    new = [item for item in given if not isinstance(item, dict) and item._state.adding]
+    if given:
+        try:
+            with transaction.atomic():
+                _insert(model, given, message, progress)
+        except BaseException:
+            for item in new:  # an id of a row that is not there would be taken for one
+                item.id = None
+            raise
+        for item in new:
+            item._state.adding, item._state.db = False, connection.alias
+            item._new_parents = []
+            item._remember()
+    return given
+
+
+def stream(
+    model: Any, given: Iterable[dict[str, Any]], message: str = "", progress: Progress | None = None
+) -> int:
+    """Insert the dicts of any iterable as :func:`jobs` does, keeping none; how many there were.
+
+    The record is locked for other writers from the first to the last: an iterable that waits for
+    anything keeps them waiting.
+    """
     with transaction.atomic():
-        columns = _Columns(model)
-        first = _reserve(model._meta.db_table, len(given))
-        rows, edges = [], []
-        for key, item in enumerate(given, first):
-            values, parents = (
-                columns.of_dict(item) if isinstance(item, dict) else columns.of_object(item)
-            )
-            rows.append(columns.row(key, values))
+        return _insert(model, given, message, progress)
+
+
+def check(model: Any, given: Iterable[dict[str, Any]]) -> int:
+    """Raise what :func:`stream` would for the values of these dicts; how many there are.
+
+    Writes nothing. Parents are not looked up.
+    """
+    return sum(1 for _ in map(checker(model), given))
+
+
+def checker(model: Any) -> Callable[[dict[str, Any]], object]:
+    """What :func:`check` does to one dict, for callers that have them one by one."""
+    return _Columns(model).made
+
+
+def _insert(
+    model: Any, given: Iterable[Any], message: str, progress: Progress | None
+) -> int:
+    table = model._meta.db_table
+    columns = _Columns(model)
+    edges: list[tuple[int, list[Any]]] = []
+    new: dict[uuid.UUID, int] = {}
+    number = 0
+    made = map(columns.made, given)
+    while chunk := list(islice(made, _CHUNK)):
+        first = _reserve(table, len(chunk))
+        for key, (item, row, job_id, parents) in enumerate(chunk, first):
+            row[0] = key
             if parents:
                 edges.append((key, parents))
+            if job_id is not None:
+                new[job_id] = key
             if not isinstance(item, dict):
                 item.id = key
         try:
-            _write(model._meta.db_table, columns.names, rows)
+            _write(table, columns.names, [row for _, row, _, _ in chunk])
         except IntegrityError as error:
             raise InvalidValue(f"A job_id is there already, or given twice ({error}).") from error
-        advance.created(range(first, first + len(given)), message)
-        found = {key: model._default_manager.keys_of(parents) for key, parents in edges}
-        graph.refuse_cycles(found)
-        for key, parents in found.items():
-            graph.add_edges(key, parents, fresh=True)
-        for item in given:
-            if not isinstance(item, dict):
-                item._state.adding, item._state.db = False, connection.alias
-                item._new_parents = []
-                item._remember()
-    return given
+        advance.created(range(first, first + len(chunk)), message)
+        number += len(chunk)
+        if progress is not None:
+            progress(number)
+    _link(model, edges, new)
+    return number
+
+
+def _link(model: Any, edges: list[tuple[int, list[Any]]], new: dict[uuid.UUID, int]) -> None:
+    """Write the edges to the parents of new jobs, some of which are new jobs themselves."""
+    manager = model._default_manager
+    found: dict[int, list[int]] = {}
+    for key, parents in edges:
+        known = [new.get(parent, parent) if new else parent for parent in map(_as_key, parents)]
+        plain = all(type(parent) is int for parent in known)
+        found[key] = list(dict.fromkeys(known if plain else manager.keys_of(known)))
+    if found:
+        graph.link_new(found)
+
+
+def _as_key(parent: Any) -> Any:
+    return (ids.as_uuid(parent) or parent) if isinstance(parent, str) else parent
 
 
 class _Columns:
     """The columns of a job, with what turns a value into what the driver takes."""
 
     def __init__(self, model: Any) -> None:
-        from balsam.core.models.job import MINIMUM, ON_PARENT_FAILURE
-
         self.model = model
         self.fields = {field.attname: field for field in model._meta.concrete_fields}
         self.names = [field.column for field in self.fields.values()]
         self.place = {name: index for index, name in enumerate(self.fields)}
-        spelling = self.spelling = dialect()
-        self.convert = {name: _converter(field, spelling) for name, field in self.fields.items()}
-        self.minimum = MINIMUM
-        self.policies = ON_PARENT_FAILURE
-        self.apps: dict[str, int | None] = {"": None}
-        stamp = spelling.time(history.now())
-        self.template: list[Any] = [
-            None if name in ("id", "job_id") else self.convert[name](field.get_default())
+        self.spelling = dialect()
+        self.convert = converters(self.fields, MINIMUM, self.spelling)
+        self.apps: dict[Any, int | None] = {"": None}
+        self.canonical: dict[str, str] = {}
+        now = history.now()
+        changing = ("id", "job_id", "state_timestamp", "last_update")
+        self.defaults = {
+            name: None if name in changing else field.get_default()
             for name, field in self.fields.items()
+        }
+        self.all_of = itemgetter(*self.fields)
+        self.template: list[Any] = [
+            None if name in changing else self.convert[name](value)
+            for name, value in self.defaults.items()
         ]
         for name in ("state_timestamp", "last_update"):
-            self.template[self.place[name]] = stamp
+            self.template[self.place[name]] = self.convert[name](now)
 
-    def row(self, key: int, values: dict[str, Any]) -> list[Any]:
+    def made(self, item: Any) -> tuple[Any, list[Any], uuid.UUID | None, list[Any]]:
+        """The item, its row without a key, the UUID it was given as a dict, and its parents."""
+        if isinstance(item, dict):
+            values, parents = self.of_dict(item)
+            return item, self.row(values), values.get("job_id"), parents
+        values, parents = self.of_object(item)
+        return item, self.row(values), None, parents
+
+    def row(self, values: dict[str, Any]) -> list[Any]:
         row = self.template.copy()
+        place, convert = self.place, self.convert
         for name, value in values.items():
-            row[self.place[name]] = self.convert[name](
-                checked(self.fields[name], value, self.minimum.get(name))
-            )
-        if values.get("on_parent_failure", self.policies[0]) not in self.policies:
-            raise InvalidValue(f"on_parent_failure is one of {', '.join(self.policies)}.")
-        row[0] = key
+            row[place[name]] = convert[name](value)
+        if "on_parent_failure" in values:
+            check_policy(values["on_parent_failure"])
         if "job_id" not in values:
-            row[self.place["job_id"]] = self.spelling.uuid(ids.new_uuid())
+            row[place["job_id"]] = self.spelling.uuid(ids.new_uuid())
         return row
 
     def of_dict(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -105,9 +181,11 @@ class _Columns:
             if name in self.fields and name not in _MANAGED:
                 values[name] = value
                 continue
-            real = canonical(self.model, name)
+            real = self.canonical.get(name)
+            if real is None:
+                real = self.canonical[name] = canonical(self.model, name)
             if real == "parents":
-                parents = list(value)
+                parents = ids.several(value)
                 others += 1
             elif real == "application":
                 values["app_id"] = self.app(value)
@@ -125,19 +203,20 @@ class _Columns:
             raise UsageError(f"{job.cute_id} is saved already; bulk_create is for new jobs.")
         if job._app_name is not None:
             job.app_id, job._app_name = self.app(job._app_name), None
-        present = job.__dict__
+        values = {}
+        present = self.all_of(job.__dict__)
+        for (name, default), value in zip(self.defaults.items(), present, strict=True):
+            # An equal value of another type (True for 1) has to be looked at.
+            if value is not default and (value != default or type(value) is not type(default)):
+                values[name] = value
+        values.pop("id", None)
         for name in _MANAGED:
-            self._refuse(name, present[name])
-        values = {
-            name: present[name]
-            for name in self.fields
-            if name != "id" and name not in _MANAGED
-        }
+            if name in values:
+                self._refuse(name, values[name])
         return values, job._new_parents
 
     def _refuse(self, name: str, value: Any) -> None:
-        default = self.fields[name].get_default() if name in self.fields else None
-        if value != default:
+        if value != self.defaults.get(name):
             raise IllegalMove(
                 f"A new job starts as {states.CREATED}; its {name} can not be set to {value!r}. "
                 "Save it, then use update_state."
@@ -151,20 +230,6 @@ class _Columns:
 
             self.apps[name] = int(ApplicationDefinition.objects.named(name).pk)
         return self.apps[name]
-
-
-def _converter(field: Any, spelling: Dialect) -> Callable[[Any], Any]:
-    if isinstance(field, models.JSONField):
-        return spelling.json
-    if isinstance(field, models.UUIDField):
-        return spelling.uuid
-    if isinstance(field, models.DateTimeField):
-        return spelling.time
-    return _as_is
-
-
-def _as_is(value: Any) -> Any:
-    return value
 
 
 def _reserve(table: str, number: int) -> int:
@@ -185,7 +250,5 @@ def _reserve(table: str, number: int) -> int:
 def _write(table: str, names: list[str], rows: list[list[Any]]) -> None:
     listed = ", ".join(f'"{name}"' for name in names)
     marks = ", ".join(["%s"] * len(names))
-    statement = f"INSERT INTO {table} ({listed}) VALUES ({marks})"
     with connection.cursor() as cursor:
-        for start in range(0, len(rows), _CHUNK):
-            cursor.executemany(statement, rows[start : start + _CHUNK])
+        cursor.executemany(f"INSERT INTO {table} ({listed}) VALUES ({marks})", rows)

@@ -10,47 +10,49 @@ from typing import Any
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core import history
+from balsam.core import history, waiting
+from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models import Session
 from balsam.core.models.session import ENDED, LIVE, RECOVERING
-from balsam.core.sql import key_list, keys, quoted, rows
+from balsam.core.offer import Offer
+from balsam.core.sql import column, dialect, key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
+_WAITING = quoted(states.WAITING_STATES)
 #: A session that was declared dead leases nothing more: nobody would ever free it again.
 _STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
+#: Jobs that never need an mpirun.
+ONE_RANK = "(num_nodes = 1 AND ranks_per_node = 1)"
 _ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, id"
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Which jobs a launcher works on: all, one workflow, or those matching a glob."""
+    """Which jobs a launcher works on: all, one workflow, those matching a glob, or one job."""
 
     workflow: str = ""
+    job: int | None = None
 
     @property
     def index(self) -> str:
         """Has SQLite read runnable jobs in order; of its own choice it would sort them all."""
-        if connection.vendor != "sqlite":
+        if connection.vendor != "sqlite" or self.job is not None:
             return ""
-        one = self.workflow and not any(mark in self.workflow for mark in "*?[")
+        one = self.workflow and not is_glob(self.workflow)
         return f"INDEXED BY balsam_job_runnable{'_workflow' if one else ''}"
 
     def sql(self, table: str = "") -> tuple[str, tuple[Any, ...]]:
         """A condition and its parameters."""
+        if self.job is not None:
+            return f"{table}.id = %s" if table else "id = %s", (self.job,)
         column = f"{table}.workflow" if table else "workflow"
         if not self.workflow:
             return "1 = 1", ()
-        if any(mark in self.workflow for mark in "*?["):
+        if is_glob(self.workflow):
             if connection.vendor == "sqlite":
                 return f"{column} GLOB %s", (self.workflow,)
-            return f"{column} ~ %s", (_glob_regex(self.workflow),)
+            return f"{column} ~ %s", (glob_regex(self.workflow),)
         return f"{column} = %s", (self.workflow,)
-
-
-def _glob_regex(pattern: str) -> str:
-    import fnmatch
-
-    return fnmatch.translate(pattern).replace("(?s:", "(?:").replace("\\Z", "$")
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Life:
     pid_start: int
 
 
-def open_session(life: Life) -> int:
-    """Register a life; its id is what leases are made out to."""
+def open_session(life: Life, offer: Offer | None = None) -> int:
+    """Register a life, and what it offers to run; its id is what leases are made out to."""
     stamp = history.now()
     session = Session.objects.create(
         kind=life.kind,
@@ -76,6 +78,7 @@ def open_session(life: Life) -> int:
         lock=f"{life.host}:{life.pid}",
         started=stamp,
         heartbeat=stamp,
+        offer=offer.to_dict() if offer else {},
     )
     return int(session.pk)
 
@@ -88,9 +91,17 @@ def beat(session: int) -> bool:
 
 
 def close_session(session: int) -> None:
-    """End a session and release whatever it still holds."""
+    """End a session and release whatever it still holds.
+
+    Jobs that began to wait under its lease catch up with what became of their parents meanwhile.
+    """
     with transaction.atomic():
+        waited = column(
+            f"SELECT id FROM balsam_job WHERE session_id = %s AND state IN ({_WAITING})", (session,)
+        )
         _free(session)
+        if waited:
+            waiting.settle(waited)
         Session.objects.filter(pk=session).update(state=ENDED, heartbeat=history.now())
 
 
@@ -156,20 +167,29 @@ RUN_COLUMNS = (
     "time_limit_minutes",
     "workdir",
     "user_workdir",
+    "launch_params",
 )
 
 
 def lease_runnable(
-    session: int, scope: Scope, limit: int, *, serial_only: bool = False
+    session: int,
+    scope: Scope,
+    limit: int,
+    *,
+    serial_only: bool = False,
+    without_mpi: bool = False,
 ) -> list[tuple[Any, ...]]:
     """Lease up to ``limit`` runnable jobs, first by priority, then wide and long first.
 
-    Returns their ``RUN_COLUMNS``, in that order.
+    ``serial_only`` leaves jobs of more than one rank, ``without_mpi`` those of them that mpirun has
+    to start. Returns their ``RUN_COLUMNS``, in that order.
     """
     where, parameters = scope.sql()
     if serial_only:
-        where += " AND num_nodes = 1 AND ranks_per_node = 1"
-    skip = "" if connection.vendor == "sqlite" else "FOR UPDATE SKIP LOCKED"
+        where += f" AND {ONE_RANK}"
+    elif without_mpi:
+        where += f" AND {_no_mpi()}"
+    skip = dialect().skip_locked
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
@@ -192,12 +212,45 @@ def lease_runnable(
     return [tuple(row[1:]) for row in found]
 
 
+def left_for_mpi(scope: Scope) -> int:
+    """Free runnable jobs in scope that only an mpirun can start."""
+    where, parameters = scope.sql()
+    return int(
+        rows(
+            f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
+                AND session_id IS NULL AND {where} AND NOT {_no_mpi()}""",
+            parameters,
+        )[0][0]
+    )
+
+
+def _no_mpi() -> str:
+    # launch_params may say that a program of more than one rank calls mpirun itself.
+    own = (
+        "json_extract(launch_params, '$.mpirun') = 0"
+        if connection.vendor == "sqlite"
+        else "launch_params ->> 'mpirun' = 'false'"
+    )
+    return f"({ONE_RANK} OR COALESCE({own}, FALSE))"
+
+
+def take(session: int, job: int) -> bool:
+    """Lease one free job, whatever its state."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""UPDATE balsam_job SET session_id = %s
+                WHERE id = %s AND session_id IS NULL AND {_STILL_LIVE}""",
+            (session, job, session),
+        )
+        return bool(cursor.rowcount)
+
+
 def lease_for_steps(
     session: int, scope: Scope, wanted: Sequence[str], limit: int
 ) -> list[tuple[int, str]]:
     """Lease up to ``limit`` free jobs that wait in one of the ``wanted`` states: (id, state)."""
     where, parameters = scope.sql()
-    skip = "" if connection.vendor == "sqlite" else "FOR UPDATE SKIP LOCKED"
+    skip = dialect().skip_locked
     leased: list[tuple[int, str]] = []
     with transaction.atomic(), connection.cursor() as cursor:
         for state in wanted:

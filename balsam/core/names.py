@@ -13,18 +13,26 @@ from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import sql
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, RawSQL
 
 from balsam.core.ids import as_uuid
+from balsam.core.sql import is_sqlite, key_list, keys
 from balsam.errors import UnknownName, nearest
 
+#: Longer lists of keys travel as one parameter.
+_LONG = 500
+#: Collecting names takes longer than all the rest of making a job.
+_known: dict[Any, frozenset[str]] = {}
 
-def known_names(model: type[models.Model]) -> set[str]:
+
+def known_names(model: type[models.Model]) -> frozenset[str]:
     """Every name that ``model`` answers to: fields, their columns and aliases."""
-    fields = model._meta.get_fields()
-    names = {field.name for field in fields}
-    names |= {field.attname for field in fields if hasattr(field, "attname")}
-    return names | set(getattr(model, "ALIASES", ())) | {"pk"}
+    if model not in _known:
+        fields = model._meta.get_fields()
+        names = {field.name for field in fields}
+        names |= {field.attname for field in fields if hasattr(field, "attname")}
+        _known[model] = frozenset(names | set(getattr(model, "ALIASES", ())) | {"pk"})
+    return _known[model]
 
 
 def unknown(model: type[models.Model], name: str) -> UnknownName:
@@ -64,19 +72,17 @@ def twice(model: type[models.Model], names: Iterable[str]) -> UnknownName:
 
 
 class NamedQuery(sql.Query):
-    """Django's query, with the model's other names and with keys given as UUIDs."""
+    """Django's query, with the models' other names and with keys given as UUIDs, at every step."""
 
     def names_to_path(
         self, names: list[str], opts: Any, allow_many: bool = True, fail_on_missing: bool = False
     ) -> Any:
-        aliases = getattr(opts.model, "ALIASES", {})
-        if names and names[0] in aliases:
-            names = [*aliases[names[0]], *names[1:]]
+        real, wrong = _real_steps(names, opts.model)
         try:
-            return super().names_to_path(names, opts, allow_many, fail_on_missing)
+            return super().names_to_path(real, opts, allow_many, fail_on_missing)
         except FieldError as error:
-            if names and names[0] not in known_names(opts.model) and not self.annotations:
-                raise self._suggesting(error, names[0], opts.model) from None
+            if wrong and not self.annotations:
+                raise self._suggesting(error, *wrong) from None
             raise
 
     def add_fields(self, field_names: Any, allow_m2m: bool = True) -> None:
@@ -91,18 +97,105 @@ class NamedQuery(sql.Query):
 
     @staticmethod
     def _suggesting(error: FieldError, name: str, model: type[models.Model]) -> FieldError:
+        instead = getattr(model, "NOT_STORED", {}).get(name)
+        if instead:
+            return FieldError(f"{name} is not stored in the row of a job; ask for {instead}.")
         suggestion = nearest(name, sorted(known_names(model)))
         text = str(error)
         return FieldError(text if suggestion in text else f"{text}{suggestion}")
 
+    def build_filter(self, filter_expr: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(filter_expr, tuple):
+            path, value = filter_expr
+            if isinstance(value, str) and not value:
+                filter_expr = _none_instead(path, self.model) or filter_expr
+        return super().build_filter(filter_expr, *args, **options)
+
     def build_lookup(self, lookups: Any, lhs: Any, rhs: Any) -> Any:
-        uuid_field = getattr(self.model, "UUID_KEY", None)
-        if uuid_field and isinstance(lhs, Col) and lhs.target.primary_key:
-            as_uuids = _uuids(rhs)
-            if as_uuids is not None and lhs.target.model is self.model:
-                field = self.model._meta.get_field(uuid_field)
-                lhs, rhs = field.get_col(lhs.alias), as_uuids
-        return super().build_lookup(lookups, lhs, rhs)
+        model = _keyed_model(lhs) if isinstance(lhs, Col) else None
+        if model is not None:
+            wanted = _uuids(rhs)
+            if wanted is not None:
+                field = model._meta.get_field(model.UUID_KEY)
+                if lhs.target.primary_key and lhs.target.model is model:
+                    lhs, rhs = field.get_col(lhs.alias), wanted
+                else:
+                    rhs = _keys_by_uuid(model, wanted).resolve_expression(self)
+            elif lookups[-1:] == ["in"] and len(lookups) == 1:
+                rhs = _one_parameter(rhs)
+        try:
+            return super().build_lookup(lookups, lhs, rhs)
+        except FieldError as error:
+            other = getattr(lhs.output_field, "related_model", None)
+            if other is None or not lookups or lookups[0] in known_names(other):
+                raise
+            raise self._suggesting(error, lookups[0], other) from None
+
+
+def _real_steps(
+    names: list[str], model: Any
+) -> tuple[list[str], tuple[str, type[models.Model]] | None]:
+    """The path of real names, and the first name, with its model, that is none of its fields."""
+    real: list[str] = []
+    left = list(names)
+    while left and model is not None:
+        name = left.pop(0)
+        first, *rest = getattr(model, "ALIASES", {}).get(name, (name,))
+        left = [*rest, *left]
+        real.append(first)
+        if first not in known_names(model):
+            return [*real, *left], (first, model)
+        model = _related(model, first)
+    return [*real, *left], None
+
+
+def _related(model: Any, name: str) -> Any:
+    if name == "pk":
+        return None
+    return getattr(model._meta.get_field(name), "related_model", None)
+
+
+def _none_instead(path: str, model: Any) -> models.Q | None:
+    """What asks for rows without a relation, for an alias of its text that is asked to be ''."""
+    names = path.split(LOOKUP_SEP)
+    if names[-1] == "exact":
+        names.pop()
+    *steps, last = names
+    real, _ = _real_steps(steps, model)
+    for name in real:
+        model = _related(model, name) if model and name in known_names(model) else None
+    alias = getattr(model, "ALIASES", {}).get(last, ())
+    if len(alias) < 2:
+        return None
+    none = models.Q((LOOKUP_SEP.join([*real, alias[0], "isnull"]), True))
+    # A row without any relative has none of which this is true.
+    return models.Q((LOOKUP_SEP.join([*real, "isnull"]), False)) & none if real else none
+
+
+def _keyed_model(column: Col) -> Any:
+    """The model whose integer key a column holds, if its rows have a UUID as well."""
+    field = column.output_field
+    model: Any = field.related_model if field.is_relation else field.model
+    if not (field.is_relation or field.primary_key):
+        return None
+    return model if getattr(model, "UUID_KEY", None) else None
+
+
+def _keys_by_uuid(model: Any, wanted: Any) -> Any:
+    """A subquery of the integer keys behind UUIDs."""
+    many = isinstance(wanted, list)
+    rows = model._base_manager.filter(**{f"{model.UUID_KEY}{'__in' if many else ''}": wanted})
+    keys = rows.order_by().values("pk")
+    return (keys if many else keys[:1]).query
+
+
+def _one_parameter(rhs: Any) -> Any:
+    """A long list of integer keys as one parameter: drivers limit how many there are."""
+    if not isinstance(rhs, (list, tuple, set, frozenset, range)) or len(rhs) <= _LONG:
+        return rhs
+    if not (is_sqlite() and all(type(item) is int for item in rhs)):
+        return rhs
+    return RawSQL(keys(), (key_list(rhs),), models.BigIntegerField())
 
 
 def _uuids(value: Any) -> Any:

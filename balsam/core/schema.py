@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from balsam.conf import project as projects
 from balsam.conf import registry
 from balsam.conf.bootstrap import SCHEMA_VERSION
+from balsam.conf.current import using
+from balsam.conf.new_project import creating
+from balsam.core.care import database_file
+from balsam.core.care.backup import back_up
 from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def create_project(path: Path, engine: str = "sqlite", name: str | None = None) 
 
     Raises ProjectExists, LockingUnavailable and other ProjectErrors.
     """
-    with projects.creating(path, engine=engine, name=name) as project:
+    with creating(path, engine=engine, name=name) as project:
         _migrate(project)
         os.chmod(project.database_file, stat.S_IRUSR | stat.S_IWUSR)
     registry.add(project)
@@ -45,43 +47,28 @@ def upgrade_project(project: Project) -> Path | None:
             f"The project {project.path} was made by a newer Balsam (schema {found}, this one "
             f"knows {SCHEMA_VERSION}); use that version or a newer one."
         )
-    backup = back_up(project, found)
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    target = project.database_file.with_name(f"backup-schema{found}-{stamp}.sqlite3")
+    back_up(project, target)
     _migrate(project)
-    return backup
+    return target
 
 
 def version(project: Project) -> int:
     """The schema number that the project's database carries."""
-    path = project.database_file
-    if not path.is_file():
+    if not project.database_file.is_file():
         raise DatabaseUnavailable(
-            f"The project {project.path} has no database file {path}; restore it from a backup."
+            f"The project {project.path} has no database file {project.database_file}; put a "
+            "backup in its place with 'balsam restore FILE'."
         )
-    database = sqlite3.connect(path)
-    try:
-        return int(database.execute("PRAGMA user_version").fetchone()[0])
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"The database {path} can not be read: {error}.") from error
-    finally:
-        database.close()
-
-
-def back_up(project: Project, found: int) -> Path:
-    """Copy the database, consistent even while others write, beside itself; its path."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    target = project.database_file.with_name(f"backup-schema{found}-{stamp}.sqlite3")
-    source = sqlite3.connect(project.database_file)
-    copy = sqlite3.connect(target)
-    try:
-        source.backup(copy)
-        os.chmod(target, stat.S_IRUSR | stat.S_IWUSR)
-    except sqlite3.Error as error:
-        target.unlink(missing_ok=True)
-        raise DatabaseUnavailable(f"The backup {target} could not be made: {error}.") from error
-    finally:
-        copy.close()
-        source.close()
-    return target
+    with database_file.reading(project.database_file) as database:
+        found = database_file.schema_version(database)
+        if found < SCHEMA_VERSION and not database_file.is_balsam(database):
+            raise DatabaseUnavailable(
+                f"The database {project.database_file} is damaged: it holds no record of Balsam; "
+                "put a backup in its place with 'balsam restore FILE'."
+            )
+        return found
 
 
 def _migrate(project: Project) -> None:
@@ -90,11 +77,9 @@ def _migrate(project: Project) -> None:
 
     from balsam.conf.bootstrap.base import any_schema
 
-    before = os.environ.get("BALSAM_DB_PATH")
     connection.close()
-    os.environ["BALSAM_DB_PATH"] = str(project.path)
     try:
-        with any_schema():
+        with using(project), any_schema():
             executor = MigrationExecutor(connection)
             executor.migrate(executor.loader.graph.leaf_nodes())
             with connection.cursor() as cursor:
@@ -107,7 +92,3 @@ def _migrate(project: Project) -> None:
         ) from error
     finally:
         connection.close()
-        if before is None:
-            del os.environ["BALSAM_DB_PATH"]
-        else:
-            os.environ["BALSAM_DB_PATH"] = before

@@ -10,15 +10,15 @@ import fnmatch
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, models, transaction
 
 from balsam import states
-from balsam.core import place
+from balsam.core import advance, place, waiting
 from balsam.core.querysets import JobManager
-from balsam.core.sql import column, is_sqlite, key_list, keys
+from balsam.core.sql import column, dialect, key_list, keys, rows
 from balsam.platform import node
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class JobSource(JobManager):
     def get_queryset(self) -> Any:
         """Jobs that nobody else has leased."""
         mine = models.Q(session__isnull=True)
-        if self._own_session():
-            mine |= models.Q(session=self._own_session())
+        if self.own_session:
+            mine |= models.Q(session=self.own_session)
         jobs = super().get_queryset().filter(mine)
         if not self.workflow:
             return jobs
@@ -106,30 +106,42 @@ class JobSource(JobManager):
         """Lease those of the jobs that are free; the ids of the jobs won."""
         wanted = self.model._default_manager.keys_of(pks)
         session = self._open()
-        skip = "" if is_sqlite() else "FOR UPDATE SKIP LOCKED"
         with transaction.atomic():
             free = column(
                 f"""SELECT id FROM balsam_job WHERE id IN ({keys()}) AND session_id IS NULL
-                    ORDER BY id {skip}""",
+                    ORDER BY id {dialect().skip_locked}""",
                 (key_list(wanted),),
             )
-            self._lease(free, session, None)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE balsam_job SET session_id = %s WHERE id IN ({keys()})",
+                    (session, key_list(free)),
+                )
         return free
 
     def release(self, pks: Iterable[Any]) -> None:
         """Give leases of this process back."""
-        if session := self._own_session():
-            self._lease(self.model._default_manager.keys_of(pks), None, session)
+        if self.own_session:
+            self.give_back(self.model._default_manager.keys_of(pks))
+
+    def give_back(self, ids: Collection[int], moved: Collection[int] = ()) -> None:
+        """Give back those of ``ids`` that this process holds; ``moved`` have just got events."""
+        if session := self.own_session:
+            with transaction.atomic():
+                freed = rows(
+                    f"""UPDATE balsam_job SET session_id = NULL
+                        WHERE session_id = %s AND id IN ({keys()}) RETURNING id, state""",
+                    (session, key_list(ids)),
+                )
+                _tell(dict(freed), moved)
 
     def release_all_owned(self) -> None:
         """Give back every lease of this process, and end its session."""
-        from balsam.core import lease
-
         if self._ticking is not None:
             self._ticking.set()
             self._ticking = None
-        if session := self._own_session():
-            lease.close_session(session)
+        if session := self.own_session:
+            _close(session)
             self._session = None
 
     def start_tick(self) -> None:
@@ -149,36 +161,55 @@ class JobSource(JobManager):
 
         seconds = place.current_project().settings().launcher.lease_seconds
         cleared = 0
-        for session in lease.others(self._own_session()):
+        for session in lease.others(self.own_session):
             gone = session.machine == node.identity() and not node.process_alive(
                 session.pid, session.pid_start
             )
             stale = gone or lease.expired(session, seconds)
             if session.kind == SCRIPT and stale and lease.claim(session, _life()):
-                lease.close_session(session.pk)
+                _close(int(session.pk))
                 cleared += 1
         return cleared
 
-    def _own_session(self) -> int | None:
+    @property
+    def own_session(self) -> int | None:
+        """The session that holds this process's leases, if it has any."""
         return self._session[1] if self._session and self._session[0] == os.getpid() else None
 
     def _open(self) -> int:
         from balsam.core import lease
 
-        session = self._own_session()
+        session = self.own_session
         if session is None or not lease.beat(session):
             session = lease.open_session(_life())
             self._session = (os.getpid(), session)
         return session
 
-    @staticmethod
-    def _lease(ids: Sequence[int], new: int | None, old: int | None) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"""UPDATE balsam_job SET session_id = %s WHERE id IN ({keys()})
-                    AND COALESCE(session_id, 0) = %s""",
-                (new, key_list(ids), old or 0),
-            )
+
+def _close(session: int) -> None:
+    """End a session of a script, and free what it held."""
+    from balsam.core import lease
+
+    with transaction.atomic():
+        held = lease.held(session)
+        lease.close_session(session)
+        _tell({job: row[0] for job, row in held.items()})
+
+
+def _tell(freed: Mapping[int, str], moved: Collection[int] = ()) -> None:
+    """Let jobs (id -> state) that were leased catch up with their parents, and launchers see them.
+
+    A launcher reads events once, and leaves what is leased at that moment alone.
+    """
+    waiting.settle([job for job, state in freed.items() if state in states.WAITING_STATES])
+    advance.note_all(
+        {
+            job: state
+            for job, state in freed.items()
+            if state in states.PROCESSABLE_STATES and job not in moved
+        },
+        "the lease of a script was given back",
+    )
 
 
 def _life() -> Life:

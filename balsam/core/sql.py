@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Sqlite:
@@ -54,6 +54,7 @@ class Postgres:
 
     @staticmethod
     def json(value: Any) -> Any:
+        _encode(value)  # psycopg would complain too late, and take what is no JSON
         return connection.ops.adapt_json_value(value, None)
 
     @staticmethod

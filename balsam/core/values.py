@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import numbers
+import operator
+import os
 from typing import Any
 
 from django.db import models
 
-from balsam.core.fields import EnvironField, parse_environ
+from balsam.core.fields import DirectoryField, EnvironField, parse_environ
 from balsam.errors import InvalidValue
 
 _TRUE = {"true", "yes", "y", "1", "on"}
@@ -64,13 +67,11 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
             raise InvalidValue(f"{field.name} is True or False, not {value!r}.")
         return bool(value)
     if isinstance(field, _INTEGERS):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidValue(f"{field.name} is a whole number, not {value!r}.")
-        return _in_range(field, value, minimum)
+        return _in_range(field, _whole(field, value), minimum)
     if isinstance(field, models.FloatField):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != value:
             raise InvalidValue(f"{field.name} is a number, not {value!r}.")
-        return _in_range(field, value, minimum)
+        return _in_range(field, value if isinstance(value, int) else float(value), minimum)
     if isinstance(field, EnvironField):
         return parse_environ(value)
     if isinstance(field, models.JSONField):
@@ -79,12 +80,27 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
             raise InvalidValue(f"{field.name} is a {kind}, not {value!r}.")
         return _as_json(field, value)
     if isinstance(field, models.TextField):
-        if not isinstance(value, str):
-            raise InvalidValue(f"{field.name} is text, not {value!r}.")
-        if "\0" in value:
-            raise InvalidValue(f"{field.name} holds a NUL character, which no program can take.")
-        return value
+        return _checked_text(field, value)
     return value
+
+
+def _whole(field: Any, value: Any) -> int:
+    """Integers of any library; True and 1.0 are none."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise InvalidValue(f"{field.name} is a whole number, not {value!r}.")
+
+
+def _checked_text(field: Any, value: Any) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidValue(f"{field.name} is text, not {value!r}.")
+    if "\0" in text:
+        raise InvalidValue(f"{field.name} holds a NUL character, which no program can take.")
+    return field.absolute(text) if isinstance(field, DirectoryField) else text
 
 
 def _as_json(field: Any, value: Any) -> Any:

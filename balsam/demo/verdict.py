@@ -33,7 +33,7 @@ def _in_the_record() -> list[str]:
         DOOMED: states.FAILED,
         **{f"eigen{number}": states.JOB_FINISHED for number in range(MATRICES)},
     }
-    found = {one.name: one for one in BalsamJob.objects.select(exact_workflow=WORKFLOW)}
+    found = {one.name: one for one in BalsamJob.objects.filter(workflow=WORKFLOW)}
     trouble = [
         f"The job {name} is {found[name].state} instead of {state}."
         if name in found

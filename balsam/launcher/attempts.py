@@ -6,11 +6,10 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
-from balsam.conf.settings import Mpi as MpiSettings
 from balsam.errors import (
     BalsamError,
     LaunchError,
@@ -20,12 +19,13 @@ from balsam.errors import (
 )
 from balsam.launcher import runs
 from balsam.launcher.ledger import End, Start
-from balsam.launcher.node_pool import NodePool, slots
+from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.node_pool import NodePool, never, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.runs import Run
-from balsam.launcher.tasks import Application, Mpi, Preparer, Task
+from balsam.launcher.tasks import Application, Preparer, Task
 from balsam.outcomes import Outcome
-from balsam.platform import evidence, mpirun, process
+from balsam.platform import evidence, process
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +38,19 @@ class Attempts:
         nodes: NodePool,
         preparer: Preparer,
         config: LauncherSettings,
-        mpi_config: MpiSettings,
+        mpi: MpiFinder,
         job_mode: str,
-        tell: Callable[[str], None],
     ) -> None:
         self.nodes = nodes
         self._preparer = preparer
         self._config = config
-        self._mpi_config = mpi_config
+        self._mpi = mpi
         self._job_mode = job_mode
-        self._tell = tell
         self._running: dict[int, Run] = {}
         self._recent: deque[Task] = deque(maxlen=16)
         self._oom = evidence.OomWatch()
         self._oom.refresh()
-        self._mpi: Mpi | MpiUnavailable | None = None
+        self._stop_requested = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -73,11 +71,13 @@ class Attempts:
     def start(self, task: Task, app: Application) -> Start | None:
         """Start a task if its share of the node, and a process to run it, is free.
 
-        Raises BalsamError, for :func:`could_not_start`, if it can not run at all.
+        None means later: then, or when mpirun has said what it is. Raises BalsamError, for
+        :func:`could_not_start`, if it can not run at all; MpiUnavailable, if not without an mpirun.
         """
         self.nodes.check(task.request)
-        mpi = self._mpi_for(task)
-        if mpi and self._mpiruns() >= self._config.max_concurrent_mpiruns:
+        needs_mpi = self.needs_mpi(task)
+        mpi = self._mpi.get() if needs_mpi else None
+        if needs_mpi and (mpi is None or self._mpiruns() >= self._config.max_concurrent_mpiruns):
             return None
         placement = self.nodes.place(task.request)
         if placement is None:
@@ -98,25 +98,9 @@ class Attempts:
     def _mpiruns(self) -> int:
         return sum(run.mpi is not None for run in self._running.values())
 
-    def _mpi_for(self, task: Task) -> Mpi | None:
-        """The mpirun for a task that needs one. Raises MpiUnavailable."""
-        if task.ranks == 1 and self._job_mode != MPI:
-            return None
-        if self._mpi is None:
-            self._mpi = self._find_mpi()
-        if isinstance(self._mpi, MpiUnavailable):
-            raise MpiUnavailable(str(self._mpi))
-        return self._mpi
-
-    def _find_mpi(self) -> Mpi | MpiUnavailable:
-        try:
-            program = mpirun.find_mpirun(self._mpi_config.mpirun, self._preparer.environ)
-            flavour = mpirun.detect(program, self._mpi_config.flavour)
-        except MpiUnavailable as error:
-            self._tell(str(error))
-            return error
-        logger.info("mpirun is %s: %s", program, flavour.label)
-        return Mpi(program, flavour, tuple(self._mpi_config.flags.split()))
+    def needs_mpi(self, task: Task) -> bool:
+        """Whether it is run by mpirun."""
+        return task.mpirun and (task.ranks > 1 or self._job_mode == MPI)
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -126,6 +110,8 @@ class Attempts:
             end = process.reap(run.pid)
             if end is None:
                 continue
+            if self._stop_requested:
+                run.stopping = run.stopping or states.BATCH_TIME_LIMIT
             if run.stopping or (run.mpi is not None and end.returncode):
                 run.kill_leftovers()
             del self._running[job]
@@ -134,6 +120,15 @@ class Attempts:
             if outcome.state != states.RUN_DONE:
                 logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
             yield End(job, states.RUNNING, run.attempt, outcome, end.time)
+
+    def stop_requested(self) -> None:
+        """The launcher got a signal; to be called in its handler.
+
+        A scheduler sends its TERM to our tasks as well. So what was not reaped before was stopped,
+        also if it saved its work in the meantime and exited with 0: it is better run again than
+        taken for a result.
+        """
+        self._stop_requested = True
 
     def stop(self, job: int, cause: str, grace_seconds: float) -> None:
         """End one attempt, by force after the grace."""
@@ -144,7 +139,7 @@ class Attempts:
     def stop_all(self, cause: str, grace_seconds: float) -> None:
         """End every attempt, by force after the grace."""
         for run in self._running.values():
-            run.stop(cause, grace_seconds)
+            run.stop(cause, grace_seconds, even_ended=self._stop_requested)
         self.timers()
 
     def kill_all(self) -> None:
@@ -187,7 +182,7 @@ class Attempts:
 def could_not_start(task: Task, error: BalsamError) -> End:
     """The end of a task that can not run at all, and why."""
     if isinstance(error, Unsatisfiable):
-        cause, words = states.UNSATISFIABLE, f"It {error}: it can never run here"
+        cause, words = states.UNSATISFIABLE, never(error)
     elif isinstance(error, ProgramMissing | MpiUnavailable):
         cause, words = states.PROGRAM_MISSING, str(error)
     else:

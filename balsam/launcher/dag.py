@@ -7,6 +7,7 @@ None. Importing this module asks the database nothing.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import uuid
@@ -21,6 +22,7 @@ from balsam.core.history import history_line as history_line
 from balsam.core.ids import as_uuid
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.names import canonical
+from balsam.core.place import current_project
 from balsam.core.querysets import JobQuerySet
 from balsam.core.record import atomic
 from balsam.errors import InvalidValue, NoSuchJob, RecordError, UsageError
@@ -116,8 +118,9 @@ def add_job(
 ) -> BalsamJob:
     """Add a job; ``fields`` are any further fields of a job, in the names of any Balsam line.
 
-    ``save=False`` returns it unsaved, for ``BalsamJob.objects.bulk_create``. Raises UnknownName,
-    InvalidValue and NoApplication.
+    Inside a job it belongs to the same batch job (``queued_launch``) as that. ``save=False``
+    returns it unsaved, for ``BalsamJob.objects.bulk_create``. Raises UnknownName, InvalidValue and
+    NoApplication.
     """
     given = {
         "name": name,
@@ -138,9 +141,18 @@ def add_job(
         given["args"] = args
     if ranks_per_node is not None:
         given["ranks_per_node"] = ranks_per_node
-    job = BalsamJob(**given)
+    job = _inheriting(BalsamJob(**given), fields)
     if save:
         job.save()
+    return job
+
+
+def _inheriting(job: BalsamJob, fields: Mapping[str, Any]) -> BalsamJob:
+    """``job`` in the batch job of the current one, unless ``fields`` say otherwise."""
+    named = {canonical(BalsamJob, name) for name in fields}
+    if JOB_ID and not named & {"queued_launch", "queued_launch_id"}:
+        with contextlib.suppress(NoSuchJob):  # a job of another project
+            job.queued_launch_id = (globals().get("current_job") or _current()).queued_launch_id
     return job
 
 
@@ -148,8 +160,8 @@ def spawn_child(clone: bool = False, **fields: Any) -> BalsamJob:
     """Add a child of the current job, in its workflow.
 
     Without ``clone`` it has the defaults and ``fields``; with it, it is a copy of the current job,
-    which keeps that job's parents too, changed by ``fields``. ``wait_for_parents=False`` lets it
-    start at once. Raises UsageError outside a job.
+    which keeps that job's parents too, changed by ``fields``. It belongs to the same batch job.
+    ``wait_for_parents=False`` lets it start at once. Raises UsageError outside a job.
     """
     if not JOB_ID:
         raise UsageError(
@@ -157,21 +169,34 @@ def spawn_child(clone: bool = False, **fields: Any) -> BalsamJob:
             "BALSAM_JOB_ID is set; elsewhere use add_job and add_dependency."
         )
     parent: BalsamJob = globals().get("current_job") or _current()
-    if clone:
-        child = _copy(parent, fields)
-        keys = [*parent.get_parents().order_by("id").values_list("id", flat=True), parent.pk]
-    else:
-        child = BalsamJob(**{"workflow": parent.workflow, **fields})
-        keys = [parent.pk]
-    keys += [key for key in BalsamJob.objects.keys_of(child._new_parents) if key not in keys]
-    child._new_parents = keys
+    blank = {"workflow": parent.workflow, **fields}
+    child = _inheriting(_copy(parent, fields) if clone else BalsamJob(**blank), fields)
+    above = _parents(parent) if clone else []
+    keys = [*above, parent.pk, *BalsamJob.objects.keys_of(child._new_parents)]
+    child._new_parents = list(dict.fromkeys(keys))
     BalsamJob.objects.insert([child], f"spawned by {parent.cute_id}")
     return child
 
 
 def clone(job: BalsamJob, **fields: Any) -> BalsamJob:
-    """An unsaved copy of ``job``, changed by ``fields``: a new job that has done nothing yet."""
-    return _copy(job, fields)
+    """An unsaved copy of ``job``, changed by ``fields``: a new job that has done nothing yet.
+
+    It has the same parents, unless ``fields`` name others.
+    """
+    made = _copy(job, fields)
+    if not _names_parents(fields):
+        made._new_parents = _parents(job)
+    return made
+
+
+def _parents(job: BalsamJob) -> list[Any]:
+    if job.pk is None:
+        return list(job._new_parents)
+    return graph.parent_keys([job.pk]).get(job.pk, [])
+
+
+def _names_parents(fields: Mapping[str, Any]) -> bool:
+    return "parents" in {canonical(BalsamJob, name) for name in fields}
 
 
 def _copy(job: BalsamJob, fields: Mapping[str, Any]) -> BalsamJob:
@@ -248,8 +273,9 @@ def breadth_first_iterator(
 def wf_from_template(source_wf: str, new_wf: str, **changes: Mapping[str, Any]) -> Any:
     """Copy a workflow with its edges; ``changes`` are fields for single jobs, by job name.
 
-    Returns the new jobs as a QuerySet. Raises InvalidValue (a ValueError) if the source is empty,
-    names in it are not unique or not there, or the target exists.
+    Parents in other workflows are parents of the copies, too. Returns the new jobs as a QuerySet.
+    Raises InvalidValue (a ValueError) if the source is empty, names in it are not unique or not
+    there, or the target exists.
     """
     source = list(BalsamJob.objects.filter(workflow=source_wf).order_by("id"))
     if not source:
@@ -266,11 +292,15 @@ def wf_from_template(source_wf: str, new_wf: str, **changes: Mapping[str, Any]) 
         job.pk: _copy(job, {"workflow": new_wf, **changes.get(job.name, {})}) for job in source
     }
     with atomic():
+        edges = graph.parent_keys(copies)
         BalsamJob.objects.bulk_create(copies.values())
-        for job in source:
-            inside = [copies[key].pk for key in job.get_parents().values_list("id", flat=True)
-                      if key in copies]
-            graph.add_edges(copies[job.pk].pk, inside, fresh=True)
+        graph.link_new(
+            {
+                copies[job.pk].pk: [copies[key].pk if key in copies else key for key in above]
+                for job in source
+                if (above := edges.get(job.pk)) and not _names_parents(changes.get(job.name, {}))
+            }
+        )
     return BalsamJob.objects.filter(workflow=new_wf)
 
 
@@ -319,7 +349,7 @@ def get_apps(verbose: bool = True) -> list[str]:
 
 
 def get_database_paths(verbose: bool = True) -> list[str]:
-    """Directories of the projects this user has made or used; ``verbose`` prints them too."""
+    """Directories of the projects this user has made or entered; ``verbose`` prints them too."""
     known = registry.projects().values()
     paths = sorted({str(path) for group in known for path in group if projects.is_project(path)})
     if verbose:
@@ -329,7 +359,7 @@ def get_database_paths(verbose: bool = True) -> list[str]:
 
 def get_active_database(verbose: bool = True) -> str:
     """The project directory in use; ProjectNotFound without one."""
-    path = str(projects.find().path)
+    path = str(current_project().path)
     if verbose:
         print(path)
     return path

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from balsam import states
 from balsam.core import lease
 from balsam.core.models import BalsamJob
-from balsam.errors import InvalidValue, TaskFailed
+from balsam.errors import InvalidValue, TaskFailed, UsageError
 
 __all__ = ["FutureTask", "TaskFailed", "WaitResult", "wait"]
 
@@ -47,6 +47,8 @@ class FutureTask:
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        if balsam_job.pk is None:
+            raise UsageError(f"The job {balsam_job.cute_id} is not saved yet; call save() first.")
         self.key = balsam_job.pk
         self.job_id = balsam_job.job_id
         self.cute_id = balsam_job.cute_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -59,31 +59,41 @@ class StepEnd:
 
 
 Entry = Start | End | StepEnd
+#: Ends of an attempt that are no doing of its own, nor the user's.
+_LOST = (states.BATCH_TIME_LIMIT, states.LAUNCHER_LOST, states.NODE_LOST)
 
 
 @dataclass(frozen=True)
 class Committed:
     """What a commit came to.
 
-    ``late`` are entries whose jobs somebody else had moved before; ``runnable`` and ``steps`` say
-    whether jobs became runnable, or may now wait for a step.
+    ``late`` are entries whose jobs somebody else had moved before; ``runnable`` are jobs that
+    became so; ``steps`` says whether jobs may now wait for a step.
     """
 
     late: Sequence[Entry] = ()
-    runnable: bool = False
+    runnable: Sequence[int] = ()
     steps: bool = False
 
 
 class Ledger:
     """Entries of one session, on their way into the record.
 
-    ``write`` puts new entries into the journal; ``commit`` moves the jobs.
+    ``write`` puts new entries into the journal; ``commit`` moves the jobs, and calls
+    ``afterwards`` in the same transaction.
     """
 
-    def __init__(self, book: journal.Journal, session: int, max_attempts: int) -> None:
+    def __init__(
+        self,
+        book: journal.Journal,
+        session: int,
+        max_attempts: int,
+        afterwards: Callable[[], None] | None = None,
+    ) -> None:
         self._journal = book
         self._session = session
         self._max_attempts = max_attempts
+        self._afterwards = afterwards
         self._unwritten: list[Entry] = []
         self._pending: list[Entry] = []
         self.oldest = 0.0
@@ -120,14 +130,16 @@ class Ledger:
         with atomic():
             done = advance(moves)
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
-            now_in = set(bookkeeping.pass_jobs(ended, self._max_attempts).values())
+            here = bookkeeping.pass_jobs(ended, self._max_attempts)
+            if self._afterwards:
+                self._afterwards()
         self._pending = []
         self._unwritten = []
         self._journal.all_committed()
         return Committed(
             late=[entry for entry in entries if entry.job not in done],
-            runnable=not now_in.isdisjoint(states.RUNNABLE_STATES),
-            steps=not now_in.isdisjoint(states.PROCESSABLE_STATES),
+            runnable=[job for job, state in here.items() if state in states.RUNNABLE_STATES],
+            steps=not set(here.values()).isdisjoint(states.PROCESSABLE_STATES),
         )
 
 
@@ -156,9 +168,16 @@ def to_moves(entries: list[Entry], session: int) -> list[Move]:
             next_attempt=begun.next_attempt if begun else None,
             session=session,
             return_code=_code(entry.outcome.data),
-            lost_attempts=int(bool(entry.outcome.data.get("lost"))),
+            lost_attempts=lost(entry),
         )
     return list(moves.values())
+
+
+def lost(entry: Entry) -> int:
+    """1 for the end of an attempt that must not use up the user's attempts, 0 else."""
+    if not isinstance(entry, End) or entry.old_state != states.RUNNING:
+        return 0
+    return int(entry.outcome.data.get("cause") in _LOST)
 
 
 def hop_of(entry: Entry) -> Hop:

@@ -9,21 +9,24 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
+from datetime import timedelta
 
 from balsam import states
 from balsam.conf.logs import close_log, open_log
 from balsam.conf.project import Project
-from balsam.core import bookkeeping, lease
-from balsam.core.advance import note
+from balsam.core import history, lease
 from balsam.core.lease import Life, Scope
+from balsam.core.offer import Offer
 from balsam.core.record import DatabaseError
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, MpiUnavailable
 from balsam.launcher import journal, recovery, runs
 from balsam.launcher.attempts import Attempts, could_not_start
-from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
+from balsam.launcher.disputes import Disputes
+from balsam.launcher.ledger import Ledger
+from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
-from balsam.launcher.options import SERIAL, LauncherOptions, Report, Snapshot, silent
+from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, Snapshot, silent
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
 from balsam.launcher.steps import Steps
@@ -48,8 +51,7 @@ RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
 #: Interrupted steps start again later, so a stopping launcher does not wait for them long.
 STEP_GRACE_SECONDS = 2.0
-#: States that handlers lead a job out of.
-_TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
+
 
 
 def run_launcher(project: Project, options: LauncherOptions, report: Report = silent) -> int:
@@ -59,12 +61,11 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     """
     log = open_log(project.log, "launcher", project.settings().logging.level)
     logger.info("launcher %s in %s: %s", os.getpid(), project.path, options)
-    _leave_outer_mpi()
+    leave_outer_mpi()
     try:
         with Wakeup() as wakeup:
             launcher = Launcher(project, options, wakeup, report, worker_log=str(log))
-            launcher.run()
-        return 0
+            return launcher.run()
     except BalsamError:
         logger.exception("the launcher could not go on")
         raise
@@ -72,7 +73,7 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
         close_log()
 
 
-def _leave_outer_mpi() -> None:
+def leave_outer_mpi() -> None:
     """Workers and their hooks inherit this environment: drop an enclosing mpirun's variables."""
     clean = mpirun.scrub(os.environ)
     for name in set(os.environ) - set(clean):
@@ -81,6 +82,9 @@ def _leave_outer_mpi() -> None:
 
 class Launcher:
     """A pilot on one node: ``step`` does what is due, ``run`` steps until nothing is left to do."""
+
+    #: How its sessions are known.
+    KIND = "launcher"
 
     def __init__(
         self,
@@ -104,10 +108,12 @@ class Launcher:
             config.gpus_per_node if gpus is None else gpus,
             options.max_ranks_per_node or config.max_ranks_per_node,
         )
+        self._mpi = MpiFinder(self.settings.mpi, os.environ)
+        if self._needs_mpi():
+            self._await_mpi()
         self._life = Life(
-            "launcher", machine.hostname, node.identity(), os.getpid(), node.start_time(os.getpid())
+            self.KIND, machine.hostname, node.identity(), os.getpid(), node.start_time(os.getpid())
         )
-        self._scope = Scope(options.wf_filter)
         self._recovery = recovery.Recovery(
             project.id,
             project.journal_dir,
@@ -119,21 +125,35 @@ class Launcher:
         )
         self._recovery.run(None)
         self._recovery.tidy()
-        self.session = lease.open_session(self._life)
+        self.session = lease.open_session(self._life, self._offer(nodes))
+        self._scope = self._choose()
         self._journal = journal.Journal(journal.path_of(project.journal_dir, self.session))
-        self.ledger = Ledger(self._journal, self.session, self.settings.jobs.max_attempts)
+        self.ledger = Ledger(
+            self._journal, self.session, self.settings.jobs.max_attempts, self._hold
+        )
         self.source = Source(
             self.session,
             self._scope,
             self.settings.jobs.max_attempts,
+            nodes,
             serial_only=options.job_mode == SERIAL,
         )
         self._open_workshop(nodes, worker_log)
+        self._disputes = Disputes(
+            self.session,
+            self.settings.jobs.max_attempts,
+            config.kill_grace_seconds,
+            self.source,
+            self.attempts,
+            self.steps,
+            self.ledger,
+        )
         self._progress = Progress(self._scope, self._limit_seconds())
         self._stopping = ""
         self._patience = 0
         self._give_up_at = 0.0
         self._unfinished = 0
+        self._left = 0
         self._idle_since: float | None = None
         self._retry_at = 0.0
         self._write_at = 0.0
@@ -142,10 +162,26 @@ class Launcher:
         self._next_look = self._next_beat = self._next_sessions = now
         self.source.begin()
 
+    def _needs_mpi(self) -> bool:
+        """Whether nothing at all can run without an mpirun."""
+        return self.options.job_mode == MPI
+
+    def _await_mpi(self) -> None:
+        """Wait for mpirun's answer, or a signal. Raises MpiUnavailable."""
+        while self._mpi.get() is None and not self._wakeup.stop_requests:
+            self._wakeup.wait((self._mpi.deadline or 0.0) - time.monotonic())
+
+    def _choose(self) -> Scope:
+        """What to work on; the session is open by now."""
+        return Scope(self.options.wf_filter)
+
+    def _hold(self) -> None:
+        """Called in the transaction of every commit, so that nobody can come between."""
+
     def _open_workshop(self, nodes: NodePool, worker_log: str | None) -> None:
         mark = recovery.mark(self.project.id, self.session)
         marks = {
-            recovery.MARK: mark,
+            recovery.SESSION_MARK: mark,
             "BALSAM_DB_PATH": str(self.project.path),
             "BALSAM_SITE_PATH": str(self.project.path),
             "BALSAM_LAUNCHER_NODES": "1",
@@ -155,10 +191,10 @@ class Launcher:
             nodes,
             Preparer(self.project.data, runs.own_environ(dict(os.environ), marks), mark),
             self.settings.launcher,
-            self.settings.mpi,
+            self._mpi,
             self.options.job_mode,
-            self._tell,
         )
+        self._wakeup.on_stop = self.attempts.stop_requested
         steps = self.settings.transitions
         number = self.options.num_transition_threads
         self.steps = Steps(
@@ -174,25 +210,44 @@ class Launcher:
             steps.hook_time_limit_seconds,
         )
 
+    def _offer(self, nodes: NodePool) -> Offer:
+        limit = self._limit_seconds()
+        return Offer(
+            nodes=1,
+            cores_per_node=nodes.cores,
+            gpus_per_node=nodes.gpus,
+            max_ranks_per_node=nodes.max_ranks,
+            wf_filter=self.options.wf_filter,
+            job_mode=self.options.job_mode,
+            ends=history.now() + timedelta(seconds=limit) if limit else None,
+        )
+
     def _limit_seconds(self) -> float | None:
         minutes = self.options.time_limit_minutes
         return minutes * 60 if minutes else None
 
     # -- the loop -------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Step until the work or the time is over, then stop cleanly."""
+    def run(self) -> int:
+        """Step until the work or the time is over, then stop cleanly; the exit code.
+
+        It is 1 if work is left for want of an mpirun.
+        """
         similar = self.source.similar_workflows()
         if similar:
             self._tell(
                 f"No workflow is named '{self._scope.workflow}'; there are {', '.join(similar)} "
                 f"(a glob such as '{self._scope.workflow}*' matches several)."
             )
+        self._with_record(self._progress.begin)
         try:
             while not self.finished():
                 self.step()
+            if not self._stopping:
+                self._with_record(self._count_left)
         finally:
             self._shut()
+        return 1 if self._left else 0
 
     def step(self) -> None:
         """Wait for the next thing to happen, and do what is due."""
@@ -204,7 +259,9 @@ class Launcher:
             self.ledger.add(end)
         self._with_record(self._look)
         if not self._stopping:
+            self._mpi.poll()
             self._with_record(self._start)
+            self._tell_news()
         self._timers()
         self._write()
         if self._commit_due():
@@ -233,6 +290,12 @@ class Launcher:
     def _count_unfinished(self) -> None:
         self._unfinished = self.source.unfinished()
 
+    def _count_left(self) -> None:
+        self._left = self.source.left_for_mpi()
+        if self._left:
+            some = "1 job was" if self._left == 1 else f"{self._left} jobs were"
+            self._tell(f"{some} not run for want of a usable mpirun.")
+
     def _pause(self) -> float:
         """Seconds until something has to be done even if nothing happens."""
         if self.source.busy and not self._stopping:
@@ -243,6 +306,8 @@ class Launcher:
         if len(self.ledger):
             due.append(max(self.ledger.oldest + config.commit_milliseconds / 1000, self._retry_at))
         due += self.attempts.due()
+        if self._mpi.deadline is not None:
+            due.append(self._mpi.deadline)
         if self.steps.deadline is not None:
             due.append(self.steps.deadline)
         return max(0.0, min(due) - now)
@@ -268,12 +333,13 @@ class Launcher:
 
     def _look(self) -> None:
         if self._shaken:
-            self._catch_up()
+            self._disputes.catch_up()
+            self._shaken = False
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self.settings.launcher.poll_milliseconds / 1000
             if self.source.changed():
-                self._reconcile()
+                self._disputes.reconcile()
         if self._stopping:
             return
         if self.source.keep_books():
@@ -281,38 +347,8 @@ class Launcher:
         for end in self.steps.fill():
             self.ledger.add(end)
         if self.steps.moved:
-            self._release(self.steps.moved)
+            self._disputes.release(self.steps.moved)
             self.steps.moved = set()
-
-    def _catch_up(self) -> None:
-        """The database failed between two statements: free strays, and look at everything anew."""
-        known = self.attempts.jobs() | self.steps.jobs() | self.ledger.jobs()
-        known |= {task.id for task in self.source.stock}
-        strays = set(self.source.held()) - known
-        if strays:
-            lease.release(self.session, strays)
-        self.source.begin()
-        self.source.dirty = self.steps.dirty = True
-        self._shaken = False
-
-    def _reconcile(self) -> None:
-        """Let go of what others killed, deleted or took."""
-        with_steps = self.steps.jobs()
-        if not (len(self.attempts) or self.source.stock or with_steps):
-            return
-        held = self.source.held()
-        self.attempts.let_go(held, (*states.RUNNABLE_STATES, states.RUNNING))
-        gone = {
-            task.id
-            for task in self.source.stock
-            if held.get(task.id, ("",))[0] not in states.RUNNABLE_STATES
-        }
-        if gone:
-            self.source.drop(gone)
-            self._release(gone)
-        for job in with_steps:
-            if job not in held or held[job][0] == states.USER_KILLED:
-                self.steps.pool.cancel(job)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -322,6 +358,8 @@ class Launcher:
             return
         started = False
         while self.source.stock or self._lease():
+            if self._wakeup.stop_requests > self._patience:
+                break
             task = self.source.stock[0]
             try:
                 start = self.attempts.start(task, self.source.application(task.app_id))
@@ -329,11 +367,25 @@ class Launcher:
                     break
                 self.ledger.add(start)
                 started = True
+            except MpiUnavailable as error:
+                if self._scope.job is None:
+                    self._leave_to_mpi(error)
+                    continue
+                self.ledger.add(could_not_start(task, error))
             except BalsamError as error:
                 self.ledger.add(could_not_start(task, error))
             self.source.stock.popleft()
         if started:
             self.attempts.settle()
+
+    def _leave_to_mpi(self, error: MpiUnavailable) -> None:
+        """Leave what needs an mpirun to a launcher that has one."""
+        self.source.without_mpi = True
+        left = [task for task in self.source.stock if self.attempts.needs_mpi(task)]
+        self.source.give_back(left)
+        self.source.drop({task.id for task in left})
+        self.source.dirty = True
+        self._tell(f"{error} Jobs that need one are left for a launcher that has it.")
 
     def _lease(self) -> bool:
         room = self.attempts.room()
@@ -368,45 +420,11 @@ class Launcher:
 
     def _commit(self) -> None:
         committed = self.ledger.commit()
-        self.source.dirty |= committed.runnable
+        self.source.dirty |= bool(committed.runnable)
         self.steps.dirty |= committed.steps
         if committed.late:
-            self._too_late(committed.late)
-
-    def _too_late(self, entries: Sequence[Entry]) -> None:
-        """Somebody moved these jobs first: their attempts end, and what they came to is noted."""
-        held = self.source.held()
-        grace = self.settings.launcher.kill_grace_seconds
-        finished: set[int] = set()
-        rescued: set[int] = set()
-        for entry in entries:
-            if isinstance(entry, Start):
-                self.attempts.stop(entry.job, states.KILLED, grace)
-                continue
-            state = held.get(entry.job, ("",))[0]
-            finished.add(entry.job)
-            if state == states.RESTART_READY and entry.old_state in _TROUBLED:
-                rescued.add(entry.job)
-            if isinstance(entry, End) and state == states.USER_KILLED:
-                note(entry.job, state, entry.outcome.message, entry.outcome.data)
-            if isinstance(entry, StepEnd) and _broke_after_all(entry, state):
-                again = StepEnd(entry.job, state, entry.attempt, entry.outcome, entry.time)
-                self.ledger.add(again)
-                finished.discard(entry.job)
-        if finished:
-            self._release(finished, rescued)
-
-    def _release(self, jobs: Collection[int], rescued: Collection[int] = ()) -> None:
-        """Give back jobs that others have moved, and let Balsam's rules take them from there.
-
-        Handlers have asked for another attempt of the ``rescued``, which may be one too many.
-        """
-        limit = self.settings.jobs.max_attempts
-        lease.release(self.session, jobs)
-        if rescued:
-            bookkeeping.end_restarts(rescued, limit)
-        bookkeeping.pass_jobs(jobs, limit)
-        self.source.dirty = self.steps.dirty = True
+            self._disputes.too_late(committed.late)
+        self.source.turn_away(committed.runnable)
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -455,12 +473,14 @@ class Launcher:
             self.source.stock.clear()
         else:
             self._give_up_at = 0.0
+        self._mpi.close()
         self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
         for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
             self.ledger.add(end)
 
     def _shut(self) -> None:
         """Leave nothing behind: no process, no lease, no journal that is still needed."""
+        self._mpi.close()
         self.attempts.kill_all()
         self.steps.close(0.0)
         if not len(self.attempts):
@@ -479,14 +499,13 @@ class Launcher:
     def _tell(self, notice: str) -> None:
         self._report(self._progress.snapshot(len(self.attempts), notice=notice))
 
+    def _tell_news(self) -> None:
+        news, self._mpi.news = self._mpi.news, ""
+        if news:
+            self._tell(news)
+
     def _tell_progress(self, final: bool = False) -> None:
         if final or self._progress.due():
             with contextlib.suppress(DatabaseError):
                 self._progress.count()
             self._report(self._progress.snapshot(len(self.attempts), final=final))
-
-
-def _broke_after_all(entry: StepEnd, state: str) -> bool:
-    """A hook that set a state and then failed has failed."""
-    failed = entry.outcome.state == states.FAILED and entry.outcome.data.get("returncode") != 0
-    return failed and state not in (*states.END_STATES, states.RUNNING, "")

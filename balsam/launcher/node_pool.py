@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from balsam.core.misfits import Limits
 from balsam.errors import Unsatisfiable
 
 _ROUNDING = 1e-6
@@ -21,6 +22,7 @@ class Request:
     threads_per_core: int = 1
     node_packing_count: int = 1
     gpus_per_rank: float = 0.0
+    whole_nodes: bool = False
 
     def cores(self) -> int:
         """Cores per node: ranks x threads, by the threads that share a core."""
@@ -47,7 +49,8 @@ class NodePool:
     """One node's cores and GPUs, given out and taken back.
 
     A job takes ``ranks x threads`` cores, at most the node: more ranks than cores share them. A
-    ``node_packing_count`` above 1 says instead that so many such jobs fill a node. GPUs that were
+    ``node_packing_count`` above 1 says instead that so many such jobs fill a node, and
+    ``whole_nodes`` that the job wants all of it. GPUs that were
     asked for are nobody else's; a single-rank job that asks for none shares the least used other.
     """
 
@@ -73,12 +76,17 @@ class NodePool:
                 f"asks for {request.gpus()} GPUs per node; the node has {self.gpus}"
             )
 
+    @property
+    def limits(self) -> Limits:
+        """What :meth:`check` goes by."""
+        return Limits(1, self.max_ranks, self.gpus)
+
     def place(self, request: Request) -> Placement | None:
         """Take the share of one attempt, or None while the node is too full for it."""
         cores = self._share(request)
         if self._used + cores > self.cores + _ROUNDING:
             return None
-        own = request.gpus()
+        own = self.gpus if request.whole_nodes else request.gpus()
         free = [gpu for gpu in range(self.gpus) if gpu not in self._busy_gpus]
         if own > sum(not self._sharers[gpu] for gpu in free):
             return None
@@ -107,9 +115,16 @@ class NodePool:
         return max(0.0, self.cores - self._used)
 
     def _share(self, request: Request) -> float:
+        if request.whole_nodes:
+            return float(self.cores)
         if request.node_packing_count > 1:
             return self.cores / request.node_packing_count
         return float(min(request.cores(), self.cores))
+
+
+def never(error: Unsatisfiable) -> str:
+    """What to say of a job that :meth:`NodePool.check` refuses."""
+    return f"It {error}: it can never run here"
 
 
 def slots(pool: NodePool, requests: Sequence[Request]) -> int:

@@ -42,6 +42,7 @@ class Snapshot:
     """How a launcher is doing. Counts are of all jobs in its scope; times are seconds.
 
     ``rate_per_s`` is of jobs that ended lately; ``seconds_left`` is what is left of the time limit.
+    ``newly_failed`` jobs failed since the launcher began.
     """
 
     running: int
@@ -53,6 +54,8 @@ class Snapshot:
     elapsed: float
     final: bool = False
     notice: str = ""
+    killed: int = 0
+    newly_failed: int = 0
 
 
 Report = Callable[[Snapshot], None]

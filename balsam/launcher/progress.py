@@ -26,6 +26,7 @@ class Progress:
         self._ends: deque[tuple[float, int]] = deque()
         self._next = self._begin
         self._counts: dict[str, int] = {}
+        self._failed_before: int | None = None
 
     def ended(self) -> None:
         """An attempt ended now."""
@@ -52,10 +53,17 @@ class Progress:
         """Whether it is time to count and tell again."""
         return time.monotonic() >= self._next
 
+    def begin(self) -> None:
+        """Count for the first time: what has failed by now is no news."""
+        self.count()
+        self._next = self._begin
+
     def count(self) -> None:
         """Count the jobs in scope; the more that costs, the rarer it is done."""
         begin = time.monotonic()
         self._counts = lease.counts(self._scope)
+        if self._failed_before is None:
+            self._failed_before = self._counts.get(states.FAILED, 0)
         now = time.monotonic()
         self._next = now + max(0.5, (now - begin) / SHARE)
 
@@ -63,16 +71,18 @@ class Progress:
         """What to tell."""
         count = self._counts.get
         done = count(states.JOB_FINISHED, 0)
-        failed = sum(count(state, 0) for state in states.BROKEN_STATES)
+        failed, killed = count(states.FAILED, 0), count(states.USER_KILLED, 0)
         total = sum(self._counts.values())
         return Snapshot(
             running=running,
             done=done,
             failed=failed,
-            waiting=max(0, total - done - failed - running),
+            waiting=max(0, total - done - failed - killed - running),
             rate_per_s=self.rate(),
             seconds_left=self.seconds_left(),
             elapsed=time.monotonic() - self._begin,
             final=final,
             notice=notice,
+            killed=killed,
+            newly_failed=max(0, failed - (self._failed_before or 0)),
         )

@@ -17,17 +17,17 @@ from balsam.core.advance import Hop, Move, advance, note
 from balsam.core.lease import Life
 from balsam.core.models import Session
 from balsam.launcher import journal
-from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of
+from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
 from balsam.outcomes import Outcome
 from balsam.platform import node, process
 
 logger = logging.getLogger(__name__)
 
-MARK = "BALSAM_SESSION"
+SESSION_MARK = "BALSAM_SESSION"
 
 
 def mark(project: str, session: int) -> str:
-    """The value of ``MARK`` that every process of a session carries."""
+    """The value of ``SESSION_MARK`` that every process of a session carries."""
     return f"{project}:{session}"
 
 
@@ -81,7 +81,7 @@ class Recovery:
     def recover(self, session: Session) -> None:
         """Bring the jobs of a claimed session to where they really are."""
         key = int(session.pk)
-        survivors = process.marked_processes(MARK, mark(self._project, key))
+        survivors = process.marked_processes(SESSION_MARK, mark(self._project, key))
         if survivors:
             logger.warning("session %s left %d processes behind", key, len(survivors))
             process.end_processes(survivors, self._grace_seconds)
@@ -92,8 +92,10 @@ class Recovery:
             if entry:
                 entries.setdefault(entry.job, []).append(entry)
         held = lease.held(key)
+        crashes = bookkeeping.crashes(held)
         moves = [
-            self._true_end(key, job, row, entries.get(job, ())) for job, row in held.items()
+            self._true_end(key, job, row, entries.get(job, ()), crashes.get(job, 0))
+            for job, row in held.items()
         ]
         moved = advance([move for move in moves if move])
         self._tell_killed(held, entries)
@@ -103,26 +105,35 @@ class Recovery:
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))
 
     def _true_end(
-        self, session: int, job: int, row: tuple[str, int, int], entries: Sequence[Entry]
+        self,
+        session: int,
+        job: int,
+        row: tuple[str, int, int],
+        entries: Sequence[Entry],
+        crashes: int,
     ) -> Move | None:
         """From where the record shows a job to where the journal says it got; None if nowhere.
 
-        An attempt without an outcome is lost: it is run again, or fails at the crash limit.
+        An attempt without an outcome is lost: it is run again, or fails at the crash limit if
+        ``crashes`` attempts were lost before.
         """
-        state, attempt, lost = row
+        state, attempt, _ = row
         here, now = state, attempt
+        lost_attempts = 0
         hops: list[Hop] = []
         code = None
         for entry in entries:
             if here != entry.old_state or now != _attempt_before(entry):
                 continue
             hops.append(hop_of(entry))
+            lost_attempts += lost(entry)
             if isinstance(entry, Start):
                 here, now = states.RUNNING, entry.attempt
             else:
                 here, code = entry.outcome.state, entry.outcome.data.get("returncode")
         if here == states.RUNNING:
-            hops.append(self._lost(now, lost))
+            hops.append(self._lost(now, crashes))
+            lost_attempts += 1
         if not hops:
             return None
         return Move(
@@ -132,14 +143,14 @@ class Recovery:
             attempt=attempt,
             next_attempt=now,
             session=session,
-            lost_attempts=int(here == states.RUNNING),
+            lost_attempts=lost_attempts,
             return_code=code if isinstance(code, int) else None,
         )
 
-    def _lost(self, attempt: int, lost: int) -> Hop:
+    def _lost(self, attempt: int, crashes: int) -> Hop:
         data = {"cause": states.LAUNCHER_LOST, "attempt": attempt}
-        if lost + 1 >= self._crash_limit:
-            words = f"Its launcher was lost {lost + 1} times while it ran (crash_limit)"
+        if crashes + 1 >= self._crash_limit:
+            words = f"Its launcher was lost {crashes + 1} times while it ran (crash_limit)"
             return Hop(states.FAILED, words, data)
         words = f"Attempt {attempt} was lost with its launcher: will be run again"
         return Hop(states.RESTART_READY, words, data)

@@ -10,7 +10,7 @@ from typing import Any
 
 from balsam import states
 from balsam.launcher.node_pool import Placement
-from balsam.launcher.tasks import MARK, Mpi, Task
+from balsam.launcher.tasks import RUN_MARK, Mpi, Task
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, mpirun, process
 from balsam.platform.process import Exit, RunSpec
@@ -35,9 +35,16 @@ class Run:
         """The number of this attempt, from 1."""
         return self.task.attempt + 1
 
-    def stop(self, cause: str, grace_seconds: float) -> None:
-        """Ask the whole process group to end; :meth:`escalate` follows after the grace."""
+    def stop(self, cause: str, grace_seconds: float, *, even_ended: bool = False) -> None:
+        """Ask the whole process group to end; :meth:`escalate` follows after the grace.
+
+        An attempt that has ended already keeps its own outcome, unless ``even_ended``. Any other
+        was stopped, whatever its exit code: a program may save a checkpoint when it is asked to
+        end, and exit with 0.
+        """
         if not self.stopping:
+            if not even_ended and process.ended(self.pid):
+                return
             self.stopping = cause
             process.signal_group(self.pid, signal.SIGTERM)
         when = time.monotonic() + grace_seconds
@@ -60,8 +67,8 @@ class Run:
 
     def kill_leftovers(self) -> None:
         """KILL processes of this attempt that left its group and outlived it."""
-        mark = self.spec.env[MARK]
-        process.signal_all(process.marked_processes(MARK, mark), signal.SIGKILL)
+        mark = self.spec.env[RUN_MARK]
+        process.signal_all(process.marked_processes(RUN_MARK, mark), signal.SIGKILL)
 
 
 def start(
@@ -98,8 +105,7 @@ def outcome(run: Run, end: Exit, oom: evidence.OomWatch, tail_lines: int) -> Out
 
 def _cause(run: Run, end: Exit, oom: evidence.OomWatch) -> str:
     if run.stopping:
-        # A task that ended well before the signal reached it has done its work.
-        return states.OK if end.returncode == 0 and run.stopping != states.KILLED else run.stopping
+        return run.stopping
     if end.returncode == 0:
         return states.OK
     killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
@@ -142,7 +148,7 @@ def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
 def own_environ(environ: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
     """The environment every task gets: the launcher's, without an enclosing MPI's variables."""
     clean = mpirun.scrub(environ)
-    for name in ("BALSAM_JOB_TIMEOUT", "BALSAM_JOB_ERROR", "BALSAM_STEP", MARK):
+    for name in ("BALSAM_JOB_TIMEOUT", "BALSAM_JOB_ERROR", "BALSAM_STEP", RUN_MARK):
         clean.pop(name, None)
     clean.update(extra)
     clean.setdefault("PATH", os.defpath)

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from balsam import states
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, misfits
+from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
-from balsam.core.querysets import parents_of
+from balsam.errors import Unsatisfiable
+from balsam.launcher.node_pool import NodePool, Request, never
 from balsam.launcher.tasks import Application, Task, from_row
 
 #: Rows moved set-wise between two looks at the running tasks.
@@ -24,7 +26,10 @@ class Source:
     session: int
     scope: Scope
     max_attempts: int
+    nodes: NodePool
     serial_only: bool = False
+    #: There is no usable mpirun.
+    without_mpi: bool = False
     stock: deque[Task] = field(default_factory=deque)
     #: Something may be runnable that was not leased yet.
     dirty: bool = True
@@ -37,8 +42,12 @@ class Source:
 
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
+        if self.scope.job is not None:
+            self._more_events = True
+            return
         self._event = bookkeeping.last_event()
-        self._backlog = deque((state, 0) for state in reversed(states.PROCESSABLE_STATES))
+        wanted = (*states.RUNNABLE_STATES, *reversed(states.PROCESSABLE_STATES))
+        self._backlog = deque((state, 0) for state in wanted)
 
     @property
     def busy(self) -> bool:
@@ -57,25 +66,60 @@ class Source:
 
     def keep_books(self) -> bool:
         """Move a page of jobs that need no step; whether any moved (or may now need a step)."""
+        if self.scope.job is not None:
+            return self._keep_one(self.scope.job)
         if self._backlog:
             state, after = self._backlog.popleft()
             ids = bookkeeping.backlog(state, after, PAGE)
             if len(ids) == PAGE:
                 self._backlog.appendleft((state, ids[-1]))
-            bookkeeping.pass_jobs(ids, self.max_attempts)
-            self.dirty = True
+            self.pass_jobs(ids)
             return True
         if self._more_events:
             self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
-            bookkeeping.pass_jobs(ids, self.max_attempts)
-            self.dirty = True
+            self.pass_jobs(ids)
             return True
         return False
+
+    def _keep_one(self, job: int) -> bool:
+        """A launcher of one job leaves the others to others."""
+        if not self._more_events:
+            return False
+        self._more_events = False
+        bookkeeping.pass_jobs([job], self.max_attempts)
+        self.dirty = True
+        return True
+
+    def pass_jobs(self, ids: Collection[int]) -> None:
+        """Move those that need no step as far as they go."""
+        here = bookkeeping.pass_jobs(ids, self.max_attempts)
+        self.turn_away([job for job, state in here.items() if state in states.RUNNABLE_STATES])
+        self.dirty = True
+
+    def turn_away(self, runnable: Collection[int]) -> None:
+        """Fail jobs that ask for more than this allocation can ever give, without their turn."""
+        if not runnable:
+            return
+        reasons: dict[misfits.Shape, str] = {}
+        limits = self.nodes.limits
+        for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
+            try:
+                self.nodes.check(
+                    Request(job.num_nodes, job.ranks_per_node, gpus_per_rank=job.gpus_per_rank)
+                )
+            except Unsatisfiable as error:
+                reasons[job] = never(error)
+        if reasons:
+            misfits.fail(reasons)
 
     def lease(self, number: int) -> int:
         """Lease up to ``number`` runnable jobs into the stock; how many it got."""
         rows = lease.lease_runnable(
-            self.session, self.scope, number, serial_only=self.serial_only
+            self.session,
+            self.scope,
+            number,
+            serial_only=self.serial_only,
+            without_mpi=self.without_mpi,
         )
         self.dirty = len(rows) == number
         if rows:
@@ -107,6 +151,10 @@ class Source:
     def drop(self, jobs: Collection[int]) -> None:
         """Forget tasks in stock that are no longer ours to run."""
         self.stock = deque(task for task in self.stock if task.id not in jobs)
+
+    def left_for_mpi(self) -> int:
+        """Jobs that are not run because there is no usable mpirun."""
+        return lease.left_for_mpi(self.scope) if self.without_mpi else 0
 
     def unfinished(self) -> int:
         """Jobs in scope that have not ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from balsam import states
 from balsam.core import ids, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.ledger import StepEnd
+from balsam.launcher.tasks import CWD, chosen_directory
 from balsam.outcomes import Outcome
 from balsam.transitions.pool import StepPool
 from balsam.transitions.spec import (
@@ -72,6 +74,7 @@ class Steps:
     dirty: bool = True
     #: Jobs that were leased for nothing, for they were moved or need no step: to be released.
     moved: set[int] = field(default_factory=set)
+    _held: dict[int, str] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     _closed: bool = False
 
@@ -79,13 +82,10 @@ class Steps:
         """Lease jobs and hand their steps to workers; steps that could not even be described."""
         failed: list[StepEnd] = []
         while self.dirty and not self._closed and self.pool.capacity:
-            leased = lease.lease_for_steps(
-                self.session, self.scope, WANTED, self.pool.capacity
-            )
-            self.dirty = bool(leased)
-            if not leased:
+            waiting, self._held = self._held or self._lease(self.pool.capacity), {}
+            self.dirty = bool(waiting)
+            if not waiting:
                 break
-            waiting = dict(leased)
             for job in BalsamJob.objects.for_steps(waiting):
                 if job.state != waiting[job.pk] or not _needed(job):
                     self.moved.add(job.pk)
@@ -99,6 +99,17 @@ class Steps:
                 self._attempts[spec.token] = job.attempt
                 self.pool.submit(spec)
         return failed
+
+    def _lease(self, number: int) -> dict[int, str]:
+        return dict(lease.lease_for_steps(self.session, self.scope, WANTED, number))
+
+    def hold(self) -> None:
+        """Lease what waits for a step now; :meth:`fill` goes on with it."""
+        self._held.update(self._lease(max(1, self.pool.capacity)))
+
+    def let_go(self) -> None:
+        """Forget what :meth:`hold` leased, for that was not committed."""
+        self._held.clear()
 
     def poll(self) -> list[StepEnd]:
         """Outcomes that have arrived."""
@@ -129,7 +140,7 @@ class Steps:
 
     def jobs(self) -> set[int]:
         """Jobs whose steps are with the pool."""
-        return set() if self._closed else {spec.job_id for spec in self.pool.pending()}
+        return set() if self._closed else {*self._held, *(s.job_id for s in self.pool.pending())}
 
     def describe(self, job: Any) -> StepSpec:
         """The step that a job in one of the ``WANTED`` states waits for."""
@@ -162,6 +173,20 @@ class Steps:
         spec["handler"] = error or timeout
         spec["envscript"] = job.envscript
         spec["env"] = {**self.environ, **job.get_envs(timeout=timeout, error=error)}
+        if job.launch_params.get(CWD):
+            self._run_elsewhere(job, kind, spec)
+
+    def _run_elsewhere(self, job: Any, kind: str, spec: dict[str, Any]) -> None:
+        """A hook runs where the job's program does; its log stays in the work directory."""
+        workdir = job.working_path(self.data)
+        try:
+            os.makedirs(workdir, exist_ok=True)
+        except OSError as error:
+            raise LaunchError(
+                f"The work directory {workdir} can not be made: {error.strerror}."
+            ) from error
+        spec["workdir"] = chosen_directory(str(job.launch_params[CWD]))
+        spec["log"] = str(workdir / f"{kind.lower()}.log")
 
     def _workdir(self, job: Any) -> str:
         path = job.working_path(self.data)

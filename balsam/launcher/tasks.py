@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +12,19 @@ from typing import Any
 
 from balsam.core import ids
 from balsam.core.lease import RUN_COLUMNS
-from balsam.errors import LaunchError, ProgramMissing
+from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Placement, Request
-from balsam.platform import mpirun, process, workdirs
+from balsam.platform import commandline, mpirun, workdirs
 from balsam.platform.process import RunSpec
 
 #: The variable by which the processes of one attempt are found again.
-MARK = "BALSAM_RUN"
+RUN_MARK = "BALSAM_RUN"
+_NO_COMMAND = "The job has no command: neither an application nor a direct_command."
+#: Keys of ``launch_params``: a directory to run in, false for a program that is run once and
+#: calls mpirun itself, and true for a job that wants its nodes to itself.
+CWD = "cwd"
+MPIRUN = "mpirun"
+WHOLE_NODES = "whole_nodes"
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,15 @@ class Task:
     workdir: str
     user_workdir: str
     parents: Sequence[str] = ()
+    #: Where to run, if not in the work directory, which keeps the output.
+    cwd: str = ""
+    #: Whether more than one rank means mpirun; False runs the program once, in all it asks for.
+    mpirun: bool = True
 
     @property
     def label(self) -> str:
         """``[name | 9a3c11f0]``."""
-        short = ids.short_id(self.job_id)
-        return f"[{self.name} | {short}]" if self.name else f"[{short}]"
+        return ids.label(self.name, self.job_id)
 
     @property
     def ranks(self) -> int:
@@ -72,6 +79,7 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
     value = dict(zip(RUN_COLUMNS, row, strict=True))
     environ = value["environ_vars"]
     key = value["job_id"]
+    params = _params(value["launch_params"])
     request = Request(
         num_nodes=value["num_nodes"],
         ranks_per_node=value["ranks_per_node"],
@@ -79,6 +87,7 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
         threads_per_core=value["threads_per_core"],
         node_packing_count=value["node_packing_count"],
         gpus_per_rank=value["gpus_per_rank"],
+        whole_nodes=params.get(WHOLE_NODES) is True,
     )
     return Task(
         id=value["id"],
@@ -99,7 +108,16 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
         workdir=value["workdir"],
         user_workdir=value["user_workdir"],
         parents=parents,
+        cwd=str(params.get(CWD) or ""),
+        mpirun=params.get(MPIRUN) is not False,
     )
+
+
+def _params(value: Any) -> Mapping[str, Any]:
+    """Launch parameters as the driver gives them: JSON text, or read already."""
+    if isinstance(value, str):
+        return dict(json.loads(value)) if value != "{}" else {}
+    return dict(value or {})
 
 
 @dataclass(frozen=True)
@@ -118,40 +136,45 @@ class Preparer:
     data: Path
     environ: Mapping[str, str]
     mark: str = ""
-    _programs: dict[tuple[str, str], str] = field(default_factory=dict)
+    _programs: commandline.Programs = field(default_factory=commandline.Programs)
 
-    def directory(self, task: Task) -> str:
-        """The task's work directory, made if need be. Raises LaunchError and InvalidValue."""
+    def directory(self, task: Task) -> tuple[str, bool]:
+        """The task's work directory, and whether it had to be made.
+
+        Raises LaunchError and InvalidValue.
+        """
         if task.user_workdir:
             own = os.path.expanduser(task.user_workdir)
             if os.path.isdir(own):
-                return os.path.abspath(own)
+                return os.path.abspath(own), False
         relative = task.workdir or workdirs.relative_workdir(
             task.workflow, task.name, ids.short_id(task.job_id)
         )
         path = str(workdirs.resolve(self.data, relative))
         try:
-            _make_directory(path)
+            return path, _make_directory(path)
         except OSError as error:
             raise LaunchError(
                 f"The work directory {path} can not be made: {error.strerror}."
             ) from error
-        return path
 
     def spec(
         self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
     ) -> RunSpec:
-        """What to start for the task's next attempt; its earlier output is moved aside.
+        """What to start for the task's next attempt.
+
+        What has the name of its output (an earlier output, or a file that was staged in) is moved
+        aside.
 
         Raises LaunchError, ProgramMissing and InvalidValue with the reason.
         """
-        cwd = self.directory(task)
+        workdir, new = self.directory(task)
+        cwd = chosen_directory(task.cwd) or workdir
         env = self._environ(task, app, placement, mpi)
-        argv = command(task.direct_command or app.executable, task.args)
-        if app.envscript:
-            script = os.path.expanduser(app.envscript)
-            argv = ["/bin/sh", "-c", '. "$0" && exec "$@"', script, *argv]
-        argv[0] = self._program(argv[0], cwd, env)
+        command = ("the command", task.direct_command or app.executable)
+        words = commandline.words(command, ("the arguments", task.args), empty=_NO_COMMAND)
+        # mpirun tells a missing program in a way of its own, so look before.
+        argv = self._programs.ready(words, cwd, env, app.envscript)
         if mpi is not None:
             argv = mpi.flavour.command(
                 mpi.program,
@@ -159,10 +182,10 @@ class Preparer:
                 ranks=task.ranks,
                 ranks_per_node=task.request.ranks_per_node,
                 threads_per_rank=task.request.threads_per_rank,
-                flags=(*mpi.flags, *split(task.mpi_flags, "mpi_flags")),
+                flags=(*mpi.flags, *commandline.split(task.mpi_flags, "mpi_flags")),
             )
-        output = f"{cwd}/{workdirs.output_name(task.name)}.out"
-        if task.attempt or task.user_workdir or task.workdir:
+        output = f"{workdir}/{workdirs.output_name(task.name)}.out"
+        if not new and (task.attempt or _holds_something(output)):
             try:
                 workdirs.keep_earlier(Path(output), task.attempt)
             except OSError as error:
@@ -172,20 +195,6 @@ class Preparer:
         # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
         return RunSpec(tuple(argv), cwd, env, output, sigpipe=mpi is None)
 
-    def _program(self, program: str, cwd: str, env: Mapping[str, str]) -> str:
-        """Where the program is. mpirun tells a missing one in a way of its own, so look before."""
-        if os.sep not in program:
-            known = self._programs.get((program, env["PATH"]))
-            if known is None:
-                known = process.find_program(program, env)
-                self._programs[program, env["PATH"]] = known
-            return known
-        path = os.path.join(cwd, program)
-        if not os.access(path, os.X_OK):
-            reason = "it is not executable" if os.path.exists(path) else "it is not there"
-            raise ProgramMissing(f"The program '{program}' can not be run: {reason}.")
-        return program
-
     def _environ(
         self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
     ) -> dict[str, str]:
@@ -193,9 +202,11 @@ class Preparer:
         env["BALSAM_JOB_ID"] = str(task.job_id)
         env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents))
         env["BALSAM_ATTEMPT"] = str(task.attempt + 1)
-        env[MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
+        env[RUN_MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
         if task.request.threads_per_rank > 1:
             env["OMP_NUM_THREADS"] = str(task.request.threads_per_rank)
+        if not task.mpirun:
+            env.update(_share(task, placement))
         if placement.gpus:
             env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in placement.gpus)
@@ -204,34 +215,42 @@ class Preparer:
         return env
 
 
-def _make_directory(path: str) -> None:
+def chosen_directory(cwd: str) -> str:
+    """The full path of ``launch_params["cwd"]``, '' without one. Raises LaunchError."""
+    path = os.path.expanduser(cwd)
+    if path and not os.path.isabs(path):
+        raise LaunchError(f"launch_params names the relative directory '{cwd}'; give a full path.")
+    return path
+
+
+def _share(task: Task, placement: Placement) -> dict[str, str]:
+    """What a program that starts its own ranks got, also in the words of Cobalt."""
+    nodes = str(task.request.num_nodes)
+    return {
+        "BALSAM_NUM_NODES": nodes,
+        "BALSAM_RANKS_PER_NODE": str(task.request.ranks_per_node),
+        "BALSAM_NODES": ",".join(placement.nodes),
+        "BALSAM_CORES_PER_NODE": str(max(1, int(placement.cores))),
+        "COBALT_JOBSIZE": nodes,
+        "COBALT_PARTSIZE": nodes,
+    }
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        return os.lstat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _make_directory(path: str) -> bool:
+    """Make a directory if there is none; whether there was none."""
     try:
         os.mkdir(path)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
+        return False
     except FileNotFoundError:
         os.makedirs(path, exist_ok=True)
-
-
-_QUOTING = re.compile(r"""["'\\]""")
-
-
-def command(program: str, args: str) -> list[str]:
-    """The argument list of a job; ``~`` is expanded in each word. Raises LaunchError."""
-    words = [*split(program, "the command"), *split(args, "the arguments")]
-    if not words:
-        raise LaunchError("The job has no command: neither an application nor a direct_command.")
-    return [os.path.expanduser(word) if word.startswith("~") else word for word in words]
-
-
-def split(text: str, what: str) -> list[str]:
-    """Words of a command line, quotes taken into account. Raises LaunchError."""
-    if not _QUOTING.search(text):
-        return text.split()
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise LaunchError(
-            f"{what.capitalize()} can not be split into words ({error}): {text}"
-        ) from error
+    return True

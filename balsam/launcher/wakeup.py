@@ -6,20 +6,26 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: HUP comes when a terminal is closed.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Wakeup:
-    """Turns SIGCHLD, TERM and INT, and readable descriptors, into a wait that ends early.
+    """Turns SIGCHLD, the signals that ask to stop, and readable descriptors into an early wake-up.
 
     Works in the main thread only, as Python's signals do. Earlier handlers return on exit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = STOP_SIGNALS) -> None:
         self.stop_requests = 0
+        #: The last signal that asked to stop.
+        self.stop_signal = 0
+        #: Called when one comes, in the signal handler.
+        self.on_stop: Callable[[], None] | None = None
+        self._signals = signals
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -32,8 +38,10 @@ class Wakeup:
     def __enter__(self) -> Wakeup:
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._ignore)
-        for number in STOP_SIGNALS:
-            self._before[number] = signal.signal(number, self._stop)
+        for number in self._signals:
+            # What nohup has ignored stays ignored.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._stop)
         return self
 
     def __exit__(
@@ -54,6 +62,9 @@ class Wakeup:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_requests += 1
+        self.stop_signal = number
+        if self.on_stop:
+            self.on_stop()
 
     def watch(self, descriptors: Iterable[int]) -> None:
         """Wake up when one of these becomes readable; replaces what was watched before."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,51 +24,79 @@ class Completed:
     stderr: str
 
 
+class Command:
+    """A command of the machine that runs beside its caller, until its time is over.
+
+    ``argv`` is run without a shell, with an empty input, as the leader of a process group. The
+    program is looked up on the PATH of ``env``; None means this process's environment. Raises
+    ProgramMissing when it does not exist or may not be executed, LaunchError when it can not be
+    started.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], timeout_seconds: float, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._argv = argv
+        self._timeout = timeout_seconds
+        #: When (monotonic) its time is over.
+        self.deadline = time.monotonic() + timeout_seconds
+        # Files, not pipes: something the command leaves running may hold a pipe open for ever.
+        with contextlib.ExitStack() as stack:
+            self._out = stack.enter_context(tempfile.TemporaryFile())
+            self._err = stack.enter_context(tempfile.TemporaryFile())
+            try:
+                self._process = subprocess.Popen(
+                    list(argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._out,
+                    stderr=self._err,
+                    env=None if env is None else dict(env),
+                    start_new_session=True,
+                )
+            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+                raise ProgramMissing(
+                    f"'{argv[0]}' can not be run ({error.strerror}): is it installed, executable "
+                    "and on PATH?"
+                ) from error
+            except (OSError, ValueError) as error:
+                raise LaunchError(f"'{shlex.join(argv)}' could not be started: {error}.") from error
+            self._files = stack.pop_all()
+
+    def answer(self, wait: bool = False) -> Completed | None:
+        """What it answered; None while it runs and its time is not over.
+
+        Any exit code is an answer. Raises LaunchError when it was not done in time; whatever it
+        started in its process group is killed then.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            left = max(0.0, self.deadline - time.monotonic())
+            code = self._process.wait(left) if wait else self._process.poll()
+            if code is not None:
+                return Completed(code, _text(self._out.fileno()), _text(self._err.fileno()))
+        if time.monotonic() < self.deadline:
+            return None
+        raise LaunchError(
+            f"'{shlex.join(self._argv)}' did not answer within {self._timeout:g} s and was killed."
+        )
+
+    def close(self) -> None:
+        """Kill its process group, unless it has ended."""
+        if self._process.poll() is None:
+            # Not reaped yet, so the number still means this process's group.
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._files.close()
+
+
 def run(
     argv: Sequence[str], timeout_seconds: float, env: Mapping[str, str] | None = None
 ) -> Completed:
-    """Run ``argv`` (never a shell) with an empty input and return its answer.
-
-    The program is looked up on the PATH of ``env``; None means this process's environment. Any
-    exit code is an answer. Raises ProgramMissing when the program does not exist or may not be
-    executed, LaunchError when it can not be started or is not done in time; whatever it started in
-    its process group is killed then.
-    """
-    # Files, not pipes: something the command leaves running may hold a pipe open for ever.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=None if env is None else dict(env),
-                start_new_session=True,
-            )
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            raise ProgramMissing(
-                f"'{argv[0]}' can not be run ({error.strerror}): is it installed, executable "
-                "and on PATH?"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise LaunchError(f"'{shlex.join(argv)}' could not be started: {error}.") from error
-        try:
-            process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            _kill_group(process)
-            raise LaunchError(
-                f"'{shlex.join(argv)}' did not answer within {timeout_seconds:g} s and was killed."
-            ) from None
-        except BaseException:
-            _kill_group(process)
-            raise
-        return Completed(process.returncode, _text(out.fileno()), _text(err.fileno()))
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    # Not reaped yet, so the number still means this process's group.
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Run a :class:`Command` to its end and return its answer; the same errors."""
+    with contextlib.closing(Command(argv, timeout_seconds, env)) as command:
+        while True:
+            answer = command.answer(wait=True)
+            if answer is not None:
+                return answer
 
 
 def _text(descriptor: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path, PurePath
 
 from balsam import states
 from balsam.errors import LaunchError, MpiUnavailable
-from balsam.platform.commands import run
+from balsam.platform.commands import Command, Completed
 from balsam.platform.flavours import FLAVOURS, INTEL, MPICH, OPEN_MPI_4, OPEN_MPI_5, Flavour
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FAILURE_TAIL_LINES",
     "FLAVOURS",
     "Flavour",
+    "Probe",
     "detect",
     "find_mpirun",
     "launch_failure",
@@ -31,6 +33,7 @@ VERSION_TIMEOUT_SECONDS = 30.0
 FAILURE_TAIL_LINES = 80
 FAILURE_TAIL_BYTES = 16384
 
+_ADVICE = "set mpi.flavour in settings.yml to mpich, openmpi or intel if it is one of them"
 _OPEN_MPI_VERSION = re.compile(r"\((?:Open MPI|OpenRTE)\) v?(\d+)")
 
 
@@ -72,36 +75,87 @@ def _candidates(path: str) -> Iterator[str]:
                 yield found
 
 
+class Probe:
+    """The question of which flavour an mpirun is, asked beside other work.
+
+    ``setting`` is mpi.flavour: "mpich" and "intel" are believed, "openmpi" is asked for its version
+    only.
+    """
+
+    def __init__(
+        self,
+        mpirun: str,
+        setting: str = "auto",
+        environ: Mapping[str, str] | None = None,
+        timeout_seconds: float = VERSION_TIMEOUT_SECONDS,
+    ) -> None:
+        self._mpirun = mpirun
+        self._setting = setting
+        self._command: Command | None = None
+        self._trouble: LaunchError | None = None
+        if setting not in (MPICH.name, INTEL.name):
+            try:
+                self._command = Command([mpirun, "--version"], timeout_seconds, environ)
+            except LaunchError as error:
+                self._trouble = error
+
+    @property
+    def deadline(self) -> float:
+        """When (monotonic) there is an answer at the latest."""
+        return self._command.deadline if self._command else 0.0
+
+    def flavour(self, wait: bool = False) -> Flavour | None:
+        """The flavour; None while there is no answer (never with ``wait``).
+
+        Raises MpiUnavailable when "auto" meets a launcher that does not answer or is unknown.
+        """
+        if self._command is None and self._trouble is None:
+            return FLAVOURS[self._setting]
+        try:
+            if self._trouble:
+                raise self._trouble
+            assert self._command is not None
+            answer = self._command.answer(wait)
+            while wait and answer is None:
+                answer = self._command.answer(wait)
+        except LaunchError as error:
+            if self._setting == "openmpi":
+                return OPEN_MPI_4
+            raise MpiUnavailable(
+                f"{error} Use another mpirun (mpi.mpirun), or {_ADVICE}."
+            ) from error
+        return None if answer is None else self._judged(answer)
+
+    def _judged(self, answer: Completed) -> Flavour:
+        said = answer.stdout + answer.stderr
+        flavour = _flavour_of(said)
+        if self._setting == "openmpi":
+            # Open MPI 5 still understands the options of 4.
+            return OPEN_MPI_5 if flavour is OPEN_MPI_5 else OPEN_MPI_4
+        if flavour is None:
+            raise MpiUnavailable(
+                f"'{self._mpirun} --version' ended with code {answer.returncode} and says "
+                f"\"{' '.join(said.split())[:100] or 'nothing'}\", which is no MPI that Balsam "
+                f"knows: {_ADVICE}."
+            )
+        return flavour
+
+    def close(self) -> None:
+        """Ask no longer."""
+        if self._command:
+            self._command.close()
+
+
 def detect(
     mpirun: str,
     setting: str = "auto",
     environ: Mapping[str, str] | None = None,
     timeout_seconds: float = VERSION_TIMEOUT_SECONDS,
 ) -> Flavour:
-    """The flavour of ``mpirun``, by what it answers to ``--version``.
-
-    ``setting`` is mpi.flavour: "mpich" and "intel" are believed, "openmpi" is asked for its version
-    only. Raises MpiUnavailable when "auto" meets a launcher that does not answer or is unknown.
-    """
-    if setting in (MPICH.name, INTEL.name):
-        return FLAVOURS[setting]
-    advice = "set mpi.flavour in settings.yml to mpich, openmpi or intel if it is one of them"
-    try:
-        answer = run([mpirun, "--version"], timeout_seconds, environ)
-    except LaunchError as error:
-        if setting == "openmpi":
-            return OPEN_MPI_4
-        raise MpiUnavailable(f"{error} Use another mpirun (mpi.mpirun), or {advice}.") from error
-    flavour = _flavour_of(answer.stdout + answer.stderr)
-    if setting == "openmpi":
-        # Open MPI 5 still understands the options of 4.
-        return OPEN_MPI_5 if flavour is OPEN_MPI_5 else OPEN_MPI_4
-    if flavour is None:
-        words = " ".join((answer.stdout + answer.stderr).split())[:100] or "nothing"
-        raise MpiUnavailable(
-            f"'{mpirun} --version' ended with code {answer.returncode} and says \"{words}\", which "
-            f"is no MPI that Balsam knows: {advice}."
-        )
+    """The answer to a :class:`Probe`, waited for."""
+    with contextlib.closing(Probe(mpirun, setting, environ, timeout_seconds)) as probe:
+        flavour = probe.flavour(wait=True)
+    assert flavour is not None
     return flavour
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balsam.errors import LaunchError, ProgramMissing
+from balsam.platform import commandline
 
 #: Python ignores some of these and we catch others; a task starts with none of that.
 _DEFAULT_SIGNALS = frozenset(
@@ -58,21 +58,6 @@ class Exit:
     time: float = field(default_factory=time.time)
 
 
-def find_program(program: str, environ: Mapping[str, str]) -> str:
-    """The path of a program named without a directory, looked up in ``environ``'s PATH.
-
-    A name with a directory is returned as it is. Raises ProgramMissing.
-    """
-    if os.sep in program:
-        return program
-    found = shutil.which(program, path=environ.get("PATH", os.defpath))
-    if found is None:
-        raise ProgramMissing(
-            f"The program '{program}' is not in any directory of PATH, or not executable."
-        )
-    return found
-
-
 def shortage(error: BaseException) -> bool:
     """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""
     cause = error.__cause__
@@ -82,7 +67,7 @@ def shortage(error: BaseException) -> bool:
 def spawn(spec: RunSpec) -> int:
     """Start ``spec`` with its own process group, no standard input, output in its file; its pid.
 
-    ``argv[0]`` is a path (see :func:`find_program`). ``posix_spawn`` takes no directory, so the
+    ``argv[0]`` is a path (see ``commandline``). ``posix_spawn`` takes no directory, so the
     calling process changes its own: callers are single threaded and use absolute paths.
     Raises ProgramMissing and LaunchError.
     """
@@ -113,11 +98,12 @@ def spawn(spec: RunSpec) -> int:
             setsigmask=(),
             setsigdef=_DEFAULT_SIGNALS if spec.sigpipe else _DEFAULT_SIGNALS - {signal.SIGPIPE},
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        raise ProgramMissing(
-            f"The program '{spec.argv[0]}' can not be run: {error.strerror}."
-        ) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in commandline.UNRUNNABLE:
+            reason = commandline.refusal(spec.argv[0], error)
+            raise ProgramMissing(
+                f"The program '{spec.argv[0]}' can not be run: {reason}."
+            ) from error
         raise LaunchError(f"'{spec.argv[0]}' could not be started: {error}.") from error
     finally:
         os.close(output)
@@ -138,6 +124,14 @@ def reap(pid: int) -> Exit | None:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = 128 + number if number else os.WEXITSTATUS(status)
     return Exit(pid, code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+
+def ended(pid: int) -> bool:
+    """Whether child ``pid`` has ended; it stays to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def signal_group(pid: int, number: int) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
-import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ from typing import Any, Protocol
 from balsam import states
 from balsam.errors import LaunchError
 from balsam.outcomes import Outcome
-from balsam.platform import process
+from balsam.platform import commandline, process
 from balsam.platform.evidence import describe_exit, tail
 from balsam.transitions.spec import PREPROCESS, STEP_VARIABLE, StepSpec
 from balsam.transitions.staging import made_work_directory
@@ -26,7 +24,6 @@ GRACE_SECONDS = 0.5
 TAIL_LINES = 16
 TAIL_BYTES = 8192
 
-_SOURCE_FIRST = '. "$0" && exec "$@"'
 _EXITED, _TIMED_OUT, _STOPPED = "exited", "timed out", "stopped"
 
 
@@ -56,9 +53,9 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     log = workdir / (spec.log or f"{name}.log")
     env = {**os.environ, **spec.env, STEP_VARIABLE: spec.token}
     try:
-        argv = command_line(spec, env)
-    except ValueError as error:
-        return _failed(f"{what} can not be read: {error}")
+        argv = command_line(spec, str(workdir), env)
+    except LaunchError as error:
+        return _failed(f"{what} can not be started: {error}")
     try:
         start = _write_header(log, spec)
     except OSError as error:
@@ -66,7 +63,7 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     try:
         pid = process.spawn(process.RunSpec(argv, str(workdir), env, str(log), append=True))
     except LaunchError as error:
-        return _failed(f"{what} could not be started: {error}{_hint(error, workdir, argv[0])}")
+        return _failed(f"{what} can not be started: {error}")
     try:
         ending = _wait(pid, spec.time_limit, waiter)
     finally:
@@ -80,21 +77,13 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     return _outcome(spec, what, log, ending, os.waitstatus_to_exitcode(status), start)
 
 
-def command_line(spec: StepSpec, env: Mapping[str, str]) -> list[str]:
-    """The argument list of the hook: no shell, but ``~`` stands for a home at a word's start.
+def command_line(spec: StepSpec, workdir: str, env: Mapping[str, str]) -> list[str]:
+    """The argument list of the hook. No shell, except to read an envscript.
 
-    The program is looked for on the PATH of ``env``. A missing one is left for ``spawn`` to find.
-
-    :raises ValueError: for an unbalanced quote or an empty command.
+    :raises ProgramMissing: for what can not be split into words, or found.
     """
-    words = [os.path.expanduser(word) for word in shlex.split(spec.command)]
-    if not words:
-        raise ValueError("the command is empty")
-    if spec.envscript:
-        return ["/bin/sh", "-c", _SOURCE_FIRST, os.path.expanduser(spec.envscript), *words]
-    if "/" not in words[0]:
-        words[0] = shutil.which(words[0], path=env.get("PATH")) or words[0]
-    return words
+    words = commandline.words(("the command", spec.command))
+    return commandline.Programs().ready(words, workdir, env, spec.envscript)
 
 
 def _write_header(log: Path, spec: StepSpec) -> int:
@@ -119,18 +108,11 @@ def _write_header(log: Path, spec: StepSpec) -> int:
         return file.tell()
 
 
-def _hint(error: LaunchError, workdir: Path, program: str) -> str:
-    missing = isinstance(error.__cause__, FileNotFoundError)
-    if missing and (workdir / program).is_file():
-        return " The file is there; the interpreter that its first line names is not."
-    return ""
-
-
 def _wait(pid: int, time_limit: float, waiter: Waiter) -> str:
     """Wait for the end of a hook, or ask it to end and give it time; it is not reaped yet."""
     deadline = time.monotonic() + time_limit if time_limit > 0 else float("inf")
     ending = _EXITED
-    while not _ended(pid):
+    while not process.ended(pid):
         if waiter.stopped:
             ending = _STOPPED
         elif time.monotonic() >= deadline:
@@ -146,12 +128,8 @@ def _wait(pid: int, time_limit: float, waiter: Waiter) -> str:
 def _stop(pid: int, waiter: Waiter) -> None:
     process.signal_group(pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while not _ended(pid) and (left := deadline - time.monotonic()) > 0:
+    while not process.ended(pid) and (left := deadline - time.monotonic()) > 0:
         waiter.wait(left)
-
-
-def _ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _outcome(

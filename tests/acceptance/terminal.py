@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -39,7 +40,7 @@ class Terminal:
         self.env.update(
             HOME=str(home),
             PYTHONPATH=str(ROOT),
-            PATH=f"{programs}:{os.path.dirname(python)}:{self.env['PATH']}",
+            PATH=f"{programs}:{ROOT}/scripts:{os.path.dirname(python)}:{self.env['PATH']}",
         )
 
     def type(self, line: str, code: int = 0) -> str:
@@ -51,6 +52,11 @@ class Terminal:
         )  # fmt: skip
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    def type_in_bash(self, *lines: str) -> str:
+        """What lines print that are typed into one bash, each of which has to succeed."""
+        script = "set -e\n" + "\n".join(lines)
+        return self.type(f"bash -c {shlex.quote(script)}")
 
     def type_page(self, page: str) -> str:
         """What the commands of a page of the documentation print, typed one after the other."""

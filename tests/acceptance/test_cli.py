@@ -121,7 +121,7 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 def only_job(shell: Shell) -> dict[str, object]:
-    (record,) = json.loads(shell.ok("ls --json"))
+    (record,) = json.loads(shell.ok("ls --json --verbose"))
     assert isinstance(record, dict)
     return record
 
@@ -186,6 +186,23 @@ def test_words_reach_the_job_as_they_were(shell: Shell) -> None:
     assert job["input_files"] == "*"
 
 
+def test_a_program_that_could_not_run_is_told_when_it_is_registered(shell: Shell) -> None:
+    (shell.cwd / "bare.sh").write_text("echo hello\n")
+    (shell.cwd / "bare.sh").chmod(0o755)
+    (shell.cwd / "plain.sh").write_text("#!/bin/sh\n")
+    (shell.cwd / "folder").mkdir()
+    reasons = {
+        "bare.sh": "names no interpreter (#!)",
+        "plain.sh": "is not executable (chmod +x",
+        "./folder": "is a directory",
+        "nope": "neither a file here nor a program on PATH",
+    }
+    for number, (program, reason) in enumerate(reasons.items()):
+        done = shell.run(f"app --name a{number} --exec {program}")
+        assert done.returncode == 0 and reason in done.stderr, done.stderr
+    assert shell.run("app --name fine --exec echo").stderr == ""
+
+
 def test_a_terminal_is_asked_before_a_job_is_added(shell: Shell) -> None:
     line = "job --name a --workflow w --app hello"
     code, screen = shell.typed(line, "perhaps", "n")
@@ -204,15 +221,18 @@ def test_a_terminal_is_asked_before_a_job_is_added(shell: Shell) -> None:
 def test_destroying_asks_or_is_told(shell: Shell) -> None:
     for name in ("a1", "a2", "b"):
         shell.ok(f"job --name {name} --workflow w{name} --app hello")
-    assert "add --force" in shell.refused("rm jobs --all")
+    assert "add --yes" in shell.refused("rm jobs --all")
     assert "add --yes" in shell.refused("killjob --id 1")
-    code, screen = shell.typed("rm jobs --name A", "n")
-    assert "PERMANENTLY remove 2 jobs matching 'A'? [y/n]: " in screen
+    code, screen = shell.typed("rm jobs --name a*", "n")
+    assert "PERMANENTLY remove 2 jobs? [y/n]: " in screen
     assert screen.endswith("Delete aborted\n")
-    code, screen = shell.typed("rm jobs --name A --wf-filter wa1", "y")
-    assert "1 job matching 'A' of workflow 'wa1'" in screen
+    code, screen = shell.typed("rm jobs --name a* --wf-filter wa1", "y")
+    assert re.search(r"PERMANENTLY remove job \[a1 \| \w{8}\]\? \[y/n\]: ", screen)
     assert screen.endswith("Deleted.\n")
+    assert "1 have it in their name: --name '*a*'" in shell.refused("rm jobs --name a --force")
     assert "No jobs found" in shell.refused("rm jobs --name nothing --force")
+    assert "--all" in shell.refused("rm jobs --name= --force", 2)
+    assert "Say which jobs" in shell.refused("rm jobs --force", 2)
     assert "used by 2 job(s)" in shell.refused("rm app --name hello --force")
     shell.ok("rm job --all --force")
     shell.ok("rm apps --id hello --force")
@@ -237,6 +257,12 @@ def test_the_task_graph_by_hand(shell: Shell) -> None:
     shell.ok("killjob --id 2 --recursive --yes")
     assert "has ended (USER_KILLED)" in shell.ok("killjob --id 2 --yes")
     assert "No job has the id '77'" in shell.refused("killjob --id 77 --yes")
+    assert shell.ok("kill --wf w --yes").startswith("Nothing to kill: all of them")
+    assert shell.ok("retry top left --yes") == (
+        "2 jobs will be tried again\n1 that failed because of them will wait for them again\n"
+    )
+    assert shell.ok("ls --by-states") == "         CREATED  3\n"
+    assert "No jobs that failed or were killed found" in shell.refused("retry 1")
 
 
 def test_modify_in_both_forms(shell: Shell) -> None:
@@ -252,6 +278,11 @@ def test_modify_in_both_forms(shell: Shell) -> None:
     assert job["data"] == {"a": [1]}
     assert "did you mean 'wall_time_minutes'" in shell.refused("modify 1 wall_time_minute 7")
     assert "at least 1" in shell.refused("modify 1 num_nodes -3")
+    shell.ok("job --name c --workflow w --app hello")
+    assert "add --yes" in shell.refused("modify --wf w num_nodes 5")
+    assert shell.ok("modify --wf w num_nodes 5 --yes").startswith("num_nodes of 2 jobs changed")
+    assert shell.ok("ls --columns num_nodes --csv") == "num_nodes\n5\n5\n"
+    shell.ok("rm jobs c --force")
     assert "whole number" in shell.refused("modify 1 num_nodes many")
     shell.ok("modify 1 state USER_KILLED")
     assert shell.refused("modify 1 state READY") == "Cannot mutate state of a killed job."
@@ -269,6 +300,13 @@ def test_listings_for_programs_and_for_people(shell: Shell) -> None:
     assert "history" in json.loads(shell.ok("ls --hist --json --limit 1"))[0]
     assert shell.ok("ls --limit 2").endswith("(1 more BalsamJobs not shown...)\n")
     assert "  *** Working directory:" in shell.ok("ls --verbose --name j1")
+    assert shell.ok("ls j1 --columns id,name,num_nodes --csv") == "id,name,num_nodes\n2,j1,1\n"
+    assert shell.ok("ls --order-by -id --columns name --csv") == "name\nj2\nj1\nj0\n"
+    assert shell.ok("ls last --columns name --csv") == "name\nj2\n"
+    assert "j1" in shell.ok("ls 'j[!02]'") and "j0" not in shell.ok("ls 'j[!02]'")
+    assert "do not go together" in shell.refused("ls --by-states --history", 2)
+    assert "goes with jobs only" in shell.refused("ls apps --tree", 2)
+    assert "has no field 'colour'" in shell.refused("ls --columns colour")
     shell.env["BALSAM_LS_FIELDS"] = "wall_minutes:queued_launch__nodes"
     assert shell.ok("ls").splitlines()[0].endswith("wall_minutes | queued_launch__nodes")
     shell.env["BALSAM_LS_FIELDS"] = "colour"
@@ -371,11 +409,11 @@ def test_an_interrupt_is_130(shell: Shell) -> None:
 INTERRUPTED = """
 import signal, sys
 from balsam.cli.boundary import guarded
-from balsam.cli.commands import Session
+from balsam.cli.commands import Invocation
 
 def wait():
     print("asking", flush=True)
     signal.pause()
 
-sys.exit(guarded(wait, Session()))
+sys.exit(guarded(wait, Invocation()))
 """

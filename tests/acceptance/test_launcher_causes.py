@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from balsam import states
-from balsam.core.models import BalsamJob
+from balsam.core.models import BalsamJob, Session
+from balsam.platform import node
 
-from .conftest import PROGRAMS, Site, opened
+from .conftest import PROGRAMS, Site, gone, opened
 
 HELLO = f"{shlex.quote(sys.executable)} {shlex.quote(str(PROGRAMS / 'hello_mpi.py'))}"
 MPI = importlib.util.find_spec("mpi4py") is not None and (
@@ -49,6 +51,9 @@ def _add_good(site: Site) -> None:
         'echo "$BALSAM_JOB_ID $BALSAM_ATTEMPT $BALSAM_PARENT_IDS $COLOUR $OMP_NUM_THREADS $PWD"',
         environ_vars={"COLOUR": "blue"}, threads_per_rank=2,
     )  # fmt: skip
+    (site.home / "env.sh").write_text("COLOUR=green; export COLOUR\n[ -d /no/such/dir ]\n")
+    site.app("sourced", "/bin/sh -c 'echo $COLOUR'", envscript=str(site.home / "env.sh"))
+    site.job("envscript", application="sourced")
     site.shell("parent", "echo data > result.txt")
     site.shell("child", "cat result.txt", parents=[site.named("parent")])
 
@@ -59,7 +64,15 @@ def _add_bad(site: Site) -> None:
     site.job("missing", "/no/such/program")
     site.job("missing_on_path", "no_such_program")
     site.job("not_executable", str(PROGRAMS / "hello_mpi.py"))
+    for name, first in (("no_interpreter", "echo"), ("lost_interpreter", "#!/no/such/sh")):
+        script = site.home / f"{name}.sh"
+        script.write_text(f"{first}\n")
+        script.chmod(0o755)
+        site.job(name, str(script))
+    site.app("no_envscript", "/bin/true", envscript="/no/such/env.sh")
+    site.job("no_envscript", application="no_envscript")
     site.job("quote", "echo", args="it's")
+    site.job("nothing", "")
     site.job("blocked", "/bin/true", workflow="blocked")
     site.shell("slow", "echo so far; exec sleep 600", time_limit_minutes=0.005, max_attempts=1)
     site.job("nodes", "/bin/true", num_nodes=3)
@@ -80,7 +93,7 @@ def _add_hooks(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ok", "words", "environment", "parent", "child", "heir"],
+    ["ok", "words", "environment", "envscript", "parent", "child", "heir"],
 )
 def test_good_jobs_finish(campaign: Site, name: str) -> None:
     assert campaign.state(name) == states.JOB_FINISHED, campaign.diagnosis()
@@ -101,7 +114,11 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
         ("missing", states.PROGRAM_MISSING, "'/no/such/program' can not be run"),
         ("missing_on_path", states.PROGRAM_MISSING, "is not in any directory of PATH"),
         ("not_executable", states.PROGRAM_MISSING, "it is not executable"),
-        ("quote", states.STAGING, "it's"),
+        ("no_interpreter", states.PROGRAM_MISSING, "its first line names no interpreter (#!)"),
+        ("lost_interpreter", states.PROGRAM_MISSING, "the interpreter '/no/such/sh'"),
+        ("no_envscript", states.PROGRAM_MISSING, "'/no/such/env.sh' can not be used"),
+        ("quote", states.PROGRAM_MISSING, "it's"),
+        ("nothing", states.PROGRAM_MISSING, "neither an application nor a direct_command"),
         ("blocked", states.STAGING, "data/blocked"),
         ("slow", states.JOB_TIME_LIMIT, "longer than 0.005 minutes"),
         ("nodes", states.UNSATISFIABLE, "asks for 3 nodes; this launcher has 1"),
@@ -209,14 +226,53 @@ def test_an_mpirun_that_can_not_start_its_ranks(site: Site, fake_mpirun: Path) -
     assert site.state("serial") == states.JOB_FINISHED
 
 
-def test_an_mpirun_that_is_none_fails_only_mpi_jobs(site: Site, fake_mpirun: Path) -> None:
+def test_without_an_mpirun_mpi_jobs_are_left(site: Site, fake_mpirun: Path) -> None:
     fake_mpirun.write_text("FAKE_MPIRUN_MODE=lie\n")
-    site.job("mpi", "/bin/true", ranks_per_node=2)
+    for number in range(3):
+        site.job(f"mpi{number}", "/bin/true", ranks_per_node=2, priority=number)
+    site.job("own", "/bin/true", ranks_per_node=2, launch_params={"mpirun": False})
+    site.job("too_wide", "/bin/true", num_nodes=2)
     site.job("serial", "/bin/true")
+    said = site.launch(code=1)
+    assert said.count("is no MPI that Balsam knows") == 1
+    assert "3 jobs were not run for want of a usable mpirun." in said
+    assert [site.state(name) for name in ("mpi0", "mpi1", "mpi2", "own", "too_wide", "serial")] == [
+        *3 * [states.PREPROCESSED], states.JOB_FINISHED, states.FAILED, states.JOB_FINISHED,
+    ]  # fmt: skip
+    assert site.named("mpi0").attempt == 0
+    site.check_clean()
+    fake_mpirun.write_text("")
     said = site.launch()
-    assert "is no MPI that Balsam knows" in said
-    assert "is no MPI that Balsam knows" in site.end("mpi").message
-    assert site.state("serial") == states.JOB_FINISHED
+    assert said.count(f"MPI jobs are run by {fake_mpirun.with_suffix('')}: MPICH (Hydra)") == 1
+    assert site.state("mpi0") == states.JOB_FINISHED
+
+
+def test_mpi_mode_without_an_mpirun_does_not_even_begin(site: Site) -> None:
+    site.settings(mpirun=site.home / "no" / "mpirun")
+    site.job("serial", "/bin/true")
+    said = site.launch("--consume-all", "--job-mode", "mpi", code=1)
+    assert f"'{site.home}/no/mpirun', which does not exist" in said.splitlines()[-1]
+    assert site.state("serial") == states.CREATED
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("mode", ["auto", "mpi"])
+def test_an_mpirun_that_does_not_answer_holds_no_signal(
+    site: Site, fake_mpirun: Path, mode: str
+) -> None:
+    """It would be given up after half a minute."""
+    asked = fake_mpirun.with_name("pids")
+    fake_mpirun.write_text(f"FAKE_MPIRUN_MODE=hang-version FAKE_MPIRUN_PIDS={asked}\n")
+    site.job("mpi", "/bin/true", ranks_per_node=2, priority=1)
+    site.job("serial", "/bin/true")
+    launcher = site.start("--consume-all", *(["--job-mode", "mpi"] if mode == "mpi" else []))
+    site.until(lambda: asked.exists() and asked.read_text().strip(), "mpirun is asked")
+    members = [(int(pid), node.start_time(int(pid))) for pid in asked.read_text().split()]
+    launcher.signal(signal.SIGTERM)
+    assert "asked to stop" in launcher.wait(0, 15)
+    assert states.RUNNING not in [*site.path_of("mpi"), *site.path_of("serial")]
+    site.until(lambda: gone(members), "what it started ends too", 5)
+    site.check_clean()
 
 
 def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
@@ -235,7 +291,7 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     site.launch()
     assert site.counts() == {states.JOB_FINISHED: 96, states.FAILED: 4}
     assert {job["name"]: site.end(job["name"]).data["cause"] for job in bad} == {
-        "quote": states.STAGING,
+        "quote": states.PROGRAM_MISSING,
         "missing": states.PROGRAM_MISSING,
         "blocked": states.STAGING,
         "hangs": states.HOOK,

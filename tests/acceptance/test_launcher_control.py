@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pytest
 from balsam import states
 from balsam.core.models import BalsamJob
 from balsam.launcher import dag
+from balsam.platform.process import signal_all
 
-from .conftest import PROGRAMS, Site, gone
+from .conftest import BALSAM, PROGRAMS, Site, gone
 
 FAMILY = f"/bin/sh {PROGRAMS}/family.sh"
 
@@ -59,46 +59,85 @@ def test_a_job_killed_before_it_starts_never_runs(site: Site) -> None:
     assert site.end("child").data["cause"] == states.PARENT_FAILED
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+#: Saves its work when it is asked to end, and says that all is well.
+CHECKPOINT = "trap 'echo saved; exit 0' TERM; touch here; sleep 600 & wait"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_launcher_cleanly(site: Site, number: int) -> None:
     site.settings(cores_per_node=3, stop_grace_seconds=0.3)
     site.job("stubborn", FAMILY, priority=3)
     site.shell("obedient", "touch here; exec sleep 600", priority=2)
-    site.shell("quick", "trap 'echo saved; exit 0' TERM; touch here; sleep 600 & wait", priority=1)
+    saver = site.shell("saver", CHECKPOINT, priority=1)
+    site.job("heir", parents=[saver])
     site.shells([f"n{number}" for number in range(5)], 'echo ran >> "$RUNS"')
     site.job("hooked", preprocess="/bin/sh -c 'touch here; exec sleep 600'")
     launcher = site.start()
     members = site.family("stubborn")
-    for name in ("obedient", "quick", "hooked"):
+    for name in ("obedient", "saver", "hooked"):
         site.until(Path(site.named(name).working_directory, "here").exists, f"{name} runs")
     launcher.signal(number)
     said = launcher.wait(0)
     assert "it was asked to stop" in said
     assert gone(members)
-    for name in ("stubborn", "obedient"):
+    for name in ("stubborn", "obedient", "saver"):
         assert site.state(name) == states.RESTART_READY, site.diagnosis()
         assert site.path_of(name)[-3:] == [
             states.RUNNING, states.RUN_TIMEOUT, states.RESTART_READY,
         ]  # fmt: skip
         assert site.end(name).data["cause"] == states.BATCH_TIME_LIMIT
-    assert site.state("quick") == states.JOB_FINISHED
-    assert site.output("quick") == "saved\n"
+    assert site.output("saver") == "saved\n"
+    assert site.state("heir") == states.AWAITING_PARENTS
     assert site.state("hooked") == states.STAGED_IN
     assert site.ran() == []
     site.check_clean()
 
 
+def test_a_hangup_that_nohup_ignores_stops_nothing(site: Site) -> None:
+    gate = site.home / "go"
+    site.shell("job", f"touch here; while [ ! -f {gate} ]; do sleep 0.02; done")
+    launcher = site.start(program=("nohup", *BALSAM))
+    site.until(Path(site.named("job").working_directory, "here").exists, "it runs")
+    launcher.signal(signal.SIGHUP)
+    gate.touch()
+    assert "asked to stop" not in launcher.wait(0)
+    assert site.state("job") == states.JOB_FINISHED
+
+
+def test_a_checkpoint_at_the_jobs_own_time_limit_is_no_result(site: Site) -> None:
+    site.shell("job", f"[ $BALSAM_ATTEMPT != 1 ] || {{ {CHECKPOINT}; }}", time_limit_minutes=0.01)
+    site.launch()
+    site.all_finished()
+    ends = [(end.data["cause"], end.data["returncode"]) for end in site.ends("job")]
+    assert ends == [(states.JOB_TIME_LIMIT, 0), (states.OK, 0)]
+    assert site.output("job", ".1") == "saved\n"
+
+
+def test_a_checkpoint_of_an_mpi_job_is_no_result(site: Site) -> None:
+    site.settings(mpirun=PROGRAMS.parents[1] / "fakes" / "mpirun")
+    script = f"[ $BALSAM_ATTEMPT != 1 ] || {{ {CHECKPOINT}; }}"
+    site.shell("job", script, ranks_per_node=2)
+    launcher = site.start()
+    site.until(Path(site.named("job").working_directory, "here").exists, "it runs")
+    launcher.signal(signal.SIGTERM)
+    launcher.wait()
+    assert site.state("job") == states.RESTART_READY
+    assert site.end("job").data["cause"] == states.BATCH_TIME_LIMIT
+    site.launch()
+    site.all_finished()
+
+
 def test_a_scheduler_that_signals_the_tasks_too(site: Site) -> None:
     site.settings(cores_per_node=8)
     names = [f"n{number}" for number in range(8)]
-    site.shells(names, "touch here; exec sleep 600")
+    site.shells(names[::2], "touch here; exec sleep 600")
+    site.shells(names[1::2], "trap 'exit 0' TERM; touch here; while :; do sleep 0.01; done")
     launcher = site.start()
     for name in names:
         site.until(Path(site.named(name).working_directory, "here").exists, f"{name} runs")
     tasks = site.processes()
     launcher.signal(signal.SIGTERM)
-    for pid in tasks:
-        os.kill(pid, signal.SIGTERM)
+    signal_all(tasks, signal.SIGTERM)
     launcher.wait()
     assert site.counts() == {states.RESTART_READY: 8}, site.diagnosis()
     site.check_clean()
@@ -131,6 +170,24 @@ def test_the_time_limit_of_a_launcher(site: Site) -> None:
     site.check_clean()
 
 
+def test_stopped_attempts_use_up_neither_attempts_nor_the_crash_limit(site: Site) -> None:
+    site.settings(crash_limit=2)
+    script = "[ $BALSAM_ATTEMPT = 5 ] || { touch here$BALSAM_ATTEMPT; exec sleep 600; }"
+    site.shell("job", script, max_attempts=1)
+    work = Path(site.named("job").working_directory)
+    ways = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    for attempt, number in enumerate(ways, 1):
+        launcher = site.start()
+        site.until((work / f"here{attempt}").exists, f"attempt {attempt} runs")
+        site.until_state("job", states.RUNNING)
+        launcher.signal(number)
+        launcher.wait(-number if number == signal.SIGKILL else 0)
+    site.launch()
+    site.all_finished()
+    assert (site.named("job").attempt, site.named("job").lost_attempts) == (5, 4)
+    site.check_clean()
+
+
 def test_a_stopped_job_that_must_not_be_retried_fails(site: Site) -> None:
     site.shell("job", "exec sleep 600", auto_timeout_retry=False)
     site.launch("--consume-all", "--time-limit-minutes", "0.01")
@@ -138,11 +195,20 @@ def test_a_stopped_job_that_must_not_be_retried_fails(site: Site) -> None:
     site.check_clean()
 
 
+def test_the_hint_at_failures_is_for_new_ones(site: Site) -> None:
+    site.shell("job", "exit 1")
+    hint = "Why jobs failed"
+    assert hint in site.launch()
+    site.job("other")
+    said = site.launch()
+    assert hint not in said and "1 done, 1 failed" in said
+
+
 def test_many_kills_at_once(site: Site) -> None:
     site.shells([f"n{number}" for number in range(30)], "exec sleep 600")
     launcher = site.start()
     site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
     BalsamJob.objects.all().kill("enough")
-    launcher.wait()
+    assert "0 failed, 30 killed, 0 waiting" in launcher.wait()
     assert site.counts() == {states.USER_KILLED: 30}
     site.check_clean()

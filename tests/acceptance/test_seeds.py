@@ -157,5 +157,33 @@ def test_the_command_lines_of_the_campaign_talk(terminal: Terminal) -> None:
     terminal.type(LAUNCH_IN_A_BATCH_JOB)
     assert "asks for 8 nodes; this launcher has 1" in terminal.type("balsam ls --hist")
     commands = terminal.type("balsam --help")
-    for name in ("app", "job", "dep", "ls", "modify", "rm", "killjob", "launcher", "init"):
+    for name in ("app", "job", "dep", "ls", "modify", "rm", "qsub", "mkchild", "launcher", "init"):
         assert re.search(rf"^ +{name}  ", commands, re.MULTILINE), name
+    assert "Stop jobs for good" in terminal.type("balsam killjob --help")
+
+
+def test_the_hello_world_of_the_overview_talk(terminal: Terminal) -> None:
+    """Its dashes are typographic in print; the line that submits to a scheduler is left out."""
+    (terminal.cwd / "hello.py").write_text("print('hello')\n")
+    terminal.type("balsam init hello_db")
+    said = terminal.type_in_bash(
+        ". balsamactivate hello_db",
+        "balsam app --name hello --executable hello.py",
+        "balsam job --name hello1 --workflow test --application hello --yes",
+        "for n in 2 3 4 5 6 7 8 9 10; do"
+        " balsam job --name hello$n --workflow test --application hello --yes; done",
+        "balsam ls",
+        "balsam launcher --consume-all",
+        "balsam ls \u2014hist",
+        "balsam ls \u2014state JOB_FINISHED",
+        "balsam modify 1 num_nodes 2",
+        "balsam ls \u2014by-states",
+        ". bcd 1 && pwd && ls",
+        ". balsamdeactivate",
+        "echo left ${BALSAM_DB_PATH:-no project}",
+    )
+    assert said.count("hello10 | test     | hello       | JOB_FINISHED") == 1
+    assert "    JOB_FINISHED  10\n" in said
+    assert "job num_nodes changed to:  2\n" in said
+    assert re.search(r"/hello_db/data/test/hello1_[0-9a-f]{8}\nhello1.out\n", said)
+    assert said.endswith("left no project\n")

@@ -152,6 +152,32 @@ def test_a_job_that_is_deleted_in_its_hook(site: Site) -> None:
     site.check_clean()
 
 
+def test_a_parent_that_comes_during_a_step_is_waited_for(site: Site, tmp_path: Path) -> None:
+    go, come = tmp_path / "go", tmp_path / "come"
+
+    def wait_for(file: Path) -> str:
+        return f"while [ ! -e {file} ]; do sleep 0.02; done"
+
+    slow = f"touch here; {wait_for(come)}"
+    child = site.job("child", "/bin/true", preprocess=f"/bin/sh -c {shlex.quote(slow)}")
+    parent = site.shell("parent", wait_for(go))
+    launcher = site.start()
+    site.until(Path(child.working_directory, "here").exists, "the hook runs")
+    site.until_state("parent", states.RUNNING)
+    dag.add_dependency(parent, child)
+    come.touch()
+    site.until(lambda: not site.named("child").lock, "the child's launcher lets go of it")
+    assert site.state("child") == states.AWAITING_PARENTS
+    go.touch()
+    launcher.wait()
+    site.all_finished()
+    path = site.path_of("child")
+    assert path.index(states.AWAITING_PARENTS) < path.index(states.RUNNING)
+    began = site.named("child").get_state_times()[states.RUNNING]
+    assert began > site.named("parent").get_state_times()[states.JOB_FINISHED]
+    site.check_clean()
+
+
 def test_a_worker_that_is_killed_is_replaced_and_its_job_is_not_lost(site: Site) -> None:
     script = '[ -f been ] || { touch been; exec sleep 600; }; echo again'
     site.job("job", "/bin/true", preprocess=f"/bin/sh -c {shlex.quote(script)}")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import creation, latency, machine, mpi, scale, serial, startup
+from tests.benchmarks import creation, latency, listings, machine, mpi, scale, serial, startup
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import workspace
 from tests.benchmarks.table import Table, page
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "latency": latency.measure,
     "creation": creation.measure,
     "startup": startup.measure,
+    "listings": listings.measure,
     "scale": scale.measure,
 }
 

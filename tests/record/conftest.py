@@ -15,6 +15,7 @@ import pytest
 from django.db import connection
 
 import balsam
+from balsam.conf import current
 from balsam.conf import project as projects
 from balsam.conf.project import Project
 from balsam.core import schema
@@ -62,8 +63,10 @@ def database(django_db_blocker: object) -> Iterator[None]:
     """Leave to open databases, with none open before or after."""
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         connection.close()
+        current.forget()
         yield
         connection.close()
+        current.forget()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import bookkeeping
+from balsam.core.advance import note
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 
 MAX_ATTEMPTS = 10
@@ -111,6 +112,18 @@ def test_timeouts_retry_until_the_limit_without_lost_attempts(project: Any, put:
     assert many.state == states.FAILED
 
 
+def test_crashes_are_launchers_lost_and_no_others(project: Any, put: Put) -> None:
+    lost, stopped, plain = (BalsamJob.objects.create() for _ in range(3))
+    for job, cause, times in (
+        (lost, states.LAUNCHER_LOST, 2),
+        (lost, states.BATCH_TIME_LIMIT, 1),
+        (stopped, states.BATCH_TIME_LIMIT, 3),
+    ):
+        for _ in range(times):
+            note(job.pk, states.RUNNING, "", {"cause": cause})
+    assert bookkeeping.crashes([lost.pk, stopped.pk, plain.pk]) == {lost.pk: 2}
+
+
 def test_leased_jobs_are_left_to_their_holder(project: Any) -> None:
     job = BalsamJob.objects.create()
     BalsamJob.source.acquire([job.pk])
@@ -142,5 +155,8 @@ def test_changes_are_found_by_their_events(project: Any) -> None:
     middle, jobs, more = bookkeeping.changed_since(seen, 1)
     assert jobs == [new.pk] and more
     assert bookkeeping.changed_since(middle, 10)[1] == [old.pk]
+    old.update_state(states.PREPROCESSED)
+    last, jobs, _ = bookkeeping.changed_since(last, 10)
+    assert jobs == [old.pk]
     old.update_state(states.USER_KILLED)
     assert bookkeeping.changed_since(last, 10)[1] == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.models import ApplicationDefinition, BalsamJob, BatchJob
 from balsam.errors import (
     BalsamError,
     DependencyError,
@@ -155,7 +155,7 @@ def test_a_workflow_is_copied_with_its_edges(project: Any) -> None:
     copies = {job.name: job for job in new}
     assert copies["b"].args == "changed" and copies["e"].wall_time_minutes == 7
     assert sorted(names(copies["d"].get_parents())) == ["b", "c"]
-    assert not copies["a"].get_parents().exists()
+    assert list(copies["a"].get_parents()) == [outside]
     assert {job.workflow for job in copies["d"].get_parents()} == {"copy"}
     for wrong in (
         lambda: dag.wf_from_template("nothing", "new"),
@@ -288,3 +288,38 @@ def test_a_job_that_is_not_in_this_project_says_so(project: Any, script: Script)
         BALSAM_JOB_ID="01890a5d-ac96-774b-bcce-b302099a8057",
     )
     assert "BALSAM_DB_PATH" in out
+
+
+def test_a_clone_keeps_the_parents(project: Any) -> None:
+    first, second = (BalsamJob.objects.create(name=name) for name in "ab")
+    job = BalsamJob.objects.create(name="c", parents=[second, first])
+    same, other = dag.clone(job), dag.clone(job, parents=[first])
+    BalsamJob.objects.bulk_create([same, other])
+    assert list(same.parents_in_order()) == [second, first]
+    assert list(other.get_parents()) == [first]
+    again = dag.clone(dag.clone(job))
+    again.save()
+    assert list(again.parents_in_order()) == [second, first]
+
+
+def test_new_jobs_belong_to_the_batch_job_of_the_one_that_makes_them(
+    project: Any, script: Script
+) -> None:
+    batch, other = BatchJob.objects.create(), BatchJob.objects.create()
+    job = BalsamJob.objects.create(queued_launch=batch)
+    text = f"""
+from balsam.launcher import dag
+dag.add_job(name="added")
+dag.add_job(name="elsewhere", batch_job_id={other.pk})
+dag.add_job(name="free", queued_launch=None)
+dag.spawn_child(name="child")
+dag.spawn_child(clone=True, name="twin")
+"""
+    script(text, BALSAM_JOB_ID=job.job_id)
+    found = dict(BalsamJob.objects.exclude(pk=job.pk).values_list("name", "queued_launch"))
+    assert found == {
+        "added": batch.pk, "elsewhere": other.pk, "free": None, "child": batch.pk,
+        "twin": batch.pk,
+    }  # fmt: skip
+    script("from balsam.launcher import dag\ndag.add_job(name='stranger')", BALSAM_JOB_ID="0" * 32)
+    assert BalsamJob.objects.get(name="stranger").queued_launch is None

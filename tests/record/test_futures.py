@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 import balsam
 from balsam import states
 from balsam.core.models import BalsamJob
-from balsam.errors import InvalidValue
+from balsam.errors import InvalidValue, UsageError
 from balsam.launcher.futures import FutureTask, TaskFailed, wait
 
 ROOT = str(balsam.__path__[0]).removesuffix("/balsam")
@@ -182,3 +182,8 @@ def test_a_look_at_many_futures_costs_one_query(project: Any) -> None:
         assert wait(tasks).done == [tasks[7]]
     looks = [query for query in queries if "balsam_job" in query["sql"]]
     assert len(looks) == 1
+
+
+def test_a_job_that_is_not_saved_has_no_future(project: Any) -> None:
+    with pytest.raises(UsageError, match="not saved"):
+        FutureTask(BalsamJob(), print)

@@ -10,8 +10,15 @@ from django.core.exceptions import FieldError
 from django.db.models import Count, F, Max, Q
 
 from balsam import states
-from balsam.core.models import ApplicationDefinition, BalsamJob, BatchJob, EventLog
-from balsam.errors import IllegalMove, NoApplication, UnknownName
+from balsam.core.models import (
+    ApplicationDefinition,
+    BalsamJob,
+    BatchJob,
+    Dependency,
+    EventLog,
+)
+from balsam.errors import IllegalMove, NoApplication, NoSuchJob, UnknownName
+from balsam.launcher import dag
 
 #: Another name, the field behind it, and two values in their order.
 PLAIN = [
@@ -232,3 +239,102 @@ def test_only_and_defer_take_any_name(project: Any) -> None:
     BalsamJob.objects.create(name="a", wall_minutes=7)
     assert BalsamJob.objects.only("wall_minutes").get().name == "a"
     assert BalsamJob.objects.defer("wall_minutes", "application_args").get().wall_minutes == 7
+
+
+# -- keys and names at every step ------------------------------------------------------------------
+
+
+def test_no_application_and_no_lock_are_asked_for_as_empty_text(
+    app: ApplicationDefinition,
+) -> None:
+    with_app = BalsamJob.objects.create(application="echo")
+    free = BalsamJob.objects.create(parents=[with_app])
+    BalsamJob.source.acquire([with_app.pk])
+    jobs, events = BalsamJob.objects, EventLog.objects
+    for name in ("application", "lock"):
+        for ending in ("", "__exact"):
+            assert list(jobs.filter(**{f"{name}{ending}": ""})) == [free]
+            assert list(jobs.exclude(**{f"{name}{ending}": ""})) == [with_app]
+        assert {event.job for event in events.filter(**{f"job__{name}": ""})} == {free}
+        assert {event.job for event in events.exclude(**{f"job__{name}": ""})} == {with_app}
+        assert list(jobs.filter(**{f"children__{name}": ""})) == [with_app]
+        assert list(jobs.filter(**{f"parents__{name}": ""})) == []
+    assert list(jobs.filter(Q(application="") | Q(application="echo"))) == [with_app, free]
+    assert list(jobs.filter(description="")) == [with_app, free]
+    assert list(jobs.values_list("application", flat=True).order_by("id")) == ["echo", None]
+    BalsamJob.source.release_all_owned()
+
+
+def test_uuids_are_keys_at_every_step(project: Any) -> None:
+    parent = BalsamJob.objects.create(name="parent")
+    child = BalsamJob.objects.create(name="child", parents=[parent])
+    other = BalsamJob.objects.create(name="other")
+    jobs, events, edges = BalsamJob.objects, EventLog.objects, Dependency.objects
+    for key in (parent.job_id, str(parent.job_id), parent.job_id.hex, parent.pk, parent):
+        assert list(jobs.filter(parents=key)) == [child]
+        assert list(jobs.exclude(parents=key)) == [parent, other]
+        assert events.filter(job=key).get().job == parent
+        assert edges.filter(parent=key).get().child == child
+        assert list(jobs.filter(parents__in=[key])) == [child]
+        assert events.filter(job__in=[key]).get().job == parent
+        assert {event.job for event in events.exclude(job=key)} == {child, other}
+    for key in (parent.job_id, str(parent.job_id), parent.pk):
+        assert events.filter(job_id=key).get().job == parent
+        assert events.filter(job__pk=key).get().job == parent
+        assert list(jobs.filter(parents__pk=key)) == [child]
+        assert list(jobs.filter(parents__pk__in=[key])) == [child]
+        assert events.filter(job__parents=key).get().job == child
+    assert list(jobs.filter(children=child.job_id)) == [parent]
+    assert events.filter(job__in=[parent.job_id, other.job_id]).count() == 2
+    assert not events.filter(job=uuid.uuid4()).exists()
+
+
+def test_names_of_every_line_are_known_at_every_step(app: ApplicationDefinition) -> None:
+    parent = BalsamJob.objects.create(application="echo", wall_minutes=7)
+    child = BalsamJob.objects.create(parents=[parent])
+    events = EventLog.objects
+    assert events.filter(job__application="echo").get().job == parent
+    assert events.filter(job__application__startswith="ec").get().job == parent
+    assert events.filter(job__wall_minutes=7).get().job == parent
+    assert list(BalsamJob.objects.filter(parents__application="echo")) == [child]
+    names = events.order_by("-job__wall_minutes").values_list("job__application", flat=True)
+    assert list(names) == ["echo", None]
+    assert list(events.values("job__wall_minutes").distinct()) == [
+        {"job__wall_minutes": 7}, {"job__wall_minutes": 1},
+    ]  # fmt: skip
+    with pytest.raises(FieldError, match="wall_minutes"):
+        events.filter(job__wall_minuts=7)
+
+
+@pytest.mark.parametrize("name", ["state_history", "state_history__contains"])
+def test_histories_are_asked_for_by_their_events(project: Any, name: str) -> None:
+    with pytest.raises(FieldError, match="events__message"):
+        BalsamJob.objects.filter(**{name: "x"})
+    with pytest.raises(FieldError, match="events__message"):
+        EventLog.objects.filter(**{f"job__{name}": "x"})
+    with pytest.raises(FieldError, match="events__message"):
+        BalsamJob.objects.values_list("state_history")
+
+
+def test_text_with_a_leading_zero_is_never_an_integer_id(project: Any) -> None:
+    first = BalsamJob.objects.create(job_id=uuid.UUID("01" * 16))
+    second = BalsamJob.objects.create(job_id=uuid.UUID("1234567" + "a" * 25))
+    assert first.pk == 1
+    assert BalsamJob.objects.find("01") == first
+    first.delete()
+    with pytest.raises(NoSuchJob):
+        BalsamJob.objects.find("01")
+    with pytest.raises(NoSuchJob):
+        dag.kill("02")
+    assert BalsamJob.objects.find("2") == second
+    assert BalsamJob.objects.find("1234567") == second
+
+
+def test_lists_of_keys_are_as_long_as_they_like(project: Any) -> None:
+    jobs = BalsamJob.objects.bulk_create([{} for _ in range(3)])
+    many = list(range(300_000))
+    assert BalsamJob.objects.filter(pk__in=many).count() == len(jobs)
+    assert BalsamJob.objects.exclude(pk__in=many).count() == 0
+    assert BalsamJob.objects.filter(id__in=set(many)).count() == len(jobs)
+    assert EventLog.objects.filter(job__in=many).count() == len(jobs)
+    assert BalsamJob.objects.filter(pk__in=many).delete()[0] == len(jobs)

@@ -12,7 +12,14 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core.models import BalsamJob, EventLog
-from balsam.errors import IllegalMove, InvalidValue, NoSuchJob, UnknownName, UsageError
+from balsam.errors import (
+    DependencyError,
+    IllegalMove,
+    InvalidValue,
+    NoSuchJob,
+    UnknownName,
+    UsageError,
+)
 
 
 def queries() -> CaptureQueriesContext:
@@ -380,3 +387,144 @@ def test_a_user_directory_is_used_where_it_exists(project: Any, tmp_path: Path) 
     assert job.read_file_in_workdir("out.txt") == "42"
     with pytest.raises(ValueError, match="no.txt"):
         job.read_file_in_workdir("no.txt")
+
+
+# -- values of other libraries ---------------------------------------------------------------------
+
+
+class Whole:
+    """An integer of another library, such as numpy's."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_integers_of_other_libraries_and_paths_are_values(project: Any, tmp_path: Path) -> None:
+    BalsamJob.objects.bulk_create(
+        [
+            BalsamJob(num_nodes=Whole(2), user_workdir=tmp_path, stage_in_url=tmp_path / "in"),
+            {"num_nodes": Whole(2), "user_workdir": tmp_path, "stage_in_url": tmp_path / "in"},
+        ]
+    )
+    job = BalsamJob.objects.create()
+    job.num_nodes, job.user_workdir, job.stage_in_url = Whole(2), tmp_path, tmp_path / "in"
+    job.save()
+    BalsamJob.objects.create()
+    BalsamJob.objects.filter(num_nodes=1).update(
+        num_nodes=Whole(2), user_workdir=tmp_path, stage_in_url=tmp_path / "in"
+    )
+    columns = BalsamJob.objects.values_list("num_nodes", "user_workdir", "stage_in_url")
+    assert list(columns) == [(2, str(tmp_path), str(tmp_path / "in"))] * 4
+    for wrong in (1.0, "1", True, None):
+        with pytest.raises(InvalidValue):
+            BalsamJob(num_nodes=wrong).save()
+
+
+def test_one_parent_is_a_list_of_one(project: Any) -> None:
+    parent = BalsamJob.objects.create()
+    forms = [parent, parent.pk, Whole(parent.pk), parent.job_id, str(parent.job_id)]
+    same = BalsamJob.objects.filter(pk=parent.pk)
+    forms += [f'["{parent.job_id}"]', [parent], (parent.pk,), same]
+    for form in forms:
+        made = BalsamJob.objects.create(parents=form)
+        BalsamJob.objects.bulk_create([{"name": "dict", "parents": form}])
+        named = BalsamJob.objects.get(name="dict")
+        child = BalsamJob.objects.create()
+        child.set_parents(form)
+        for job in (made, named, child):
+            assert list(job.get_parents()) == [parent], form
+        named.delete()
+    for nothing in (None, "", "[]", []):
+        assert not BalsamJob.objects.create(parents=nothing).get_parents().exists()
+    with pytest.raises(InvalidValue):
+        BalsamJob(parents="[x")
+    with pytest.raises(UsageError, match="not saved"):
+        BalsamJob(parents=[BalsamJob()]).save()
+
+
+def test_many_uuids_are_looked_up_in_few_queries(project: Any) -> None:
+    jobs = BalsamJob.objects.bulk_create([BalsamJob() for _ in range(1200)])
+    with CaptureQueriesContext(connection) as made:
+        found = BalsamJob.objects.keys_of([job.job_id for job in jobs])
+    assert found == [job.pk for job in jobs] and len(made) < 5
+
+
+def test_a_directory_is_that_of_the_process_that_sets_it(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "here" / "work"
+    directory.mkdir(parents=True)
+    monkeypatch.chdir(directory.parent)
+    made = BalsamJob(user_workdir="work")
+    saved = BalsamJob.objects.create()
+    saved.user_workdir = "./work"
+    saved.save()
+    BalsamJob.objects.bulk_create([{"user_workdir": "work"}])
+    BalsamJob.objects.create(name="updated")
+    BalsamJob.objects.filter(name="updated").update(user_workdir="../here/work")
+    changed = BalsamJob.objects.create()
+    changed.modify("user_workdir", "work")
+    monkeypatch.chdir("/")
+    made.save()
+    for job in BalsamJob.objects.all():
+        assert job.user_workdir == job.working_directory == str(directory)
+    home = BalsamJob(user_workdir="~/x")
+    assert home.user_workdir == str(Path.home() / "x")
+    assert BalsamJob(user_workdir="").user_workdir == ""
+
+
+def test_renaming_many_jobs_costs_few_statements(project: Any, put: Any) -> None:
+    BalsamJob.objects.bulk_create([{"name": str(number)} for number in range(600)])
+    BalsamJob._base_manager.update(state=states.JOB_FINISHED)
+    old = {job.pk: job.relative_workdir() for job in BalsamJob.objects.all()}
+    with CaptureQueriesContext(connection) as made:
+        BalsamJob.objects.update(name="new", workflow="w")
+    assert len(made) < 12
+    assert {job.pk: job.relative_workdir() for job in BalsamJob.objects.all()} == old
+
+
+def test_bulk_update_checks_values(project: Any) -> None:
+    job = BalsamJob.objects.create()
+    for name, value in (
+        ("num_nodes", -5),
+        ("on_parent_failure", "explode"),
+        ("data", [1]),
+        ("name", None),
+    ):
+        setattr(job, name, value)
+        with pytest.raises(InvalidValue, match=name):
+            BalsamJob.objects.bulk_update([job], [name])
+        job.refresh_from_db()
+    job.wall_minutes = 9
+    assert BalsamJob.objects.bulk_update([job], ["wall_minutes"]) == 1
+    assert BalsamJob.objects.get().wall_time_minutes == 9 and not job.changed_fields()
+
+
+def test_objects_keep_no_id_of_rows_that_are_not_there(project: Any) -> None:
+    saved = BalsamJob.objects.create()
+    good, bad = BalsamJob(), BalsamJob(job_id=saved.job_id)
+    with pytest.raises(InvalidValue):
+        BalsamJob.objects.bulk_create([good, bad])
+    circle = BalsamJob()
+    circle._new_parents = [circle.job_id]
+    with pytest.raises(DependencyError):
+        circle.save()
+    assert good.pk is bad.pk is circle.pk is None
+    good.save()
+    assert BalsamJob.objects.count() == 2
+
+
+def test_a_job_written_out_has_its_parents(project: Any) -> None:
+    parent = BalsamJob.objects.create()
+    child = BalsamJob.objects.create(parents=[parent])
+    record = child.to_dict()
+    assert record["parents"] == [str(parent.job_id)]
+    assert BalsamJob(parents=[parent]).to_dict()["parents"] == [str(parent.job_id)]
+    text = child.serialize()
+    child.delete()
+    again = BalsamJob.deserialize(text)
+    again.save()
+    assert again.job_id == child.job_id and list(again.get_parents()) == [parent]

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.core import schema
-from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from balsam.conf.bootstrap.base import any_schema
+from balsam.core import history, schema
+from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.errors import DatabaseUnavailable, ProjectExists, SchemaTooNew, SchemaTooOld
 
 
@@ -60,6 +62,25 @@ def test_an_older_schema_is_refused_until_it_is_upgraded_after_a_backup(project:
     copy = sqlite3.connect(backup)
     assert copy.execute("SELECT name FROM balsam_job").fetchall() == [("kept",)]
     copy.close()
+
+
+def test_a_project_of_schema_1_is_upgraded_with_all_it_holds(project: Any) -> None:
+    BalsamJob.objects.create(name="kept")
+    Session.objects.create(started=history.now(), heartbeat=history.now(), offer={"nodes": 1})
+    with any_schema():
+        MigrationExecutor(connection).migrate([("core", "0001_initial")])
+    pretend(project, 1)
+    with pytest.raises(SchemaTooOld, match=f"balsam init --upgrade {project.path}"):
+        Session.objects.count()
+    backup = schema.upgrade_project(project)
+    assert backup is not None and backup.name.startswith("backup-schema1-")
+    assert schema.version(project) == SCHEMA_VERSION
+    assert Session.objects.get().offer == {}
+    assert BalsamJob.objects.get().name == "kept"
+    copy = sqlite3.connect(backup)
+    columns = [row[1] for row in copy.execute("PRAGMA table_info(balsam_session)")]
+    copy.close()
+    assert "heartbeat" in columns and "offer" not in columns
 
 
 def test_a_project_is_made_in_words_or_not_at_all(

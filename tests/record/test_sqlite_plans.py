@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, misfits
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.models import BalsamJob
 
@@ -47,6 +47,14 @@ def test_bookkeeping_looks_at_the_jobs_it_is_given() -> None:
     made = plans(lambda: bookkeeping.changed_since(0, 10))
     made += plans(lambda: bookkeeping.pass_jobs([job.pk for job in jobs], 10))
     assert made and not [plan for plan in made if WHOLE_STATE.search(plan)]
+
+
+@pytest.mark.parametrize("workflow", ["", "w", "w*"])
+def test_what_can_never_run_is_sought_among_the_jobs_that_are_given(workflow: str) -> None:
+    limits, scope = misfits.Limits(1, 8, 0), lease.Scope(workflow)
+    made = plans(lambda: misfits.beyond(limits, [1, 2, 3], scope))
+    assert any("INTEGER PRIMARY KEY" in plan for plan in made)
+    assert not [plan for plan in made if WHOLE_STATE.search(plan) or "runnable" in plan]
 
 
 @pytest.mark.parametrize("workflow", ["", "w", "w*"])

@@ -7,10 +7,20 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import pytest
-from balsam_docs import blocks, commands_page, models_page, rst, settings_page, states_page
+from balsam_docs import (
+    blocks,
+    commands_page,
+    manual,
+    models_page,
+    rst,
+    settings_page,
+    states_page,
+)
 
 from balsam import states
+from balsam.cli.app import cli
 from balsam.conf import settings
 from balsam.core.models import ApplicationDefinition, BalsamJob
 
@@ -133,6 +143,79 @@ def test_every_command_is_on_the_page_with_its_visible_options() -> None:
         assert f".. object:: balsam {name}" in text
     assert "``--wf-filter, --wf-name W``" in text
     assert "--num-workers" not in text
+
+
+@pytest.mark.parametrize("name", [*cli.entries])
+def test_every_command_and_option_says_what_it_is_for(name: str) -> None:
+    command, context = commands_page.found(name)
+    assert cli.entries[name].help.endswith(".")
+    assert list(commands_page.paragraphs(command))
+    for param in command.get_params(context):
+        if isinstance(param, click.Option) and not param.hidden:
+            assert (param.help or "").rstrip().endswith((".", ")")), f"{name} {param.opts}"
+
+
+@pytest.mark.parametrize("name", [*commands_page.entries()])
+def test_every_command_and_option_is_in_the_reference_and_in_its_manual_page(name: str) -> None:
+    command, context = commands_page.found(name)
+    reference = "\n".join(commands_page.commands_page())
+    assert f".. object:: {commands_page.usage(command, context)}\n" in reference
+    page = "\n".join(manual.page(f"balsam-{name}"))
+    for spelling, text in commands_page.options(command, context):
+        assert f"``{spelling}``" in reference
+        assert f"``{spelling}``\n   {rst.plain(text)}" in page
+    for word, _ in commands_page.arguments(command, context):
+        assert f"   * - ``{word}``" in reference
+        assert f"``{word}``" in page
+    assert f":manpage:`balsam-{name}(1)`" in "\n".join(manual.page("balsam"))
+    assert (f"_generated/balsam-{name}", f"balsam-{name}") in [p[:2] for p in manual.man_pages()]
+
+
+def test_older_names_are_listed() -> None:
+    hidden = {name for name, entry in cli.entries.items() if entry.hidden}
+    lines = commands_page.older_names()
+    assert {name for name in cli.entries if f"   * - ``balsam {name}``" in lines} == hidden
+
+
+@click.command("shop")
+@click.argument("kind", type=click.Choice(["apples", "pears"]))
+@click.argument("words", nargs=-1)
+def shop(kind: str, words: tuple[str, ...]) -> None:
+    """Buy *things*
+    of a kind.
+
+    \b
+    Examples:
+      shop apples | eat
+        --all
+
+    \b
+    kept
+    as lines
+    """
+
+
+def test_help_arguments_and_examples_become_rst() -> None:
+    context = click.Context(shop, info_name="shop")
+    assert commands_page.help_text(shop) == [
+        "Buy \\*things\\* of a kind.",
+        "",
+        "Examples:",
+        "",
+        ".. code-block:: text",
+        "",
+        "   shop apples | eat",
+        "     --all",
+        "",
+        ".. code-block:: text",
+        "",
+        "   kept",
+        "   as lines",
+        "",
+    ]
+    (first, kinds), (_, words) = commands_page.arguments(shop, context)
+    assert (first, kinds) == ("{apples|pears}", "one of ``apples``, ``pears``")
+    assert words == "any number of them"
 
 
 def test_text_is_escaped() -> None:

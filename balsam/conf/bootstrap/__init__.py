@@ -6,10 +6,11 @@ is made, so importing Balsam works anywhere and a missing project is reported by
 
 from __future__ import annotations
 
+import os
 import threading
 
 #: Number of the newest migration; written into each database (SQLite's ``user_version``).
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Populating Django imports ``balsam.core``, which comes back here in the same thread.
 _lock = threading.RLock()
@@ -39,5 +40,8 @@ def setup() -> None:
                 LOGGING_CONFIG=None,
                 SECRET_KEY="balsam-serves-no-requests",
             )
+        # A notebook runs its cells inside an event loop, where Django refuses every query in case
+        # it would block a server. There is no server here: one person waits for each answer.
+        os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         if not (apps.ready or apps.loading):
             django.setup()

@@ -9,8 +9,9 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from balsam.conf import project as projects
+from balsam.conf import current
 from balsam.conf.bootstrap import SCHEMA_VERSION
+from balsam.conf.project import Project
 from balsam.errors import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
 
 _any_schema = False
@@ -30,11 +31,11 @@ def any_schema() -> Iterator[None]:
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to the project's database file, with the pragmas its file system needs."""
 
-    project: projects.Project | None = None
+    project: Project | None = None
 
     def get_connection_params(self) -> dict[str, Any]:
         if not self.settings_dict["NAME"]:
-            self.project = projects.find()
+            self.project = current.project()
             database = self.project.settings().database
             self.settings_dict["OPTIONS"] = {
                 "timeout": database.busy_timeout_seconds,
@@ -58,11 +59,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.project is None:
             return super().get_new_connection(conn_params)
         path = self.project.database_file
-        if not path.exists() and not _any_schema:
-            raise DatabaseUnavailable(
-                f"The project {self.project.path} has no database file {path}; restore it from a "
-                "backup, or make a new project with 'balsam init'."
-            )
+        self._check_file(self.project)
         try:
             connection = super().get_new_connection(conn_params)
         except sqlite3.Error as error:
@@ -71,21 +68,46 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 "readable and writable for you and that the disk is not full."
             ) from error
         if not _any_schema:
-            self._check_schema(connection)
+            try:
+                self._check_schema(connection, self.project)
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        assert self.project is not None
+    @staticmethod
+    def _check_file(project: Project) -> None:
+        path = project.database_file
+        try:
+            path.stat()
+        except FileNotFoundError:
+            if not _any_schema:
+                raise DatabaseUnavailable(
+                    f"The project {project.path} has no database file {path}; put a backup in its "
+                    "place with 'balsam restore FILE', or make a new project with 'balsam init'."
+                ) from None
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"The database {path} can not be read ({error.strerror}); it may be somebody "
+                "else's project: check that you may read and write it."
+            ) from error
+
+    @staticmethod
+    def _check_schema(connection: sqlite3.Connection, project: Project) -> None:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found == SCHEMA_VERSION:
             return
-        connection.close()
         if found > SCHEMA_VERSION:
             raise SchemaTooNew(
-                f"The project {self.project.path} was made by a newer Balsam (schema {found}, "
+                f"The project {project.path} was made by a newer Balsam (schema {found}, "
                 f"this one knows {SCHEMA_VERSION}); use that version or a newer one."
             )
+        if not list(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'balsam_job'")):
+            raise DatabaseUnavailable(
+                f"The database {project.database_file} is damaged: it holds no record of Balsam; "
+                "put a backup in its place with 'balsam restore FILE'."
+            )
         raise SchemaTooOld(
-            f"The project {self.project.path} was made by an older Balsam (schema {found}, this "
-            f"one needs {SCHEMA_VERSION}); run 'balsam init --upgrade {self.project.path}'."
+            f"The project {project.path} was made by an older Balsam (schema {found}, this "
+            f"one needs {SCHEMA_VERSION}); run 'balsam init --upgrade {project.path}'."
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 
 from balsam.core.fields import EnvironField
+from balsam.core.lookups import any_of, is_glob
 from balsam.core.names import NamedModel, NamedQuerySet, canonical
 from balsam.core.values import from_text
 from balsam.errors import InvalidValue, NoApplication, nearest
@@ -21,11 +23,28 @@ class ApplicationQuerySet(NamedQuerySet):
         if found is None:
             known = list(self.order_by("name").values_list("name", flat=True)[:10_000])
             listed = f" (registered: {', '.join(known[:8])})" if known else ""
-            raise NoApplication(
+            raise UnknownApplication(
                 f"No application '{name}' is registered{nearest(name, known)}{listed}; "
                 "add it with 'balsam app --name ... --executable ...'."
             )
         return found
+
+    def selected(
+        self, names: Collection[str] = (), keys: Collection[str] = (), *, parts: bool = True
+    ) -> Any:
+        """Those of one of ``names``, and of one of the numbers or names ``keys``.
+
+        A name with ``*`` or ``?`` is a pattern; another may be a part of a name, with ``parts``.
+        """
+        apps = self
+        if names:
+            plain = "icontains" if parts else "exact"
+            ways = (("glob" if is_glob(name) else plain, name) for name in names)
+            apps = apps.filter(any_of(models.Q(**{f"name__{how}": name}) for how, name in ways))
+        if keys:
+            numbers = [int(key) for key in keys if key.isdecimal() and len(key) < 19]
+            apps = apps.filter(models.Q(name__in=keys) | models.Q(pk__in=numbers))
+        return apps
 
 
 class ApplicationDefinition(NamedModel):
@@ -62,24 +81,46 @@ class ApplicationDefinition(NamedModel):
     def register(cls, **fields: Any) -> ApplicationDefinition:
         """Add an application; InvalidValue if the name is empty or taken."""
         app = cls(**fields)
-        if not app.name.strip():
-            raise InvalidValue("An application needs a name; give it with --name.")
-        if cls.objects.filter(name=app.name).exists():
-            raise InvalidValue(
-                f"An application '{app.name}' is registered already; choose another name, or "
-                f"change it with 'balsam modify {app.name} FIELD VALUE --type apps'."
-            )
+        app._check_name()
         app.save()
         return app
 
+    def _check_name(self) -> None:
+        if not self.name.strip():
+            raise InvalidValue("An application needs a name; give it with --name.")
+        if type(self).objects.filter(name=self.name).exclude(pk=self.pk).exists():
+            raise InvalidValue(
+                f"An application '{self.name}' is registered already; choose another name, or "
+                f"change it with 'balsam modify {self.name} FIELD VALUE --type apps'."
+            )
+
     def modify(self, name: str, text: str) -> Any:
-        """Set one field from its written form and save it; returns the new value."""
-        field = canonical(type(self), name)
-        if field == "id":
-            raise InvalidValue("The id of an application can not be changed.")
-        setattr(self, field, from_text(type(self)._meta.get_field(field), text))
-        self.save(update_fields=[field])
-        return getattr(self, field)
+        """Set one field from its written form and save it; returns the new value.
+
+        Raises UnknownName and InvalidValue; the application is as it was then.
+        """
+        real = canonical(type(self), name)
+        fields = {field.name: field for field in self._meta.concrete_fields}
+        if real not in fields or fields[real].primary_key:
+            raise InvalidValue(f"{name} of an application can not be changed by hand.")
+        before = getattr(self, real)
+        setattr(self, real, from_text(fields[real], text))
+        try:
+            self._check_name()
+            if real == "executable" and not (text.strip() or self.command_template):
+                raise InvalidValue(f"The application '{self.name}' needs an executable.")
+            self.save(update_fields=[real])
+        except BaseException:
+            setattr(self, real, before)
+            raise
+        return getattr(self, real)
+
+    @classmethod
+    def remove(cls, apps: Iterable[ApplicationDefinition]) -> None:
+        """Delete them, all or none; refused while jobs refer to one of them."""
+        with transaction.atomic():
+            for app in apps:
+                app.delete()
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Delete the application; refused while jobs refer to it."""
@@ -89,3 +130,9 @@ class ApplicationDefinition(NamedModel):
                 f"The application '{self.name}' is used by {used} job(s); remove those first."
             )
         return super().delete(*args, **kwargs)
+
+
+class UnknownApplication(
+    NoApplication, ApplicationDefinition.DoesNotExist  # type: ignore[name-defined]
+):
+    """NoApplication that also answers to Django's own exceptions, as older lines raised them."""

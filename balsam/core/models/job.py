@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import models, transaction
 
 from balsam import states
-from balsam.core import advance, graph, history, ids
-from balsam.core.fields import EnvironField
-from balsam.core.job_files import JobFiles, default_workdir
-from balsam.core.job_links import JobLinks
-from balsam.core.job_text import JobText
-from balsam.core.models.app import ApplicationDefinition
+from balsam.core import graph, history, ids, waiting
+from balsam.core.fields import DirectoryField, EnvironField
+from balsam.core.job.copies import JobCopies
+from balsam.core.job.files import JobFiles, default_workdir
+from balsam.core.job.links import JobLinks
+from balsam.core.job.moves import JobMoves
+from balsam.core.job.text import JobText
+from balsam.core.models.app import ApplicationDefinition, UnknownApplication
 from balsam.core.models.batch_job import BatchJob
 from balsam.core.models.dependency import Dependency
 from balsam.core.models.session import Session
 from balsam.core.names import NamedModel, canonical
 from balsam.core.querysets import JobManager
+from balsam.core.relations import ParentsField
+from balsam.core.rules import FAIL, MINIMUM, PROTECTED, WAITING_RULES, check_policy
 from balsam.core.source import JobSource
-from balsam.core.values import checked, from_text
-from balsam.errors import IllegalMove, InvalidValue, JobChanged, NoApplication, nearest
-
-#: Fields that only the writer of state, or nobody, changes after a job was made.
-PROTECTED = frozenset(
-    ("id", "job_id", "state", "state_timestamp", "session_id", "attempt", "lost_attempts")
-)
-#: The smallest sensible value of each number.
-MINIMUM = {
-    "num_nodes": 1,
-    "ranks_per_node": 1,
-    "threads_per_rank": 1,
-    "threads_per_core": 1,
-    "node_packing_count": 1,
-    "coschedule_num_nodes": 0,
-    "gpus_per_rank": 0,
-    "wall_time_minutes": 0,
-    "time_limit_minutes": 0,
-    "max_attempts": 0,
-}
-ON_PARENT_FAILURE = (graph.FAIL, graph.IGNORE)
+from balsam.core.values import checked
+from balsam.core.written import value_of
+from balsam.errors import IllegalMove
 
 
 def _text(default: str = "") -> Any:
     return models.TextField(default=default, blank=True)
 
 
-class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
+#: Types of values that never change.
+_FIXED = frozenset((str, int, float, bool, type(None)))
+
+
+@functools.cache
+def _columns() -> tuple[list[str], list[str], Callable[[Any], tuple[Any, ...]]]:
+    """Attributes of all columns, of those whose values can change in place, and their getter."""
+    fields = BalsamJob._meta.concrete_fields
+    names = [field.attname for field in fields]
+    mutable = [field.attname for field in fields if isinstance(field, models.JSONField)]
+    return names, mutable, operator.itemgetter(*names)
+
+
+def _copied(value: Any) -> Any:
+    """A copy that does not change with ``value``; copy.deepcopy takes ten times as long."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _copied(one) for key, one in value.items()}
+    if kind is list:
+        return [_copied(one) for one in value]
+    return value if kind in _FIXED else copy.deepcopy(value)
+
+
+class BalsamJob(JobText, JobMoves, JobLinks, JobFiles, JobCopies, NamedModel):
     """One planned run: what to run, on what, after whom, and how far it has come.
 
     Fields may be given, read and filtered under the names of any Balsam line. ``state``, the lease
@@ -97,18 +108,18 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
     priority = models.IntegerField(default=0)
 
     # after whom, and where the files are
-    parents = models.ManyToManyField(
+    parents = ParentsField(
         "self", through=Dependency, symmetrical=False, related_name="children"
     )
     wait_for_parents = models.BooleanField(default=True)
-    on_parent_failure = _text(graph.FAIL)
+    on_parent_failure = _text(FAIL)
     input_files = _text("*")
     stage_in_url = _text()
     stage_out_url = _text()
     stage_out_files = _text()
     transfers = models.JSONField(default=dict, blank=True)
     workdir = _text()
-    user_workdir = _text()
+    user_workdir = DirectoryField(default="", blank=True)
     pending_file_cleanup = models.BooleanField(default=False)
 
     # when it goes wrong
@@ -166,6 +177,12 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
         "parent_ids": ("parents",),
     }
 
+    #: Names that are views of events, and what queries ask for instead.
+    NOT_STORED = {
+        "state_history": "events__message, events__to_state or events__timestamp",
+        "state_data": "events__data",
+    }
+
     objects = JobManager()
     source = JobSource()
 
@@ -215,12 +232,10 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
 
     def _construct_names(self, values: dict[str, Any]) -> dict[str, Any]:
         real = super()._construct_names(values)
-        parents = real.pop("parents", None)
-        self._new_parents = list(parents) if parents else []
-        if "environ_vars" in real:
-            real["environ_vars"] = checked(
-                self._meta.get_field("environ_vars"), real["environ_vars"]
-            )
+        self._new_parents = ids.several(real.pop("parents", None))
+        for name in ("environ_vars", "user_workdir"):
+            if name in real:
+                real[name] = checked(self._meta.get_field(name), real[name])
         return real
 
     def __str__(self) -> str:
@@ -247,15 +262,19 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
 
     def _remember(self, names: Iterable[str] | None = None) -> None:
         """Note what the row holds now, in all columns or in the named ones."""
-        present = self.__dict__
-        fields = self._meta.concrete_fields
+        present, saved = self.__dict__, self._saved
+        columns, singly, values_of = _columns()
         if names is not None:
-            fields = [self._meta.get_field(name) for name in names]
-        for field in fields:
-            if field.attname in present:
-                value = present[field.attname]
-                mutable = isinstance(value, (dict, list))
-                self._saved[field.attname] = copy.deepcopy(value) if mutable else value
+            singly = [self._meta.get_field(name).attname for name in names]
+        else:
+            try:
+                saved.update(zip(columns, values_of(present), strict=True))
+            except KeyError:  # some are deferred
+                singly = columns
+        for name in singly:
+            if name in present:
+                value = present[name]
+                saved[name] = _copied(value) if value else type(value)()
 
     def changed_fields(self) -> list[str]:
         """Columns that differ from what was read or last saved."""
@@ -304,7 +323,11 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
             changed.append("workdir")
         self.last_update = history.now()
         written = [*changed, "last_update"]
-        super().save(using=using, update_fields=written)
+        with transaction.atomic():
+            super().save(using=using, update_fields=written)
+            if WAITING_RULES.intersection(written):
+                waiting.reconsider([self.pk], "what it waits for was changed")
+                self.refresh_from_db(fields=["state", "state_timestamp"])
         self._remember(written)
 
     @staticmethod
@@ -322,28 +345,26 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
             field = self._meta.get_field(name)
             if not field.is_relation:
                 self.__dict__[name] = checked(field, self.__dict__[name], MINIMUM.get(name))
-        if self.on_parent_failure not in ON_PARENT_FAILURE:
-            raise InvalidValue(
-                f"on_parent_failure is one of {', '.join(ON_PARENT_FAILURE)}, "
-                f"not '{self.on_parent_failure}'."
-            )
+            if name == "on_parent_failure":
+                check_policy(self.on_parent_failure)
 
     def _resolve_application(self) -> None:
         if self._app_name is not None:
-            name, self._app_name = self._app_name, None
+            name = self._app_name
             self.app = ApplicationDefinition.objects.named(name) if name else None
+            self._app_name = None
 
     def get_application(self) -> ApplicationDefinition:
         """The application this job runs; NoApplication if it has none."""
         self._resolve_application()
         if self.app is None:
-            raise NoApplication(f"{self.cute_id} runs a direct command, not an application.")
+            raise UnknownApplication(f"{self.cute_id} runs a direct command, not an application.")
         return self.app
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the job with its events and edges; children that waited for it fail."""
-        key, self.pk = self.pk, None
-        graph.forget([key])
+        graph.forget([self.pk])
+        self.pk = None
         return 1, {self._meta.label: 1}
 
     @classmethod
@@ -361,58 +382,8 @@ class BalsamJob(JobText, JobLinks, JobFiles, NamedModel):
                 raise IllegalMove("Cannot mutate state of a killed job")
             self.update_state(text, "User mutated state from command line")
             return self.state
-        if name == "application":
-            self.application = text
-            self.save()
-            return text
-        field_name = canonical(type(self), name)
-        if field_name in self.ALIASES:
-            raise InvalidValue(f"{name} of a job can not be changed by hand.")
-        field = self._meta.get_field(field_name)
-        if field.attname in PROTECTED or field.is_relation:
-            raise InvalidValue(f"{name} of a job can not be changed by hand.")
-        setattr(self, field_name, from_text(field, text))
+        value = value_of(type(self), name, text)
+        real = name if name == "application" else canonical(type(self), name)
+        setattr(self, real, value)
         self.save()
-        return getattr(self, field_name)
-
-    # -- state ----------------------------------------------------------------------------------
-
-    def update_state(
-        self,
-        new_state: str,
-        message: str = "",
-        release: bool = False,
-        data: dict[str, Any] | None = None,
-    ) -> None:
-        """Move the job, as a user or a hook may, with its event.
-
-        Raises IllegalMove, and JobChanged when the job is no longer in the state this object shows
-        (killing is possible whatever it is now).
-        """
-        if new_state not in states.STATES:
-            raise InvalidValue(
-                f"There is no state '{new_state}'{nearest(new_state, states.STATES)}."
-            )
-        with transaction.atomic():
-            if new_state == states.USER_KILLED:
-                self.refresh_from_db(fields=["state", "state_timestamp"])
-                if self.state in states.END_STATES:
-                    return
-            hop = advance.Hop(new_state, message, data or {})
-            if self.state != new_state:
-                moved = advance.advance_set([self.pk], self.state, [hop], states.USER)
-                if not moved:
-                    shown = self.state
-                    self.refresh_from_db(fields=["state", "state_timestamp"])
-                    raise JobChanged(
-                        f"{self.cute_id} is {self.state} by now, not {shown}; "
-                        "call refresh_from_db() and decide again."
-                    )
-            self.refresh_from_db(fields=["state", "state_timestamp"])
-
-    @classmethod
-    def batch_update_state(
-        cls, pks: Iterable[Any], new_state: str, message: str = "", release: bool = False
-    ) -> int:
-        """Move many jobs as a user may; killed ones are skipped. Returns how many moved."""
-        return int(cls.objects.all().among(cls.objects.keys_of(pks)).move(new_state, message))
+        return getattr(self, real)

@@ -23,6 +23,7 @@ class Session(models.Model):
     pid_start = models.BigIntegerField(default=0)
     started = models.DateTimeField()
     heartbeat = models.DateTimeField()
+    offer = models.JSONField(default=dict)  # what a launcher can run: see balsam.core.offer
     batch_job = models.ForeignKey(BatchJob, null=True, blank=True, on_delete=models.SET_NULL)
 
     class Meta:

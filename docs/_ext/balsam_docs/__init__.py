@@ -30,6 +30,8 @@ def setup(app: Any) -> dict[str, Any]:
     """Register one directive for each page. Called by Sphinx."""
     from sphinx.util.docutils import SphinxDirective
 
+    from balsam_docs import manual
+
     for name, make in _pages().items():
 
         def run(self: Any, make: Callable[[], list[str]] = make) -> list[Any]:
@@ -37,4 +39,6 @@ def setup(app: Any) -> dict[str, Any]:
             return nodes
 
         app.add_directive(name, type(name, (SphinxDirective,), {"run": run}))
+    app.connect("builder-inited", manual.write)
+    app.connect("build-finished", manual.remove)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

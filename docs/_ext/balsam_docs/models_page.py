@@ -31,7 +31,8 @@ JOB_MEANINGS = {
     "gpus_per_rank": "GPUs of each rank. May be a fraction.",
     "cpu_affinity": "Kept; nothing reads it yet.",
     "mpi_flags": "More options for ``mpirun``, for this job.",
-    "launch_params": "Kept; nothing reads it yet.",
+    "launch_params": "How to start it: ``cwd``, ``mpirun`` and ``whole_nodes``; see "
+    ":doc:`/how-to/run-and-qsub`.",
     "wall_time_minutes": "How long it will take, about. Long jobs start first. It is no limit.",
     "time_limit_minutes": "An attempt is stopped after this; 0 means no limit.",
     "priority": "Jobs of higher priority start first.",
@@ -53,7 +54,8 @@ JOB_MEANINGS = {
     "state": "How far it has come. Written by ``update_state`` only.",
     "state_timestamp": "When it got there (UTC).",
     "attempt": "The number of its latest attempt; 0 before the first.",
-    "lost_attempts": "How many attempts were lost with their launcher.",
+    "lost_attempts": "How many attempts were lost or stopped with their launcher; they do "
+    "not count against ``max_attempts``.",
     "session": "The launcher that holds it now.",
     "queued_launch": "The batch job it is meant for. Nothing reads it yet.",
     "return_code": "The exit code of its latest attempt.",
@@ -115,9 +117,7 @@ def _fields(model: Any, meanings: dict[str, str]) -> list[str]:
         names = [f"``{field.name}``"]
         if others:
             names.append(f"(also {', '.join(f'``{name}``' for name in others)})")
-        rows.append(
-            [" ".join(names), _KINDS[type(field).__name__], _default(field), meanings[field.name]]
-        )
+        rows.append([" ".join(names), _kind(field), _default(field), meanings[field.name]])
     return table(["Field", "Type", "Default", "Meaning"], rows, [32, 13, 12, 43])
 
 
@@ -127,6 +127,11 @@ def own_fields(model: Any) -> list[Any]:
         (*model._meta.concrete_fields, *model._meta.many_to_many),
         key=lambda field: field.creation_counter,
     )
+
+
+def _kind(field: Any) -> str:
+    """By the field's class or the nearest that it is derived from."""
+    return next(_KINDS[base.__name__] for base in type(field).__mro__ if base.__name__ in _KINDS)
 
 
 def _default(field: Any) -> str:

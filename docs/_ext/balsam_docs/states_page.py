@@ -33,12 +33,12 @@ CAUSES = {
     states.OOM: "The kernel killed the program because memory ran out.",
     states.JOB_TIME_LIMIT: "The attempt took longer than the job's ``time_limit_minutes``.",
     states.BATCH_TIME_LIMIT: "The launcher stopped while the attempt ran: its time was over, or it "
-    "was told to stop.",
+    "was told to stop. Such an attempt does not count against ``max_attempts``.",
     states.NODE_LOST: "The node was lost. A launcher on one node can not tell this from "
     "``launcher_lost`` and never gives it.",
     states.LAUNCHER_LOST: "The launcher was killed while the attempt ran.",
-    states.PROGRAM_MISSING: "The program is not there or not executable, or a job that needs "
-    "``mpirun`` found none.",
+    states.PROGRAM_MISSING: "The program or its envscript is not there or can not be run, or "
+    "its command line can not be split into words.",
     states.MPI_LAUNCH_FAILED: "``mpirun`` could not start the ranks.",
     states.STAGING: "The work directory could not be made, or files could not be copied or linked.",
     states.HOOK: "A preprocess or postprocess script failed, took too long, is missing, or did not "

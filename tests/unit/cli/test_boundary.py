@@ -8,7 +8,7 @@ import click
 import pytest
 
 from balsam.cli.boundary import explain, guarded
-from balsam.cli.commands import Session
+from balsam.cli.commands import Invocation
 from balsam.errors import AmbiguousId, BalsamError, SchemaTooOld
 
 
@@ -20,13 +20,15 @@ def fail_with(error: BaseException, cause: BaseException | None = None) -> int:
     def call() -> int:
         raise error from cause
 
-    return guarded(call, Session())
+    return guarded(call, Invocation())
 
 
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
         (BalsamError("The job is gone"), 1, "The job is gone.\n"),
+        (BalsamError("The job is gone (or moved)"), 1, "The job is gone (or moved).\n"),
+        (BalsamError("No 'x'; did you mean 'y'?."), 1, "No 'x'; did you mean 'y'?\n"),
         (AmbiguousId(), 1, "More than one job matches an abbreviated id.\n"),
         (SchemaTooOld("Run it!"), 1, "Run it!\n"),
         (click.UsageError("No such thing"), 2, "No such thing. See 'balsam --help'.\n"),
@@ -68,9 +70,9 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def call() -> int:
         raise ValueError("odd")
 
-    assert guarded(call, Session(debug=True)) == 1
+    assert guarded(call, Invocation(debug=True)) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_success_passes_its_code() -> None:
-    assert guarded(lambda: 3, Session()) == 3
+    assert guarded(lambda: 3, Invocation()) == 3

@@ -67,10 +67,9 @@ def test_the_help_of_a_command_loads_no_other(command: str) -> None:
         (("launcher", "--time", "nan"), "nan is not from 0 to"),
         (("launcher",), "Give one of --consume-all and --wf-filter WORKFLOW."),
         (("launcher", "--consume", "--wf", "x"), "Give one of --consume-all and --wf-filter"),
-        (("rm", "jobs"), "Give one of --name, --id and --all."),
-        (("rm", "jobs", "--all", "--id", "3"), "Give one of --name, --id and --all."),
+        (("submit_launch", "-n", "1"), "does not submit batch jobs yet; put 'balsam launcher"),
+        (("server", "--connect"), "A project on SQLite needs no server"),
         (("init",), "Give the directory to make"),
-        (("modify", "17", "name"), "Give ID FIELD VALUE."),
     ],
 )
 def test_usage_errors_are_one_sentence_and_load_nothing(
@@ -84,7 +83,33 @@ def test_usage_errors_are_one_sentence_and_load_nothing(
     assert not heavy(loaded)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("rm", "jobs"), "Say which jobs: ids, names, or options"),
+        (("rm", "jobs", "--all", "--id", "3"), "Give --all, or say which jobs, not both."),
+        (("ls", "queues"), "does not ask the scheduler about its queues yet"),
+        (("rm", "17"), "Say what to remove: jobs or apps."),
+        (("modify", "17", "name"), "Give ID FIELD VALUE, or options that select jobs."),
+        (("kill",), "Say which jobs"),
+        (("retry",), "Say which jobs"),
+        (("ls", "--tree", "--json"), "--tree and --json do not go together."),
+    ],
+)
+def test_what_a_selection_lacks_is_one_sentence_without_a_project(
+    words: tuple[str, ...], message: str
+) -> None:
+    code, text, error, _ = run(*words)
+    assert (code, text, len(error.splitlines())) == (2, "", 1)
+    assert message in error
+
+
+def test_help_is_a_command_too() -> None:
+    assert run("help")[1] == run("--help")[1]
+    assert run("help", "make_dummies")[1] == run("make-dummies", "--help")[1]
+
+
 def test_the_overview_begins_with_how_to_start() -> None:
     _, text, _, _ = run()
     assert text.index("init ") < text.index("app ") < text.index("launcher ") < text.index("rm ")
-    assert "balsam init campaign" in text
+    assert text.index("balsam init campaign") < text.index("Options:")

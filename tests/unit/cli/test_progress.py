@@ -23,11 +23,20 @@ def test_a_line_says_it_all() -> None:
     )
 
 
+def test_killed_jobs_are_no_failures_and_old_failures_no_news(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "2 done, 4 failed, 5 killed, 3 waiting" in line(snap(failed=4, killed=5))
+    with Progress(period_seconds=0, terminal=False) as report:
+        report(snap(failed=4, killed=5, final=True))
+    assert "ls --state" not in capsys.readouterr().out
+
+
 def test_lines_come_now_and_then_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(period_seconds=1000, terminal=False) as report:
         for done in range(5):
             report(snap(done=done))
-        report(snap(done=9, failed=1, final=True))
+        report(snap(done=9, failed=1, newly_failed=1, final=True))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "0 done" in lines[0] and "9 done" in lines[1]

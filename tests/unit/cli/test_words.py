@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balsam.cli.words import missing_program, resolved_file, resolved_program
+from balsam.cli.words import program_trouble, resolved_file, resolved_program
 from balsam.errors import InvalidValue
 
 
@@ -54,10 +54,25 @@ def test_unbalanced_quotes_are_said() -> None:
         resolved_program("'echo", "--executable")
 
 
-def test_missing_programs_are_named() -> None:
-    assert missing_program("no-such-program-here -x") == "no-such-program-here"
-    assert missing_program(f"{shlex.quote(sys.executable)} -c pass") == ""
-    assert missing_program("") == ""
+def test_programs_that_can_not_be_run_are_told_apart(here: Path) -> None:
+    (here / "plain").write_text("#!/bin/sh\n")
+    (here / "lost").write_text("#!/no/such/sh\n")
+    (here / "lost").chmod(0o755)
+    (here / "folder").mkdir()
+    found = {
+        "no-such-program-here -x": "neither a file here nor a program on PATH",
+        "./no-such-file": "it is not there",
+        "./plain 5": "it is not executable (chmod +x ",
+        "./folder": "it is a directory",
+        "folder": "it is a directory",
+        "./sim": "its first line names no interpreter (#!)",
+        "./lost": "the interpreter '/no/such/sh'",
+    }
+    for text, reason in found.items():
+        trouble = program_trouble(text)
+        assert reason in trouble and f"'{text.split()[0]}'" in trouble
+    for good in (f"{shlex.quote(sys.executable)} -c pass", "sh -c true", ""):
+        assert program_trouble(good) == ""
 
 
 def test_files_get_their_full_path(here: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 import balsam
 from balsam import errors
+from balsam.conf import new_project, settings
 from balsam.conf import project as projects
-from balsam.conf import settings
 
 
 def mode(path: Path) -> int:
@@ -32,7 +32,7 @@ def mark(path: Path) -> Path:
 
 
 def test_a_new_project_is_complete(tmp_path: Path) -> None:
-    made = projects.create(tmp_path / "new" / "campaign")
+    made = new_project.create(tmp_path / "new" / "campaign")
     assert made.path == tmp_path / "new" / "campaign"
     assert tree(made.path) == [
         ".balsam-site", "balsamdb", "data", "job-template.sh", "log", "log/outcomes", "qsubmit",
@@ -57,7 +57,7 @@ def test_an_ordinary_directory_becomes_a_project_and_keeps_its_files(tmp_path: P
     (tmp_path / "data" / "input").write_text("mine too")
     (tmp_path / "job-template.sh").write_text("#!/bin/sh\n")
     (tmp_path / "settings.yml").write_text("jobs: {max_attempts: 3}\n")
-    made = projects.create(tmp_path, name="Anna's campaign")
+    made = new_project.create(tmp_path, name="Anna's campaign")
     assert made.name == "Anna's campaign"
     assert made.job_template.read_text() == "#!/bin/sh\n"
     assert made.settings().jobs.max_attempts == 3
@@ -65,10 +65,10 @@ def test_an_ordinary_directory_becomes_a_project_and_keeps_its_files(tmp_path: P
 
 
 def test_an_existing_project_is_refused_and_untouched(tmp_path: Path) -> None:
-    made = projects.create(tmp_path / "it")
+    made = new_project.create(tmp_path / "it")
     before = tree(made.path), made.id
     with pytest.raises(errors.ProjectExists, match="is a Balsam project already"):
-        projects.create(tmp_path / "it")
+        new_project.create(tmp_path / "it")
     assert (tree(made.path), projects.Project(made.path).id) == before
 
 
@@ -76,7 +76,7 @@ def test_the_database_of_an_older_balsam_is_not_taken_over(tmp_path: Path) -> No
     (tmp_path / "balsamdb").mkdir()
     (tmp_path / "balsamdb" / "PG_VERSION").write_text("9.6")
     with pytest.raises(errors.ProjectExists, match="holds a database already"):
-        projects.create(tmp_path)
+        new_project.create(tmp_path)
     assert tree(tmp_path) == ["balsamdb", "balsamdb/PG_VERSION"]
 
 
@@ -89,20 +89,20 @@ def test_the_database_of_an_older_balsam_is_not_taken_over(tmp_path: Path) -> No
 )
 def test_other_databases(tmp_path: Path, engine: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        projects.create(tmp_path / "new", engine=engine)
+        new_project.create(tmp_path / "new", engine=engine)
     assert tree(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines", "bell\a"])
 def test_names_that_can_not_be_shown(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.InvalidValue):
-        projects.create(tmp_path / "new", name=name)
+        new_project.create(tmp_path / "new", name=name)
     assert tree(tmp_path) == []
 
 
 def test_any_directory_name_gives_a_name(tmp_path: Path) -> None:
-    assert projects.create(tmp_path / "two\nlines").name == "two_lines"
-    assert projects.create(tmp_path / os.fsdecode(b"\xff")).name == "_"
+    assert new_project.create(tmp_path / "two\nlines").name == "two_lines"
+    assert new_project.create(tmp_path / os.fsdecode(b"\xff")).name == "_"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_places_where_no_project_can_be_are_refused_in_words(tmp_path: Path, pat
     (tmp_path / "loop").symlink_to("loop")
     before = tree(tmp_path)
     with pytest.raises(errors.ProjectError, match="No project can be made in") as caught:
-        projects.create(tmp_path / path)
+        new_project.create(tmp_path / path)
     assert "\n" not in str(caught.value)
     assert tree(tmp_path) == before
 
@@ -134,7 +134,7 @@ def test_what_fails_half_way_leaves_only_what_was_there(
     (tmp_path / "data").mkdir()
     (tmp_path / there).write_text(text)
     with pytest.raises(errors.BalsamError, match=words):
-        projects.create(tmp_path)
+        new_project.create(tmp_path)
     assert tree(tmp_path) == sorted(["data", there])
     assert (tmp_path / there).read_text() == text
 
@@ -144,7 +144,7 @@ def test_a_failure_after_the_files_removes_the_new_project(tmp_path: Path) -> No
         pass
 
     def make_tables(path: Path) -> None:
-        with projects.creating(path) as made:
+        with new_project.creating(path) as made:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{made.database_file}{suffix}").write_text("half of a database")
             raise TablesFailed
@@ -158,9 +158,9 @@ CREATE = """
 import sys
 from pathlib import Path
 from balsam import errors
-from balsam.conf import project
+from balsam.conf import new_project
 try:
-    project.create(Path(sys.argv[1]))
+    new_project.create(Path(sys.argv[1]))
 except errors.ProjectExists:
     sys.exit(7)
 """

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam.core import ids
+from balsam.errors import InvalidValue
 
 
 def milliseconds(key: uuid.UUID) -> int:
@@ -61,3 +62,33 @@ def test_a_uuid_is_read_in_every_spelling(key: uuid.UUID) -> None:
 @pytest.mark.parametrize("value", ["", "17", 17, None, "x" * 32, "0" * 31, b"0" * 32])
 def test_what_is_no_uuid_is_none(value: object) -> None:
     assert ids.as_uuid(value) is None
+
+
+def test_a_label_is_the_name_and_the_short_id() -> None:
+    key = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+    assert ids.label("scan", key) == "[scan | 099a8057]"
+    assert ids.label("", key) == "[099a8057]"
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        (7, [7]),
+        ("7", ["7"]),
+        (uuid.UUID(int=7), [uuid.UUID(int=7)]),
+        ([7, "8"], [7, "8"]),
+        (iter((7, 8)), [7, 8]),
+        ('["7", "8"]', ["7", "8"]),
+        ("[]", []),
+        ("", []),
+        (None, []),
+        ((), []),
+    ],
+)
+def test_several_are_given_as_one_or_many(given: object, listed: list[object]) -> None:
+    assert ids.several(given) == listed
+
+
+def test_text_that_is_no_list_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"\[7"):
+        ids.several("[7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +117,39 @@ def test_whole_numbers_fit_where_fractions_do_and_none_where_a_column_can_be_nul
 def test_fields_of_applications_are_read_from_text_too() -> None:
     parameters = ApplicationDefinition._meta.get_field("parameters")
     assert from_text(parameters, '{"a": 1}') == {"a": 1}
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    for name, value in (
+        ("num_nodes", numpy.int64(4)),
+        ("num_nodes", numpy.uint8(4)),
+        ("gpus_per_rank", numpy.float32(0.5)),
+        ("gpus_per_rank", numpy.int32(1)),
+        ("wait_for_parents", numpy.bool_(False)),
+    ):
+        plain = checked(field(name), value)
+        assert plain == value and type(plain) in (int, float, bool)
+    for name, value in (("num_nodes", numpy.float64(4)), ("gpus_per_rank", numpy.nan)):
+        with pytest.raises(InvalidValue):
+            checked(field(name), value)
+
+
+def test_paths_are_text(tmp_path: Path) -> None:
+    assert checked(field("stage_in_url"), tmp_path) == str(tmp_path)
+    with pytest.raises(InvalidValue, match="text"):
+        checked(field("stage_in_url"), 7)
+
+
+@pytest.mark.parametrize("given", ["work", "./work", "../here/work", Path("work")])
+def test_a_directory_is_kept_in_full(
+    given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert checked(field("user_workdir"), given) == str(here / "work")
+    assert checked(field("user_workdir"), "") == ""
+    here.rmdir()
+    with pytest.raises(InvalidValue, match="full path"):
+        checked(field("user_workdir"), given)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,17 @@ import pytest
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
-from balsam.errors import LaunchError, ProgramMissing, Unsatisfiable
+from balsam.core import ids
+from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher.attempts import Attempts, could_not_start
 from balsam.launcher.ledger import End
+from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
 from balsam.launcher.options import AUTO
 from balsam.launcher.tasks import Application, Preparer, Task
+from balsam.platform import process, workdirs
+
+FAKE_MPIRUN = Path(__file__).parents[2] / "fakes" / "mpirun"
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attemp
     environ = {"PATH": os.environ["PATH"]}
     preparer = Preparer(tmp_path, environ, f"unit-{uuid.uuid4().hex}")
     config = LauncherSettings(kill_grace_seconds=0.1, stop_grace_seconds=0.1)
-    found = Attempts(NodePool("n", 2), preparer, config, MpiSettings(), AUTO, lambda notice: None)
+    found = Attempts(NodePool("n", 2), preparer, config, MpiFinder(MpiSettings(), environ), AUTO)
     yield found
     found.kill_all()
     until(lambda: not list(found.reap()) and not len(found))
@@ -75,10 +82,13 @@ def test_starts_what_fits_and_frees_it_at_the_end(attempts: Attempts) -> None:
     assert len(attempts) == 0 and attempts.room() == 2
 
 
-def test_a_failed_start_holds_nothing(attempts: Attempts) -> None:
+def test_a_failed_start_holds_nothing(attempts: Attempts, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
     wrong = [
         (task(1, "/no/such/program"), ProgramMissing, states.PROGRAM_MISSING),
-        (task(2, ""), LaunchError, states.STAGING),
+        (task(2, ""), ProgramMissing, states.PROGRAM_MISSING),
+        (task(2, "echo", args="it's"), ProgramMissing, states.PROGRAM_MISSING),
+        (task(2, "x", workflow="taken"), LaunchError, states.STAGING),
         (task(3, "x", request=Request(num_nodes=2)), Unsatisfiable, states.UNSATISFIABLE),
     ]
     for bad, kind, cause in wrong:
@@ -106,6 +116,87 @@ def test_a_task_waits_while_the_machine_is_short_of_something(attempts: Attempts
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert attempts.room() == 1
     assert attempts.start(task(2, "/bin/true"), Application()) is not None
+
+
+#: Ends well when it is asked to end.
+OBLIGING = "/bin/sh -c \"trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done\""
+
+
+def up(attempts: Attempts, number: int) -> bool:
+    output = attempts._running[number].spec.output
+    return Path(output).read_text() == "up\n"
+
+
+def test_what_ended_before_it_was_stopped_keeps_its_outcome(attempts: Attempts) -> None:
+    attempts.start(task(1, "/bin/true"), Application())
+    attempts.start(task(2, OBLIGING), Application())
+    until(lambda: process.ended(attempts._running[1].pid) and up(attempts, 2))
+    attempts.stop_all(states.BATCH_TIME_LIMIT, 10)
+    ends = ended(attempts, 2)
+    found = {job: end.outcome.data["cause"] for job, end in ends.items()}
+    assert found == {1: states.OK, 2: states.BATCH_TIME_LIMIT}
+    assert ends[2].outcome.data["returncode"] == 0
+
+
+def test_what_ends_after_a_request_to_stop_was_stopped(attempts: Attempts) -> None:
+    """By the scheduler, which signals tasks too, before the launcher comes to it."""
+    for number in (1, 2):
+        attempts.start(task(number, OBLIGING), Application())
+    until(lambda: up(attempts, 1) and up(attempts, 2))
+    attempts.stop_requested()
+    process.signal_group(attempts._running[1].pid, signal.SIGTERM)
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.BATCH_TIME_LIMIT
+    process.signal_group(attempts._running[2].pid, signal.SIGTERM)
+    until(lambda: process.ended(attempts._running[2].pid))
+    attempts.stop_all(states.BATCH_TIME_LIMIT, 10)
+    assert ended(attempts, 1)[2].outcome.data["cause"] == states.BATCH_TIME_LIMIT
+
+
+def test_a_file_in_the_place_of_the_output_is_moved_aside(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    """It was staged in, or a preprocess has written it."""
+    jobs = [task(1, "/bin/cat t1.out.1"), task(2, "/bin/echo new")]
+    directories = [
+        tmp_path / workdirs.relative_workdir("w", job.name, ids.short_id(job.job_id))
+        for job in jobs
+    ]
+    for directory in directories:
+        directory.mkdir(parents=True)
+    (directories[0] / "t1.out").write_text("from elsewhere\n")
+    (directories[1] / "t2.out").touch()
+    for job in jobs:
+        attempts.start(job, Application())
+    ended(attempts, 2)
+    assert (directories[0] / "t1.out").read_text() == "from elsewhere\n"
+    assert [path.name for path in directories[1].iterdir()] == ["t2.out"]
+
+
+def test_a_task_waits_for_mpiruns_answer(attempts: Attempts, tmp_path: Path) -> None:
+    program = tmp_path / "mpirun"
+    program.symlink_to(FAKE_MPIRUN)
+    control = tmp_path / "mpirun.control"
+    control.write_text("while [ ! -f $0.go ]; do sleep 0.01; done\n")
+    finder = MpiFinder(MpiSettings(mpirun=str(program)), {})
+    attempts._mpi = finder
+    wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
+    assert attempts.start(wide, Application()) is None
+    assert finder.deadline is not None and finder.news == ""
+    (tmp_path / "mpirun.go").touch()
+    until(lambda: attempts.start(wide, Application()))
+    assert finder.deadline is None
+    assert finder.news == f"MPI jobs are run by {program}: MPICH (Hydra)."
+
+
+def test_without_an_mpirun_every_task_that_needs_one_says_so(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    attempts._mpi = MpiFinder(MpiSettings(mpirun=str(tmp_path / "none")), {})
+    wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
+    for _ in range(2):
+        with pytest.raises(MpiUnavailable, match="none', which does not exist"):
+            attempts.start(wide, Application())
+    assert attempts.start(replace(wide, mpirun=False), Application()) is not None
 
 
 def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:

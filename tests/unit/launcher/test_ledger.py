@@ -47,6 +47,15 @@ def test_a_start_and_its_end_are_one_way() -> None:
     assert move.hops[0].time <= move.hops[1].time
 
 
+def test_only_what_was_stopped_with_its_launcher_is_no_attempt_of_the_user() -> None:
+    causes = (states.BATCH_TIME_LIMIT, states.JOB_TIME_LIMIT)
+    moves = [
+        *to_moves([start(1), end(1, state=states.RUN_TIMEOUT, cause=causes[0])], SESSION),
+        *to_moves([start(2), end(2, state=states.RUN_TIMEOUT, cause=causes[1])], SESSION),
+    ]
+    assert [move.lost_attempts for move in moves] == [1, 0]
+
+
 def test_a_step_moves_from_where_it_was_leased() -> None:
     outcome = Outcome(states.STAGED_IN, "2 files linked")
     (move,) = to_moves([StepEnd(1, states.READY, 0, outcome, time.time())], SESSION)

@@ -117,3 +117,19 @@ def test_slots_follow_the_recent_requests() -> None:
     assert slots(pool, [Request(), Request(threads_per_rank=3)]) == 4
     assert slots(pool, [Request(node_packing_count=32)]) == 32
     assert slots(pool, [Request(threads_per_rank=64)]) == 1
+
+
+def test_whole_nodes_are_shared_with_nobody() -> None:
+    pool = NodePool("n", 4, gpus=2)
+    whole = Request(whole_nodes=True)
+    single = pool.place(Request())
+    assert single is not None
+    assert pool.place(whole) is None
+    pool.give_back(single)
+    placement = pool.place(whole)
+    assert placement is not None
+    assert (placement.cores, placement.gpus, placement.shared_gpus) == (4, (0, 1), False)
+    assert pool.place(Request(node_packing_count=64)) is None
+    pool.give_back(placement)
+    again = pool.place(Request(gpus_per_rank=2))
+    assert again is not None and again.gpus == (0, 1)

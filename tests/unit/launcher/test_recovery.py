@@ -24,8 +24,8 @@ RECOVERY = Recovery(
 )  # fmt: skip
 
 
-def true_end(state: str, attempt: int, *entries: Entry, lost: int = 0) -> Move | None:
-    return RECOVERY._true_end(SESSION, JOB, (state, attempt, lost), entries)
+def true_end(state: str, attempt: int, *entries: Entry, crashes: int = 0) -> Move | None:
+    return RECOVERY._true_end(SESSION, JOB, (state, attempt, 0), entries, crashes)
 
 
 def start(attempt: int = 1) -> Start:
@@ -72,10 +72,18 @@ def test_a_run_without_an_outcome_is_lost_and_run_again(state: str, attempt: int
 
 
 def test_at_the_crash_limit_it_fails() -> None:
-    move = true_end(states.RUNNING, 5, lost=CRASH_LIMIT - 1)
+    move = true_end(states.RUNNING, 5, crashes=CRASH_LIMIT - 1)
     assert way(move) == [states.RUNNING, states.FAILED]
     assert move is not None and "crash_limit" in move.hops[0].message
-    assert way(true_end(states.RUNNING, 4, lost=CRASH_LIMIT - 2))[-1] == states.RESTART_READY
+    assert way(true_end(states.RUNNING, 4, crashes=CRASH_LIMIT - 2))[-1] == states.RESTART_READY
+
+
+def test_a_replayed_stop_of_the_launcher_uses_up_no_attempt() -> None:
+    data = {"cause": states.BATCH_TIME_LIMIT, "returncode": 0}
+    stopped = End(JOB, states.RUNNING, 1, Outcome(states.RUN_TIMEOUT, "", data), 2.0)
+    move = true_end(states.PREPROCESSED, 0, start(), stopped)
+    assert way(move)[-1] == states.RUN_TIMEOUT
+    assert move is not None and move.lost_attempts == 1
 
 
 def test_entries_of_an_earlier_attempt_are_not_taken_for_this_one() -> None:

@@ -114,10 +114,12 @@ def test_a_hook_killed_by_a_signal(tmp_path: Path, control: Control) -> None:
     ("command", "reason"),
     [
         ("no-such-program --x", "no-such-program"),
-        ("./plain.txt", "Permission denied"),
-        ("./lost.sh", "the interpreter that its first line names is not"),
+        ("./plain.txt", "it is not executable (chmod +x "),
+        ("./lost.sh", "the interpreter '/no/such/interpreter' that its first line names"),
+        ("./bare.sh", "its first line names no interpreter (#!)"),
+        ("./", "it is a directory"),
         ("echo 'unbalanced", "No closing quotation"),
-        ("  ", "the command is empty"),
+        ("  ", "The command is empty"),
     ],
 )
 def test_hooks_that_can_not_start(
@@ -125,7 +127,9 @@ def test_hooks_that_can_not_start(
 ) -> None:
     (tmp_path / "plain.txt").write_text("x")
     (tmp_path / "lost.sh").write_text("#!/no/such/interpreter\n")
-    (tmp_path / "lost.sh").chmod(0o755)
+    (tmp_path / "bare.sh").write_text("echo hello\n")
+    for name in ("lost.sh", "bare.sh"):
+        (tmp_path / name).chmod(0o755)
     assert reason in failure(scripts.run(hook(tmp_path, command), control))
 
 
@@ -184,8 +188,21 @@ def test_envscript_and_tilde(
     spec = hook(tmp_path, "~/show.sh 'a  b'", envscript=str(tmp_path / "env it.sh"))
     assert scripts.run(spec, control) == Outcome(states.PREPROCESSED)
     assert _output(tmp_path) == ["deep blue a  b"]
+
+
+def test_an_envscript_whose_last_command_fails_is_no_failure(
+    tmp_path: Path, control: Control
+) -> None:
+    (tmp_path / "env.sh").write_text("COLOUR=blue; export COLOUR\n[ -d /no/such/dir ]\n")
+    spec = hook(tmp_path, "sh -c 'echo $COLOUR'", envscript=str(tmp_path / "env.sh"))
+    assert scripts.run(spec, control) == Outcome(states.PREPROCESSED)
+    assert _output(tmp_path) == ["blue"]
+
+
+def test_an_envscript_that_is_not_there_is_named(tmp_path: Path, control: Control) -> None:
     missing = hook(tmp_path, "true", envscript="/no/such.sh")
-    assert "exit code" in failure(scripts.run(missing, control))
+    outcome = failure(scripts.run(missing, control))
+    assert "The envscript '/no/such.sh' can not be used: it is not there" in outcome
 
 
 def test_a_link_in_place_of_the_log_is_not_written_through(

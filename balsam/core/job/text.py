@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db import models
+
 from balsam import states
 from balsam.core import history, ids
 from balsam.core.fields import parse_environ
@@ -22,6 +24,7 @@ class JobText:
         app: Any
         app_id: Any
         _app_name: str | None
+        _resolve_application: Callable[[], None]
         args: str
         attempt: int
         direct_command: str
@@ -42,14 +45,11 @@ class JobText:
         state_timestamp: datetime
         threads_per_core: int
         threads_per_rank: int
-        to_dict: Callable[[], dict[str, Any]]
-        from_dict: Callable[[dict[str, Any]], Any]
 
     @property
     def cute_id(self) -> str:
         """``[name | 9a3c11f0]``, or ``[9a3c11f0]`` for a job without a name."""
-        short = ids.short_id(self.job_id)
-        return f"[{self.name} | {short}]" if self.name else f"[{short}]"
+        return ids.label(self.name, self.job_id)
 
     @property
     def application(self) -> str:
@@ -70,18 +70,18 @@ class JobText:
     @property
     def app_cmd(self) -> str:
         """The command line, without mpirun: executable or direct command, then arguments."""
-        program = self.direct_command or (self.app.executable if self.app_id else "")
+        program = self.direct_command or self._of_app("executable")
         return f"{program} {self.args}".strip()
 
     @property
     def envscript(self) -> str:
         """A shell file sourced before the run, from the application."""
-        return self.app.envscript if self.app_id else ""
+        return self._of_app("envscript")
 
     @property
     def preprocess(self) -> str:
         """The preprocess command: the job's own, else the application's."""
-        return self.preprocess_override or (self.app.preprocess if self.app_id else "")
+        return self.preprocess_override or self._of_app("preprocess")
 
     @preprocess.setter
     def preprocess(self, command: str) -> None:
@@ -90,11 +90,16 @@ class JobText:
     @property
     def postprocess(self) -> str:
         """The postprocess command: the job's own, else the application's."""
-        return self.postprocess_override or (self.app.postprocess if self.app_id else "")
+        return self.postprocess_override or self._of_app("postprocess")
 
     @postprocess.setter
     def postprocess(self, command: str) -> None:
         self.postprocess_override = command
+
+    def _of_app(self, name: str) -> Any:
+        """A field of the application, '' without one; NoApplication if there is none so named."""
+        self._resolve_application()
+        return getattr(self.app, name) if self.app_id else ""
 
     @property
     def num_ranks(self) -> int:
@@ -136,7 +141,7 @@ class JobText:
             envs["BALSAM_JOB_TIMEOUT"] = "TRUE"
         if error:
             envs["BALSAM_JOB_ERROR"] = "TRUE"
-        return {**envs, **(self.app.environ_vars if self.app_id else {}), **self.environ_vars}
+        return {**envs, **(self._of_app("environ_vars") or {}), **self.environ_vars}
 
     # -- history --------------------------------------------------------------------------------
 
@@ -161,7 +166,8 @@ class JobText:
 
     def get_state_times(self) -> dict[str, datetime]:
         """State -> when the job last reached it (UTC)."""
-        return dict(self.events.order_by("id").values_list("to_state", "timestamp"))
+        moves = self.events.exclude(from_state=models.F("to_state"))
+        return dict(moves.order_by("id").values_list("to_state", "timestamp"))
 
     @property
     def runtime_seconds(self) -> float | None:
@@ -170,16 +176,3 @@ class JobText:
         if states.RUNNING not in times or states.RUN_DONE not in times:
             return None
         return (times[states.RUN_DONE] - times[states.RUNNING]).total_seconds()
-
-    # -- other forms ----------------------------------------------------------------------------
-
-    def serialize(self) -> str:
-        """The job's fields as JSON text."""
-        return json.dumps(self.to_dict(), default=str)
-
-    @classmethod
-    def deserialize(cls, text: str) -> Any:
-        """An unsaved job from :meth:`serialize`'s text."""
-        return cls.from_dict(json.loads(text))
-
-

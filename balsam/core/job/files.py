@@ -1,11 +1,10 @@
-"""Where a job's files are, and the job written out; mixed into ``BalsamJob``."""
+"""Where a job's files are; mixed into ``BalsamJob``."""
 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from balsam.core import ids, place
 from balsam.errors import InvalidValue
@@ -18,11 +17,9 @@ def default_workdir(workflow: str, name: str, job_id: uuid.UUID) -> str:
 
 
 class JobFiles:
-    """The work directory of a job, and copies of its fields."""
+    """The work directory of a job."""
 
     if TYPE_CHECKING:
-        _meta: Any
-        application: str
         job_id: uuid.UUID
         name: str
         user_workdir: str
@@ -53,23 +50,3 @@ class JobFiles:
         if not path.is_file():
             raise InvalidValue(f"{self.cute_id} has no file {path}")
         return path.read_text()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as plain values; relations as keys."""
-        names = [field.attname for field in self._meta.concrete_fields]
-        record = {name: getattr(self, name) for name in names}
-        record["application"] = self.application
-        return record
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Any:
-        """An unsaved job of such fields (see :meth:`to_dict`)."""
-        record = dict(record)
-        if isinstance(record.get("job_id"), str):
-            record["job_id"] = uuid.UUID(record["job_id"])
-        for name in ("state_timestamp", "last_update"):
-            if isinstance(record.get(name), str):
-                record[name] = datetime.fromisoformat(record[name])
-        if record.get("app_id"):
-            record.pop("application", None)
-        return cls(**record)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from balsam import states
 from balsam.core import graph
-from balsam.core.models.dependency import Dependency
-from balsam.core.record import atomic
-from balsam.errors import DependencyError, InvalidValue
+from balsam.errors import InvalidValue, UsageError
 
 
 class JobLinks:
@@ -19,14 +16,14 @@ class JobLinks:
         objects: Any
         pk: Any
         refresh_from_db: Any
-        state: str
 
         @property
         def cute_id(self) -> str: ...
 
     def get_parents(self) -> Any:
-        """The parents, as a QuerySet."""
-        return type(self).objects.filter(child_edges__child=self.pk)
+        """The parents, as a QuerySet; of a job that is not saved, or deleted, none."""
+        jobs = type(self).objects
+        return jobs.none() if self.pk is None else jobs.filter(child_edges__child=self.pk)
 
     def parents_in_order(self) -> Any:
         """The parents in the order they were added."""
@@ -38,19 +35,15 @@ class JobLinks:
 
     def set_parents(self, parents: Iterable[Any]) -> None:
         """Make ``parents`` (jobs, UUIDs or ids) the only parents; DependencyError if impossible."""
-        wanted = type(self).objects.keys_of(parents)
-        with atomic():
-            if self.state not in states.PREPARING_STATES:
-                raise DependencyError(
-                    f"{self.cute_id} is {self.state}: its parents can not change any more."
-                )
-            Dependency.objects.filter(child=self.pk).delete()
-            graph.add_edges(self.pk, wanted)
+        if self.pk is None:
+            raise UsageError(f"{self.cute_id} is not saved yet; give parents=... or save() first.")
+        graph.set_edges(self.pk, type(self).objects.keys_of(parents))
         self.refresh_from_db(fields=["state", "state_timestamp"])
 
     def get_children(self) -> Any:
-        """The children, as a QuerySet."""
-        return type(self).objects.filter(parent_edges__parent=self.pk)
+        """The children, as a QuerySet; of a job that is not saved, or deleted, none."""
+        jobs = type(self).objects
+        return jobs.none() if self.pk is None else jobs.filter(parent_edges__parent=self.pk)
 
     def get_children_by_id(self) -> list[str]:
         """UUIDs of the children, as text."""

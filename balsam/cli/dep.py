@@ -1,0 +1,24 @@
+"""``balsam dep``: the task graph by hand."""
+
+from __future__ import annotations
+
+import click
+
+from balsam.cli import completion
+from balsam.cli.commands import Command
+
+
+@click.command("dep", cls=Command)
+@click.argument("parent", shell_complete=completion.jobs)
+@click.argument("child", shell_complete=completion.jobs)
+def command(parent: str, child: str) -> None:
+    """Make the job CHILD wait until the job PARENT has finished.
+
+    Jobs are named by number, or by the first or last digits of their UUID.
+    """
+    from balsam.core.models import BalsamJob
+    from balsam.launcher import dag
+
+    first, then = BalsamJob.objects.find(parent), BalsamJob.objects.find(child)
+    dag.add_dependency(first, then)
+    print(f"Created link {first.cute_id} --> {then.cute_id}")

@@ -1,0 +1,200 @@
+"""Options that describe one job, for the commands that add jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from balsam.cli import completion
+from balsam.cli.commands import SETTINGS, Command
+from balsam.cli.limits import COUNT, LONGEST_MINUTES, MINUTES, OR_NONE, number
+from balsam.cli.options import Grammar, WordsOption, join_plain
+from balsam.errors import InvalidValue
+
+__all__ = ["Wrapping", "app_option", "env_option", "environment", "job_options", "resources"]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Wrapping(Command):
+    """A command that ends with another command line, which is left as it was typed."""
+
+    def __init__(self, *args: Any, **attrs: Any) -> None:
+        settings = {**SETTINGS, "allow_interspersed_args": False}
+        super().__init__(*args, context_settings=settings, **attrs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            rewritten = Grammar.of(self.get_params(ctx), stop=True).rewrite(args)
+        except click.UsageError as error:
+            error.ctx = ctx
+            raise
+        return click.Command.parse_args(self, ctx, rewritten)
+
+
+def _applied(options: list[Decorator]) -> Decorator:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def resources(*, words: bool = False) -> Decorator:
+    """What a run takes: nodes, ranks, threads, GPUs, time.
+
+    ``words`` lets ``--mpi-flags`` take all words up to the next option, for a command that has no
+    words of its own.
+    """
+    flags: dict[str, Any] = {"cls": WordsOption} if words else {"metavar": "TEXT"}
+    return _applied(
+        [
+            click.option(
+                "--num-nodes", "-n", type=COUNT, default=1, show_default=True, help="Nodes."
+            ),
+            click.option(
+                "--ranks-per-node",
+                "--processes-per-node",
+                "ranks_per_node",
+                type=COUNT,
+                default=1,
+                show_default=True,
+                help="MPI ranks on each node; more than one rank is run through mpirun.",
+            ),
+            click.option(
+                "--threads-per-rank",
+                type=COUNT,
+                default=1,
+                show_default=True,
+                help="Threads of each rank.",
+            ),
+            click.option(
+                "--threads-per-core",
+                type=COUNT,
+                default=1,
+                show_default=True,
+                help="Threads on each core.",
+            ),
+            click.option(
+                "--gpus-per-rank",
+                type=number(0, 10_000, whole=False),
+                default=0.0,
+                help="GPUs of each rank; less than 1 shares one.",
+            ),
+            click.option("--mpi-flags", default="", help="More options for mpirun.", **flags),
+            click.option(
+                "--wall-time-minutes",
+                "--wall-minutes",
+                "wall_time_minutes",
+                type=MINUTES,
+                default=1,
+                show_default=True,
+                help="How long it will take, about.",
+            ),
+            click.option(
+                "--time-limit-minutes",
+                type=number(0, LONGEST_MINUTES, whole=False),
+                default=0.0,
+                help="Stop it after that long; 0 means no limit.",
+            ),
+        ]
+    )
+
+
+def job_options() -> Decorator:
+    """Everything else that describes a job of an application (name and place apart)."""
+    return _applied(
+        [
+            click.option("--coschedule-num-nodes", type=OR_NONE, default=0, hidden=True),
+            click.option(
+                "--node-packing-count",
+                type=COUNT,
+                default=1,
+                show_default=True,
+                help="How many such jobs fit on one node.",
+            ),
+            click.option("--args", cls=WordsOption, default="", help="Arguments of this run."),
+            click.option(
+                "--post-handle-error",
+                is_flag=True,
+                help="Let the postprocess script handle a failed run.",
+            ),
+            click.option(
+                "--post-handle-timeout",
+                is_flag=True,
+                help="Let the postprocess script handle a timeout.",
+            ),
+            click.option(
+                "--disable-auto-timeout-retry",
+                is_flag=True,
+                help="Do not run it again after a timeout.",
+            ),
+            click.option(
+                "--input-files",
+                cls=WordsOption,
+                join=join_plain,
+                default="*",
+                show_default=True,
+                help="Patterns of the parents' files to link.",
+            ),
+            click.option(
+                "--stage-in-url", "--url-in", "stage_in_url", default="", help="Files to copy in."
+            ),
+            click.option(
+                "--stage-out-url",
+                "--url-out",
+                "stage_out_url",
+                default="",
+                help="Where to copy files to.",
+            ),
+            click.option(
+                "--stage-out-files",
+                cls=WordsOption,
+                join=join_plain,
+                default="",
+                help="Patterns of the files to copy out.",
+            ),
+            env_option(),
+            click.option(
+                "--description", cls=WordsOption, join=join_plain, default="", help="What it is."
+            ),
+            click.option("--preprocessor", default="", hidden=True),
+            click.option("--postprocessor", default="", hidden=True),
+            click.option("--allowed-site", hidden=True, expose_value=False),
+            click.option("--yes", "-y", is_flag=True, expose_value=False, hidden=True),
+        ]
+    )
+
+
+def env_option() -> Decorator:
+    """``--env VAR=VAL``."""
+    return click.option(
+        "--env", "env", multiple=True, metavar="VAR=VAL", help="A variable for the run. Repeatable."
+    )
+
+
+def app_option(text: str) -> Decorator:
+    """``--application``, with its shorter names."""
+    return click.option(
+        "--application",
+        "--app",
+        "application",
+        metavar="APP",
+        default="",
+        shell_complete=completion.apps,
+        help=text,
+    )
+
+
+def environment(given: tuple[str, ...]) -> dict[str, str]:
+    """Variables from repeated VAR=VAL; InvalidValue for one without a name."""
+    found = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InvalidValue(f"--env takes NAME=VALUE, not '{pair}'.")
+        found[name.strip()] = value
+    return found

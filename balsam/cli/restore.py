@@ -1,0 +1,80 @@
+"""``balsam restore``: put a copy of the database in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from balsam.cli import dialogue, output
+from balsam.cli.commands import Command
+
+if TYPE_CHECKING:
+    from balsam.conf.project import Project
+    from balsam.core.care.backup import Backup
+
+
+@click.command("restore", cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask; also for the copy of another project.")
+@click.option("--force", is_flag=True, help="Go on though launchers or others use the database.")
+def command(file: Path, yes: bool, force: bool) -> None:
+    """Put the copy in FILE in the place of the project's database.
+
+    FILE is checked first, and stays. The database that is there is kept beside it, under a name
+    that is printed. Refused while launchers or other processes use it, for what they still write
+    would be lost.
+    """
+    from balsam.conf import project as projects
+    from balsam.conf.bootstrap import SCHEMA_VERSION
+    from balsam.core.care import backup
+    from balsam.core.care.restore import restore
+
+    project = projects.find()
+    copy = backup.inspect(file)
+    users = _users(project)
+    if users and not force:
+        raise click.ClickException(
+            f"The database of {project.path} is in use by {', '.join(users)}; stop that first, or "
+            "give --force."
+        )
+    if not dialogue.consent(_question(project, copy), yes, "--yes"):
+        output.note("Nothing was changed.")
+        raise click.exceptions.Exit(1)
+    kept = restore(project, file, in_use=force)
+    print(f"Restored {copy.jobs} jobs from {copy.file}")
+    if kept is not None:
+        print(f"The database as it was is kept in {kept}")
+    if copy.schema < SCHEMA_VERSION:
+        print(f"It is of an older Balsam; now type: balsam init --upgrade {project.path}")
+
+
+def _question(project: Project, copy: Backup) -> str:
+    words = f"Put this copy of {copy.jobs} jobs in the place of the database of {project.path}?"
+    if copy.belongs_to(project):
+        made = f", made {copy.made}" if copy.made else ""
+        return f"{copy.file} is a copy of this project's database{made}. {words}"
+    return f"{copy.file} is not of this project, but of {copy.origin}. {words}"
+
+
+def _users(project: Project) -> list[str]:
+    """Who works with the database, in words: by the record, and by who has its files open."""
+    from balsam.core.care.database_file import sides
+    from balsam.doctor import sessions
+    from balsam.doctor.patient import Patient
+    from balsam.errors import DatabaseUnavailable
+    from balsam.platform import openfiles
+
+    own = project.database_file
+    files = [own, *sides(own)]
+    found = [
+        f"process {pid} ({openfiles.command_of(pid)[:60]})" for pid in openfiles.holders(files)
+    ]
+    if not own.exists():
+        return found
+    try:
+        return [*sessions.living_sessions(Patient(project)), *found]
+    except DatabaseUnavailable as error:
+        output.note(f"Who uses it can not be read there: {error}")
+        return found

@@ -1,0 +1,213 @@
+"""The database file itself, opened without Django to be looked at: nothing is changed by that.
+
+For whoever takes care of a project that may be damaged, read-only, locked or of another version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from balsam import states
+from balsam.core.models.session import ENDED
+from balsam.errors import DatabaseUnavailable
+
+#: What SQLite keeps beside a database file while it is in use, or after a crash.
+SIDECARS = ("-wal", "-shm", "-journal")
+
+#: How a file is opened: so that a crash is recovered from, without writing, or as it lies there.
+_MODES = ("mode=rw", "mode=ro", "immutable=1")
+_NOT_WRITABLE = ("readonly", "read-only", "unable to open", "disk I/O error")
+_WAL_HEADER = b"\x02\x02"
+_WRITE_VERSION = slice(18, 20)
+
+
+@contextlib.contextmanager
+def reading(
+    path: Path, *, timeout_seconds: float = 10.0, untouched: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """A connection that reads the database and refuses to write.
+
+    ``untouched`` keeps SQLite from finishing what a crashed writer began, as a file that is no
+    project's own deserves. Raises DatabaseUnavailable.
+    """
+    connection = _opened(path, timeout_seconds, _MODES[1:] if untouched else _MODES)
+    try:
+        yield connection
+    except sqlite3.Error as error:
+        raise unreadable(path, error) from error
+    finally:
+        connection.close()
+
+
+def unreadable(path: Path, error: sqlite3.Error) -> DatabaseUnavailable:
+    """What to say when SQLite can not read a file."""
+    if "locked" in str(error):
+        return DatabaseUnavailable(
+            f"The database {path} is locked by another process; try again when that is done."
+        )
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError
+    )
+    advice = "put a backup in its place with 'balsam restore FILE'"
+    if not damaged:
+        advice = "check that the file and its directory are readable for you and the disk is sound"
+    return DatabaseUnavailable(f"The database {path} can not be read ({error}); {advice}.")
+
+
+def _opened(path: Path, timeout_seconds: float, modes: Sequence[str]) -> sqlite3.Connection:
+    path = path.absolute()
+    try:
+        if not path.is_file():
+            raise DatabaseUnavailable(f"There is no database file {path}.")
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"The database {path} can not be read ({error.strerror}); check the permissions of its "
+            "directory."
+        ) from error
+    failure: sqlite3.Error | None = None
+    for mode in modes:
+        if mode == "immutable=1" and _has_content(path.with_name(path.name + "-wal")):
+            continue  # what is in the log would not be seen
+        try:
+            return _connected(f"{path.as_uri()}?{mode}", timeout_seconds)
+        except sqlite3.Error as error:
+            failure = failure or error
+            if not any(sign in str(error) for sign in _NOT_WRITABLE):
+                break
+    assert failure is not None
+    raise unreadable(path, failure) from failure
+
+
+def _connected(uri: str, timeout_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def sides(file: Path) -> list[Path]:
+    """The files that may lie beside a database."""
+    return [file.with_name(file.name + tail) for tail in SIDECARS]
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+# -- questions ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SessionRow:
+    """A session as the file has it, with the number of jobs it holds."""
+
+    id: int
+    kind: str
+    state: str
+    host: str
+    machine: str
+    pid: int
+    pid_start: int
+    heartbeat: datetime
+    jobs: int
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The schema number that the file carries; 0 in a database that is not Balsam's."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def is_balsam(connection: sqlite3.Connection) -> bool:
+    """Whether the tables of the record are there."""
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    return {"balsam_job", "balsam_event", "balsam_session"} <= names
+
+
+def damage(connection: sqlite3.Connection, *, quick: bool = False, most: int = 20) -> list[str]:
+    """What SQLite finds wrong with the structure of the file; nothing if it is sound."""
+    pragma = "quick_check" if quick else "integrity_check"
+    try:
+        found = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}({most})")]
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise
+        return [str(error)]
+    return [] if found == ["ok"] else found
+
+
+def header_says_wal(path: Path) -> bool:
+    """Whether the file itself asks for a write-ahead log (https://sqlite.org/fileformat2.html)."""
+    with path.open("rb") as stream:
+        return stream.read(_WRITE_VERSION.stop)[_WRITE_VERSION] == _WAL_HEADER
+
+
+def number_of_jobs(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM balsam_job").fetchone()[0])
+
+
+def counts_by_state(connection: sqlite3.Connection) -> dict[str, int]:
+    """State -> number of jobs, whatever states there are."""
+    return dict(connection.execute("SELECT state, count(*) FROM balsam_job GROUP BY state"))
+
+
+def open_sessions(connection: sqlite3.Connection) -> list[SessionRow]:
+    """Sessions that have not ended, oldest first."""
+    rows = connection.execute(
+        f"""SELECT id, kind, state, host, machine, pid, pid_start, heartbeat,
+                (SELECT count(*) FROM balsam_job WHERE session_id = balsam_session.id)
+            FROM balsam_session WHERE state <> '{ENDED}' ORDER BY id"""
+    )
+    return [SessionRow(*(*row[:7], _time(row[7]), row[8])) for row in rows]
+
+
+def stale_leases(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    """(session, number of jobs) of leases whose session has ended or is not there."""
+    return list(
+        connection.execute(
+            f"""SELECT session_id, count(*) FROM balsam_job WHERE session_id IS NOT NULL
+                AND session_id NOT IN (SELECT id FROM balsam_session WHERE state <> '{ENDED}')
+                GROUP BY session_id"""
+        )
+    )
+
+
+def running_without_lease(connection: sqlite3.Connection) -> int:
+    """How many jobs run according to the record, though nobody runs them."""
+    statement = "SELECT count(*) FROM balsam_job WHERE state = ? AND session_id IS NULL"
+    return int(connection.execute(statement, (states.RUNNING,)).fetchone()[0])
+
+
+def newest_times(connection: sqlite3.Connection) -> list[datetime]:
+    """When the newest event and the newest heartbeat were written, by the clocks of their hosts."""
+    (event,) = connection.execute(
+        "SELECT timestamp FROM balsam_event ORDER BY id DESC LIMIT 1"
+    ).fetchone() or (None,)
+    (beat,) = connection.execute("SELECT max(heartbeat) FROM balsam_session").fetchone()
+    return [_time(text) for text in (event, beat) if text]
+
+
+def schema_text(connection: sqlite3.Connection) -> str:
+    """The statements that made the tables."""
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    return "".join(f"{row[0]};\n" for row in rows)
+
+
+def records(connection: sqlite3.Connection, statement: str) -> list[dict[str, Any]]:
+    """The rows of a query as dicts."""
+    cursor = connection.execute(statement)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)

@@ -1,0 +1,156 @@
+"""Jobs for a reader: in any order, with any columns, a page at a time.
+
+No query stays open between two pages, so whoever reads them slowly keeps no writer waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from balsam.core import history
+from balsam.core.graph import parents_of
+from balsam.core.names import canonical, known_names, unknown
+from balsam.core.sql import key_list, keys, rows
+from balsam.errors import UnknownName
+
+JOBS_PER_PAGE = 1_000
+ROWS_PER_PAGE = 20_000
+
+
+def column_path(model: Any, name: str) -> str:
+    """A column as queries know it: ``queued_launch__nodes`` names a field of the relation.
+
+    Raises UnknownName, with the nearest.
+    """
+    first, _, rest = name.partition("__")
+    real = canonical(model, first)
+    if not rest:
+        return real
+    related = {field.name: field.related_model for field in model._meta.get_fields()}.get(real)
+    if related is None:
+        raise UnknownName(f"{model.__name__} has no field '{name}'")
+    return f"{real}__{column_path(related, rest)}"
+
+
+def ordered(jobs: Any, names: Sequence[str]) -> Any:
+    """``jobs`` by these columns, ``-name`` downwards; by id where they are equal."""
+    paths = []
+    for name in names:
+        down, bare = name.startswith("-"), name.lstrip("-")
+        path = column_path(jobs.model, bare)
+        if bare not in known_names(jobs.model) and "__" not in bare:
+            raise unknown(jobs.model, bare)
+        paths.append(f"-{path}" if down else path)
+    return jobs.order_by(*paths, "id")
+
+
+def tuples(jobs: Any, columns: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
+    """The columns of each job. Raises UnknownName at once."""
+    paths = [column_path(jobs.model, name) for name in columns]
+    if limit is not None and limit <= ROWS_PER_PAGE:
+        return iter(list(jobs.values_list(*paths)[:limit]))
+    if jobs.query.order_by == ("id",):
+        return _tuples_by_id(jobs, paths, limit)
+    return _tuples(jobs, paths, limit)
+
+
+def _tuples_by_id(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
+    """Without a list of all ids: each page begins after the last one."""
+    last, left = 0, limit
+    while left is None or left > 0:
+        size = ROWS_PER_PAGE if left is None else min(left, ROWS_PER_PAGE)
+        page = list(jobs.filter(id__gt=last).values_list("id", *paths)[:size])
+        yield from (row[1:] for row in page)
+        if len(page) < size:
+            return
+        last, left = page[-1][0], None if left is None else left - size
+
+
+def _tuples(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
+    base = jobs.model._default_manager.order_by()
+    for page in _pages(jobs, limit, ROWS_PER_PAGE):
+        found = {row[0]: row[1:] for row in base.among(page).values_list("id", *paths)}
+        yield from (found[key] for key in page if key in found)
+
+
+def objects(jobs: Any, limit: int | None) -> Iterator[Any]:
+    """Each job, with its application."""
+    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    for page in _pages(jobs, limit, JOBS_PER_PAGE):
+        found = {job.id: job for job in base.among(page)}
+        yield from (found[key] for key in page if key in found)
+
+
+def with_history(jobs: Any, limit: int | None) -> Iterator[tuple[Any, str]]:
+    """Each job with the text of its history."""
+    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    for page in _pages(jobs, limit, JOBS_PER_PAGE):
+        found = {job.id: job for job in base.among(page)}
+        texts = histories(page)
+        yield from ((found[key], texts.get(key, "")) for key in page if key in found)
+
+
+def named_histories(jobs: Any, limit: int | None) -> Iterator[tuple[str, Any, str]]:
+    """Name, UUID and history of each job."""
+    base = jobs.model._default_manager.order_by()
+    for page in _pages(jobs, limit, JOBS_PER_PAGE):
+        names = base.among(page).values_list("id", "name", "job_id")
+        found = {key: (name, job_id) for key, name, job_id in names}
+        texts = histories(page)
+        yield from ((*found[key], texts.get(key, "")) for key in page if key in found)
+
+
+def copies(jobs: Any, limit: int | None, *, with_texts: bool = False) -> Iterator[dict[str, Any]]:
+    """Each job as a dict of all its fields, with the text of its ``history`` for ``with_texts``."""
+    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    for page in _pages(jobs, limit, JOBS_PER_PAGE):
+        found = {job.id: job for job in base.among(page)}
+        parents = parents_of(page)
+        texts = histories(page) if with_texts else {}
+        for key in page:
+            if key in found:
+                record = found[key].to_dict(parents.get(key, []))
+                yield {**record, "history": texts.get(key, "")} if with_texts else record
+
+
+def histories(ids: Collection[int]) -> dict[int, str]:
+    """Job -> every event as a line ``[MM-DD-YYYY HH:MM:SS.ffffff STATE] message``, UTC."""
+    found = rows(
+        f"""SELECT job_id, timestamp, to_state, message FROM balsam_event
+            WHERE job_id IN ({keys()}) ORDER BY job_id, id""",
+        (key_list(ids),),
+    )
+    lines: dict[int, list[str]] = {}
+    for job, time, state, message in found:
+        lines.setdefault(job, []).append(f"[{_written(time)} {state}] {message}".rstrip())
+    return {job: "\n".join(texts) for job, texts in lines.items()}
+
+
+def _written(time: Any) -> str:
+    """A time of the database as history lines have it; SQLite gives text, in UTC."""
+    if isinstance(time, str):
+        clock = time[11:]
+        return f"{time[5:10]}-{time[:4]} {clock if '.' in clock else clock + '.000000'}"
+    return history.get_time_string(time)
+
+
+def edges_below(ids: Collection[int]) -> Iterator[tuple[int, int]]:
+    """(parent, child) of every edge below these jobs, each once, in the order they were made."""
+    seen = set(ids)
+    level: Collection[int] = seen
+    while level:
+        found = rows(
+            f"""SELECT parent_id, child_id FROM balsam_dependency
+                WHERE parent_id IN ({keys()}) ORDER BY id""",
+            (key_list(level),),
+        )
+        yield from found
+        level = {child for _, child in found} - seen
+        seen |= level
+
+
+def _pages(jobs: Any, limit: int | None, size: int) -> Iterator[list[int]]:
+    everything = list(jobs.values_list("id", flat=True)[:limit])
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]

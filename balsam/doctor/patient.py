@@ -1,0 +1,46 @@
+"""What is examined: a project as far as there is one, with settings as far as they can be read."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from balsam.conf import project as projects
+from balsam.conf.project import Project
+from balsam.conf.settings import Settings
+from balsam.errors import BalsamError, ProjectNotFound
+
+
+@dataclass(frozen=True)
+class Patient:
+    """``project`` is None where there is none; ``missing`` says why."""
+
+    project: Project | None
+    missing: str = ""
+
+    @classmethod
+    def here(cls, start: Path | None = None) -> Patient:
+        """The project that commands here work on."""
+        try:
+            return cls(projects.find(start))
+        except ProjectNotFound as error:
+            return cls(None, str(error))
+
+    @functools.cached_property
+    def settings_error(self) -> str:
+        """Why the settings can not be read; empty if they can."""
+        if self.project is None:
+            return "there is no project"
+        try:
+            self.project.settings()
+        except BalsamError as error:
+            return str(error)
+        return ""
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings, or the defaults where they can not be read."""
+        if self.project is None or self.settings_error:
+            return Settings()
+        return self.project.settings()

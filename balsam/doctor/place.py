@@ -1,0 +1,164 @@
+"""Checks of the project directory: what is in it, its settings, and who may use it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from balsam.conf.project import Project
+from balsam.core.care.backup import PARTIAL_PREFIX
+from balsam.core.care.restore import REPLACED_PREFIX, kept_name
+from balsam.doctor.finding import Finding, ok, problem, warning
+from balsam.doctor.patient import Patient
+
+#: Younger temporary files may be in use.
+OLD_SECONDS = 3600.0
+#: Between its last two steps a restoring process takes much less.
+RESTORE_SECONDS = 60.0
+_TEMPORARY = (".lock-probe-*", f"{PARTIAL_PREFIX}*")
+_EVERYBODY_ELSE = stat.S_IRWXG | stat.S_IRWXO
+
+
+def directories(patient: Patient) -> Iterator[Finding]:
+    """The project is there, whole, and one may write where Balsam writes."""
+    if patient.project is None:
+        yield problem("project", patient.missing)
+        return
+    project = patient.project
+    name = project.name  # raises a sentence of its own
+    trouble = False
+    for directory in (project.data, project.log, project.journal_dir, project.qsubmit):
+        if not directory.is_dir():
+            trouble = True
+            yield problem(
+                "project",
+                f"{directory} is missing",
+                f"Make it: mkdir {directory}",
+                lambda path=directory: _make(path),  # type: ignore[misc]
+            )
+        elif not os.access(directory, os.W_OK | os.X_OK):
+            trouble = True
+            yield problem(
+                "project",
+                f"you may not write in {directory}",
+                f"As its owner: chmod u+rwx {directory}",
+            )
+    if not trouble:
+        yield ok("project", f"{name} in {project.path}")
+
+
+def _make(path: Path) -> str:
+    path.mkdir(parents=True, exist_ok=True)
+    return "made it"
+
+
+def settings(patient: Patient) -> Iterator[Finding]:
+    """settings.yml can be read."""
+    if patient.project is None:
+        return
+    if patient.settings_error:
+        yield problem(
+            "settings",
+            patient.settings_error,
+            "Correct the file; the checks below use the default settings.",
+        )
+    else:
+        yield ok("settings", str(patient.project.settings_file))
+
+
+def permissions(patient: Patient) -> Iterator[Finding]:
+    """The database is its owner's only, and the owner is who asks."""
+    if patient.project is None or not patient.project.database_dir.is_dir():
+        return
+    found = 0
+    for path in _private(patient.project):
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid() and os.geteuid() != 0:
+            found += 1
+            yield problem(
+                "permissions",
+                f"{path} belongs to another user (uid {status.st_uid})",
+                "Work as that user, or have the project's files given to you.",
+            )
+        elif mode != (wanted := _wanted(path, mode)):
+            found += 1
+            others = "may be used by others" if mode & _EVERYBODY_ELSE else "is not writable"
+            yield problem(
+                "permissions",
+                f"{path} {others} (mode {mode:04o})",
+                f"chmod {wanted:o} {path}",
+                lambda path=path, wanted=wanted: _restrict(path, wanted),  # type: ignore[misc]
+            )
+    if not found:
+        yield ok("permissions", f"{patient.project.database_dir} is its owner's only")
+
+
+def _wanted(path: Path, mode: int) -> int:
+    """All for the owner, nothing for others."""
+    whole = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
+    return (mode | whole) & ~_EVERYBODY_ELSE
+
+
+def _private(project: Project) -> list[Path]:
+    files = sorted(project.database_dir.glob("*sqlite3*"))
+    return [project.database_dir, *(path for path in files if path.is_file())]
+
+
+def _restrict(path: Path, mode: int) -> str:
+    path.chmod(mode)
+    return f"its mode is {mode:04o} now"
+
+
+def leftovers(patient: Patient) -> Iterator[Finding]:
+    """Temporary files of processes that were killed."""
+    if patient.project is None or not patient.project.database_dir.is_dir():
+        return
+    twins = second_names(patient.project.database_file)
+    if twins:
+        yield problem(
+            "leftovers",
+            f"{twins[0]} is no copy, but a second name of the database itself, left by a "
+            "'balsam restore' that was killed",
+            f"Remove it, and never open it: rm {twins[0]}",
+            lambda: _remove(twins),
+        )
+    old = [
+        path
+        for pattern in _TEMPORARY
+        for path in patient.project.database_dir.glob(pattern)
+        if time.time() - path.lstat().st_mtime > OLD_SECONDS
+    ]
+    if old:
+        yield warning(
+            "leftovers",
+            f"{len(old)} temporary file(s) of killed processes in {patient.project.database_dir}",
+            "Remove them: " + " ".join(str(path) for path in old[:5]),
+            lambda: _remove(old),
+        )
+    elif not twins:
+        yield ok("leftovers", "no temporary files of killed processes")
+
+
+def second_names(database: Path) -> list[Path]:
+    """Other names of the very file, which a restoring process gave it and then got no further."""
+    if not os.path.exists(database) or database.stat().st_nlink == 1:
+        return []
+    # One that is at work at this moment is given its time.
+    newest = kept_name(database, time.time() - RESTORE_SECONDS)
+    named = sorted(database.parent.glob(f"{REPLACED_PREFIX}*.sqlite3"))
+    return [path for path in named if path < newest and path.samefile(database)]
+
+
+def _remove(paths: list[Path]) -> str:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            for inner in path.iterdir():
+                inner.unlink()
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    return "removed"

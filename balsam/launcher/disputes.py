@@ -1,0 +1,100 @@
+"""Jobs that somebody else moved while a launcher held them: killed, deleted, or taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from balsam import states
+from balsam.core import bookkeeping, lease
+from balsam.core.advance import note
+from balsam.launcher.attempts import Attempts
+from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
+from balsam.launcher.source import Source
+from balsam.launcher.steps import Steps
+
+#: States that handlers lead a job out of.
+_TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
+
+
+@dataclass
+class Disputes:
+    """Brings what one session does in line with what the record says."""
+
+    session: int
+    max_attempts: int
+    kill_grace_seconds: float
+    source: Source
+    attempts: Attempts
+    steps: Steps
+    ledger: Ledger
+
+    def reconcile(self) -> None:
+        """Let go of what others killed, deleted or took."""
+        with_steps = self.steps.jobs()
+        if not (len(self.attempts) or self.source.stock or with_steps):
+            return
+        held = self.source.held()
+        self.attempts.let_go(held, (*states.RUNNABLE_STATES, states.RUNNING))
+        gone = {
+            task.id
+            for task in self.source.stock
+            if held.get(task.id, ("",))[0] not in states.RUNNABLE_STATES
+        }
+        if gone:
+            self.source.drop(gone)
+            self.release(gone)
+        for job in with_steps:
+            if job not in held or held[job][0] == states.USER_KILLED:
+                self.steps.pool.cancel(job)
+
+    def catch_up(self) -> None:
+        """The database failed between two statements: free strays, and look at everything anew."""
+        known = self.attempts.jobs() | self.steps.jobs() | self.ledger.jobs()
+        known |= {task.id for task in self.source.stock}
+        strays = set(self.source.held()) - known
+        if strays:
+            lease.release(self.session, strays)
+        self.source.begin()
+        self.source.dirty = self.steps.dirty = True
+
+    def too_late(self, entries: Sequence[Entry]) -> None:
+        """Somebody moved these jobs first: their attempts end, and what they came to is noted."""
+        held = self.source.held()
+        grace = self.kill_grace_seconds
+        finished: set[int] = set()
+        rescued: set[int] = set()
+        for entry in entries:
+            if isinstance(entry, Start):
+                self.attempts.stop(entry.job, states.KILLED, grace)
+                continue
+            state = held.get(entry.job, ("",))[0]
+            finished.add(entry.job)
+            if state == states.RESTART_READY and entry.old_state in _TROUBLED:
+                rescued.add(entry.job)
+            if isinstance(entry, End) and state == states.USER_KILLED:
+                note(entry.job, state, entry.outcome.message, entry.outcome.data)
+            if isinstance(entry, StepEnd) and _broke_after_all(entry, state):
+                again = StepEnd(entry.job, state, entry.attempt, entry.outcome, entry.time)
+                self.ledger.add(again)
+                finished.discard(entry.job)
+        if finished:
+            self.release(finished, rescued)
+
+    def release(self, jobs: Collection[int], rescued: Collection[int] = ()) -> None:
+        """Give back jobs that others have moved, and let Balsam's rules take them from there.
+
+        Handlers have asked for another attempt of the ``rescued``, which may be one too many.
+        """
+        limit = self.max_attempts
+        lease.release(self.session, jobs)
+        if rescued:
+            bookkeeping.end_restarts(rescued, limit)
+        self.source.pass_jobs(jobs)
+        self.steps.dirty = True
+
+
+def _broke_after_all(entry: StepEnd, state: str) -> bool:
+    """A hook that set a state and then failed has failed."""
+    failed = entry.outcome.state == states.FAILED and entry.outcome.data.get("returncode") != 0
+    return failed and state not in (*states.END_STATES, states.RUNNING, "")

@@ -1,0 +1,130 @@
+"""The launcher's loop, one ``step()`` at a time: what it sleeps for, and never longer."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.conf.project import Project
+from balsam.core.models import BalsamJob
+from balsam.launcher.main import Launcher
+from balsam.launcher.options import LauncherOptions
+from balsam.launcher.wakeup import Wakeup
+
+#: Other processes of the machine may hold up a step for so long.
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture
+def launcher(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
+    monkeypatch.chdir(".")
+    with Wakeup() as wakeup:
+        found = Launcher(project, LauncherOptions(persistent=True), wakeup)
+        yield found
+        found._stop("the test ends")
+        step_until(found, found.finished)
+        found._shut()
+
+
+def step_until(launcher: Launcher, condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up, "in vain"
+        launcher.step()
+
+
+def idle(launcher: Launcher) -> bool:
+    source = launcher.source
+    return not (source.busy or source.dirty or launcher.steps.dirty or len(launcher.ledger))
+
+
+def test_an_idle_launcher_looks_often(launcher: Launcher) -> None:
+    step_until(launcher, lambda: idle(launcher))
+    assert 0 <= launcher._pause() <= launcher.settings.launcher.poll_milliseconds / 1000
+
+
+def test_a_job_of_another_process_is_seen_at_the_next_look(
+    launcher: Launcher, script: Callable[..., str]
+) -> None:
+    step_until(launcher, lambda: idle(launcher))
+    script(
+        "from balsam.launcher import dag; dag.add_job(name='x', direct_command='sleep 600')",
+        BALSAM_DB_PATH=launcher.project.path,
+    )
+    assert launcher.source.changed() and launcher.source.busy
+    # There is work, so it does not sleep at all until that is done.
+    assert launcher._pause() == 0
+    step_until(launcher, lambda: len(launcher.attempts))
+    assert 0 < launcher._pause() <= launcher.settings.launcher.commit_milliseconds / 1000
+    step_until(launcher, lambda: BalsamJob.objects.get().state == states.RUNNING)
+
+
+def test_the_end_of_a_task_wakes_it_and_is_committed_soon(launcher: Launcher) -> None:
+    job = BalsamJob.objects.create(name="x", direct_command="/bin/true")
+    launcher.source.begin()
+    step_until(launcher, lambda: len(launcher.attempts))
+    # It would sleep for ever, if the end of its child did not wake it.
+    launcher._wakeup.wait(600)
+    launcher._reap()
+    assert len(launcher.attempts) == 0 and len(launcher.ledger)
+    assert launcher._pause() <= launcher.settings.launcher.commit_milliseconds / 1000
+    step_until(launcher, lambda: not len(launcher.ledger))
+    job.refresh_from_db()
+    assert job.state == states.JOB_FINISHED
+
+
+def test_nothing_is_started_once_it_was_asked_to_stop(launcher: Launcher) -> None:
+    BalsamJob.objects.create(name="x", direct_command="/bin/true")
+    launcher.source.begin()
+    signal.raise_signal(signal.SIGTERM)
+    launcher._look()
+    launcher._start()
+    assert len(launcher.attempts) == 0
+    step_until(launcher, launcher.finished)
+    assert BalsamJob.objects.get().attempt == 0
+
+
+def test_an_answer_of_mpirun_that_nobody_waits_for_any_more_is_taken(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its time would be over again and again, and the launcher never sleep."""
+    monkeypatch.chdir(".")
+    mpirun = tmp_path / "mpirun"
+    wait = "while [ ! -f $0.go ]; do sleep 0.01; done"
+    mpirun.write_text(f"#!/bin/sh\n{wait}; echo HYDRA build details\n")
+    mpirun.chmod(0o755)
+    project.settings_file.write_text(f"mpi:\n  mpirun: {mpirun}\n")
+    job = BalsamJob.objects.create(name="x", direct_command="/bin/true", ranks_per_node=2)
+    with Wakeup() as wakeup:
+        launcher = Launcher(Project(project.path), LauncherOptions(persistent=True), wakeup)
+        step_until(launcher, lambda: launcher._mpi.deadline is not None)
+        launcher.source.drop([job.pk])
+        (tmp_path / "mpirun.go").touch()
+        step_until(launcher, lambda: launcher._mpi.deadline is None)
+        assert launcher._mpi.get() is not None
+        launcher._shut()
+
+
+def test_the_backlog_of_runnable_jobs_is_looked_at_once(
+    launcher: Launcher, put: Callable[..., None]
+) -> None:
+    """A full node, and jobs that came to wait before this launcher was there."""
+    fits = BalsamJob.objects.create(name="fits", direct_command="/bin/true", ranks_per_node=2)
+    wide = BalsamJob.objects.create(name="wide", direct_command="/bin/true", num_nodes=2)
+    some = BalsamJob.objects.create(name="gpus", gpus_per_rank=0.25, ranks_per_node=4)
+    for job in (fits, wide, some):
+        put(job, state=states.RESTART_READY)
+    launcher.source.begin()
+    while launcher.source.keep_books():
+        pass
+    for job in (fits, wide, some):
+        job.refresh_from_db()
+    assert [job.state for job in (fits, wide, some)] == [
+        states.RESTART_READY, states.FAILED, states.FAILED,
+    ]  # fmt: skip
+    assert "asks for 1 GPUs per node; the node has 0" in some.state_history

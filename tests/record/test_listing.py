@@ -1,0 +1,68 @@
+"""Listings: any columns in any order, a page at a time, whatever the size of a page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from balsam.core import history, listing
+from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from balsam.errors import UnknownName
+from balsam.launcher import dag
+
+
+@pytest.fixture(params=[2, 1000])
+def jobs(
+    request: pytest.FixtureRequest, app: ApplicationDefinition, monkeypatch: pytest.MonkeyPatch
+) -> list[BalsamJob]:
+    """Seven jobs, read two at a time or all at once."""
+    monkeypatch.setattr(listing, "JOBS_PER_PAGE", request.param)
+    monkeypatch.setattr(listing, "ROWS_PER_PAGE", request.param)
+    return [
+        dag.add_job(f"j{number}", "w", "echo", num_nodes=1 + number % 3) for number in range(7)
+    ]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 3, 7, 100])
+@pytest.mark.parametrize("order", [(), ("-num_nodes", "name"), ("-id",)])
+def test_every_form_lists_the_same_jobs_in_order(
+    jobs: list[BalsamJob], limit: int | None, order: tuple[str, ...]
+) -> None:
+    def key(job: BalsamJob) -> object:
+        return {"": job.id, "-num_nodes": (-job.num_nodes, job.name), "-id": -job.id}[
+            order[0] if order else ""
+        ]
+
+    expected = [job.name for job in sorted(jobs, key=key)][:limit]  # type: ignore[arg-type]
+    found = listing.ordered(BalsamJob.objects.all(), order)
+    assert [name for name, _ in listing.tuples(found, ("name", "application"), limit)] == expected
+    assert [job.name for job in listing.objects(found, limit)] == expected
+    assert [job.name for job, _ in listing.with_history(found, limit)] == expected
+    assert [name for name, _, _ in listing.named_histories(found, limit)] == expected
+
+
+def test_names_of_columns_are_checked_with_the_nearest() -> None:
+    for text in ("num_node", "queued_launch__node", "-num_node"):
+        with pytest.raises(UnknownName):
+            listing.ordered(BalsamJob.objects.all(), [text])
+    with pytest.raises(UnknownName, match="did you mean 'num_nodes'"):
+        listing.tuples(BalsamJob.objects.order_by("id"), ["num_node"], None)
+
+
+def test_histories_are_written_as_the_job_writes_its_own(jobs: list[BalsamJob]) -> None:
+    whole_second = datetime(2026, 3, 1, 14, 30, 5, tzinfo=timezone.utc)
+    EventLog.objects.filter(job=jobs[0]).update(timestamp=whole_second)
+    texts = listing.histories([job.id for job in jobs])
+    assert texts == {job.id: job.state_history for job in jobs}
+    assert history.get_time_string(whole_second) in texts[jobs[0].id]
+
+
+def test_edges_below_are_each_found_once(jobs: list[BalsamJob]) -> None:
+    ids = [job.id for job in jobs]
+    edges = [(0, 1), (0, 2), (1, 3), (2, 3), (4, 5)]
+    for parent, child in edges:
+        dag.add_dependency(jobs[parent], jobs[child])
+    below = sorted(listing.edges_below([ids[0]]))
+    assert below == sorted((ids[parent], ids[child]) for parent, child in edges[:4])
+    assert sorted(listing.edges_below(ids)) == sorted((ids[p], ids[c]) for p, c in edges)

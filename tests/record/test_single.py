@@ -1,0 +1,120 @@
+"""What a launcher of one job asks the record for: that job, and nobody else's hands on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from balsam import states
+from balsam.conf.project import Project
+from balsam.core import bookkeeping, lease
+from balsam.core.lease import Life, Scope
+from balsam.core.models import BalsamJob
+from balsam.core.record import DatabaseError
+from balsam.launcher import journal
+from balsam.launcher.ledger import Ledger, StepEnd
+from balsam.launcher.node_pool import NodePool
+from balsam.launcher.source import Source
+from balsam.outcomes import Outcome
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+@pytest.fixture
+def sessions(project: Project) -> list[int]:
+    """Two."""
+    return [lease.open_session(Life(kind, "h", "m", os.getpid(), 1)) for kind in ("run", "other")]
+
+
+def jobs(number: int, put: Callable[..., None], state: str) -> list[BalsamJob]:
+    made = [BalsamJob.objects.create(name=f"j{index}") for index in range(number)]
+    for job in made:
+        put(job, state=state)
+    return made
+
+
+def test_a_scope_of_one_job(sessions: list[int], put: Callable[..., None]) -> None:
+    made = jobs(3, put, states.PREPROCESSED)
+    scope = Scope(job=made[1].pk)
+    assert lease.counts(scope) == {states.PREPROCESSED: 1}
+    assert [row[0] for row in lease.lease_runnable(sessions[0], scope, 10)] == [made[1].pk]
+    assert lease.lease_runnable(sessions[0], scope, 10) == []
+    put(made[2], state=states.RUN_DONE)
+    assert lease.lease_for_steps(sessions[0], scope, [states.RUN_DONE], 10) == []
+    scope = Scope(job=made[2].pk)
+    expected = [(made[2].pk, states.RUN_DONE)]
+    assert lease.lease_for_steps(sessions[0], scope, [states.RUN_DONE], 10) == expected
+
+
+def test_a_new_job_can_be_leased_before_anybody_sees_it_free(sessions: list[int]) -> None:
+    job = BalsamJob.objects.create()
+    first, second = sessions
+    assert lease.take(first, job.pk)
+    assert not lease.take(second, job.pk)
+    bookkeeping.pass_jobs([job.pk], 10)
+    assert lease.held(first) == {job.pk: (states.CREATED, 0, 0)}
+    lease.close_session(first)
+    assert lease.take(second, job.pk)
+    lease.close_session(second)
+    assert not lease.take(second, job.pk)
+
+
+def test_its_books_are_kept_and_no_others(sessions: list[int]) -> None:
+    mine, other = BalsamJob.objects.create(), BalsamJob.objects.create()
+    source = Source(sessions[0], Scope(job=mine.pk), 10, nodes=NodePool("n", 2))
+    source.begin()
+    assert source.busy
+    assert source.keep_books()
+    assert not source.busy and not source.keep_books()
+    assert BalsamJob.objects.states_of([mine.pk, other.pk]) == {
+        mine.pk: states.PREPROCESSED,
+        other.pk: states.CREATED,
+    }
+    assert source.unfinished() == 1
+
+
+def preprocessed(project: Project, session: int, job: int, after: Callable[[], None]) -> Ledger:
+    """A ledger with the end of the job's preprocess in it."""
+    ledger = Ledger(
+        journal.Journal(journal.path_of(project.journal_dir, session)), session, 10, after
+    )
+    ledger.add(StepEnd(job, states.STAGED_IN, 0, Outcome(states.PREPROCESSED), 1.0))
+    ledger.write()
+    return ledger
+
+
+def test_a_job_is_leased_again_in_the_transaction_that_lets_it_go(
+    project: Project, sessions: list[int], put: Callable[..., None]
+) -> None:
+    job = jobs(1, put, states.STAGED_IN)[0]
+    lease.take(sessions[0], job.pk)
+    scope = Scope(job=job.pk)
+    ledger = preprocessed(
+        project, sessions[0], job.pk, lambda: lease.lease_runnable(sessions[0], scope, 1) and None
+    )
+    ledger.commit()
+    assert lease.held(sessions[0]) == {job.pk: (states.PREPROCESSED, 0, 0)}
+    assert lease.lease_runnable(sessions[1], Scope(), 10) == []
+
+
+def test_a_failure_to_do_so_leaves_all_to_be_committed_again(
+    project: Project, sessions: list[int], put: Callable[..., None]
+) -> None:
+    job = jobs(1, put, states.STAGED_IN)[0]
+    lease.take(sessions[0], job.pk)
+    troubles = [DatabaseError("locked")]
+
+    def after() -> None:
+        if troubles:
+            raise troubles.pop()
+
+    ledger = preprocessed(project, sessions[0], job.pk, after)
+    with pytest.raises(DatabaseError):
+        ledger.commit()
+    assert len(ledger) == 1
+    assert lease.held(sessions[0]) == {job.pk: (states.STAGED_IN, 0, 0)}
+    ledger.commit()
+    assert len(ledger) == 0
+    assert BalsamJob.objects.states_of([job.pk]) == {job.pk: states.PREPROCESSED}

@@ -1,0 +1,77 @@
+"""What a job's launch parameters change about how it is started."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam import states
+from balsam.core.lease import RUN_COLUMNS
+from balsam.errors import LaunchError
+from balsam.launcher.node_pool import Placement
+from balsam.launcher.tasks import Application, Preparer, Task, from_row
+
+ROW: dict[str, Any] = {
+    "id": 1, "job_id": uuid.UUID(int=7).hex, "workflow": "w", "name": "n",
+    "state": states.PREPROCESSED, "attempt": 0, "lost_attempts": 0, "app_id": None,
+    "direct_command": "/bin/true", "args": "", "environ_vars": "{}", "num_nodes": 1,
+    "ranks_per_node": 4, "threads_per_rank": 1, "threads_per_core": 1, "node_packing_count": 1,
+    "gpus_per_rank": 0.0, "mpi_flags": "", "wall_time_minutes": 1, "time_limit_minutes": 0.0,
+    "workdir": "", "user_workdir": "", "launch_params": "{}",
+}  # fmt: skip
+PLACEMENT = Placement(("node7",), 3.0)
+
+
+def task(params: Any) -> Task:
+    return from_row([{**ROW, "launch_params": params}[name] for name in RUN_COLUMNS])
+
+
+@pytest.mark.parametrize("params", ["{}", {}, None, '{"other": 1}', {"mpirun": True}])
+def test_without_parameters_nothing_is_special(params: Any) -> None:
+    found = task(params)
+    assert (found.cwd, found.mpirun, found.request.whole_nodes) == ("", True, False)
+
+
+@pytest.mark.parametrize("read", [json.dumps, dict])
+def test_parameters_are_text_or_read_already(read: Any) -> None:
+    found = task(read({"cwd": "/x", "mpirun": False, "whole_nodes": True}))
+    assert (found.cwd, found.mpirun, found.request.whole_nodes) == ("/x", False, True)
+
+
+def test_a_directory_to_run_in_leaves_the_output_in_the_work_directory(tmp_path: Path) -> None:
+    data, here = tmp_path / "data", tmp_path / "here"
+    here.mkdir()
+    (here / "tool").write_text("#!/bin/sh\n")
+    (here / "tool").chmod(0o755)
+    preparer = Preparer(data, {"PATH": "/bin"})
+    row = {**ROW, "launch_params": {"cwd": str(here)}, "direct_command": "./tool x"}
+    spec = preparer.spec(
+        from_row([row[name] for name in RUN_COLUMNS]), Application(), PLACEMENT, None
+    )
+    assert (spec.cwd, list(spec.argv)) == (str(here), ["./tool", "x"])
+    assert Path(spec.output) == data / "w" / "n_00000007" / "n.out"
+    assert "BALSAM_NODES" not in spec.env
+
+
+def test_a_relative_directory_is_refused(tmp_path: Path) -> None:
+    preparer = Preparer(tmp_path, {"PATH": "/bin"})
+    with pytest.raises(LaunchError, match="the relative directory 'x'; give a full path"):
+        preparer.spec(task({"cwd": "x"}), Application(), PLACEMENT, None)
+
+
+def test_a_program_that_starts_its_own_ranks_is_told_what_it_got(tmp_path: Path) -> None:
+    preparer = Preparer(tmp_path, {"PATH": "/bin"})
+    spec = preparer.spec(task({"mpirun": False}), Application(), PLACEMENT, None)
+    told = {name: value for name, value in spec.env.items() if "NODE" in name or "COBALT" in name}
+    assert told == {
+        "BALSAM_NUM_NODES": "1",
+        "BALSAM_NODES": "node7",
+        "BALSAM_RANKS_PER_NODE": "4",
+        "BALSAM_CORES_PER_NODE": "3",
+        "COBALT_JOBSIZE": "1",
+        "COBALT_PARTSIZE": "1",
+    }
