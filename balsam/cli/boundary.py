@@ -29,8 +29,31 @@ FAILURE, USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 def run(prog: str, args: Sequence[str], command: str | None = None) -> int:
     """The exit code of one command line; ``command`` names a subcommand run under its own name."""
+    occupy_closed_streams()
     invocation = Invocation(debug=os.environ.get("BALSAM_DEBUG", "") not in ("", "0"))
     return guarded(lambda: _invoke(prog, args, command, invocation), invocation)
+
+
+def occupy_closed_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr was closed (``balsam ls >&-``).
+
+    Else the next file that is opened gets that number, and what is printed goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        mode, flags = ("w", os.O_WRONLY) if number else ("r", os.O_RDONLY)
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (stays open)
+        else:  # taken by a file of somebody else already
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (stays open)
 
 
 def guarded(call: Callable[[], int], invocation: Invocation) -> int:
@@ -104,23 +127,14 @@ def _database_sentence(error: BaseException | None) -> str:
     else:
         return ""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    for sign, advice in _DATABASE_ADVICE.items():
-        if sign in text:
-            return f"The project's database did not take it ({text}): {advice}."
+    from balsam.conf import database_errors
+
+    told = database_errors.advice(error)
+    if told:
+        return f"The project's database did not take it ({text}): {told}."
     if type(error).__name__ in ("OperationalError", "DatabaseError", "InterfaceError"):
         return f"The project's database failed ({text}): check its disk; 'balsam which' names it."
     return ""
-
-
-_DATABASE_ADVICE = {
-    "readonly": "you may not write there; check the permissions of the project and its balsamdb",
-    "read-only": "you may not write there; check the permissions of the project and its balsamdb",
-    "full": "the disk is full; free some space and run the command again",
-    "locked": "another process held it for too long; run the command again",
-    "malformed": "the file is damaged; restore a copy of the project's balsamdb directory",
-    "unable to open": "check that the project directory still exists and you may enter it",
-    "no such table": "the project is not finished or too old; run 'balsam init --upgrade'",
-}
 
 
 def _sentence(text: str) -> str:

@@ -14,11 +14,13 @@ from balsam.cli.commands import Command
 def command(parent: str, child: str) -> None:
     """Make the job CHILD wait until the job PARENT has finished.
 
-    Jobs are named by number, or by the first or last digits of their UUID.
+    Each is a job's number or name, or the first or last digits of its UUID.
     """
     from balsam.core.models import BalsamJob
+    from balsam.core.selection import Selection
     from balsam.launcher import dag
 
-    first, then = BalsamJob.objects.find(parent), BalsamJob.objects.find(child)
+    everything = BalsamJob.objects.all()
+    first, then = (Selection(words=(text,)).one_of(everything) for text in (parent, child))
     dag.add_dependency(first, then)
     print(f"Created link {first.cute_id} --> {then.cute_id}")

@@ -84,6 +84,15 @@ def wishes(text: str) -> Wishes:
     return found
 
 
+def listed(text: str) -> tuple[Wishes, list[str]]:
+    """What a list of resources after ``-l`` asks for, and the names in it that mean nothing here.
+
+    Raises ValueError as :func:`wishes` does.
+    """
+    found = Wishes()
+    return found, _read_list(found, text)
+
+
 def merged(first: Wishes, second: Wishes) -> Wishes:
     """``first``, and what only ``second`` says."""
     names = [field.name for field in fields(Wishes)]
@@ -147,8 +156,14 @@ def _options(mark: str, words: list[str]) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _read_list(found: Wishes, text: str) -> None:
-    """``select=2:ncpus=8:mpiprocs=4,walltime=1:00:00`` and ``nodes=2:ppn=4``."""
+def _read_list(found: Wishes, text: str) -> list[str]:
+    """``select=2:ncpus=8:mpiprocs=4,walltime=1:00:00`` and ``nodes=2:ppn=4``.
+
+    The CPUs of a chunk are shared by its ranks, as PBS does where ``ompthreads`` is not given.
+    Returns the names of what means nothing.
+    """
+    cpus = threads = None
+    ignored: list[str] = []
     for item in text.split(","):
         for part in re.split(r":(?=[a-z])", item):
             name, _, value = part.partition("=")
@@ -157,9 +172,18 @@ def _read_list(found: Wishes, text: str) -> None:
             elif name in ("mpiprocs", "ppn"):
                 found.ranks = _count(value)
             elif name == "ompthreads":
-                found.threads = _count(value)
+                threads = _count(value)
+            elif name == "ncpus":
+                cpus = _count(value)
             elif name == "walltime":
                 found.minutes = _pbs_minutes(value)
+            elif name:
+                ignored.append(name)
+    if cpus and threads is None:
+        threads = max(1, cpus // (found.ranks or 1))
+    if threads:
+        found.threads = threads
+    return ignored
 
 
 def _pbs_minutes(text: str) -> int:

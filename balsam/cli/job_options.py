@@ -10,12 +10,26 @@ import click
 from balsam.cli import completion
 from balsam.cli.commands import SETTINGS, Command
 from balsam.cli.limits import COUNT, LONGEST_MINUTES, MINUTES, OR_NONE, number
-from balsam.cli.options import Grammar, WordsOption, join_plain
+from balsam.cli.options import Grammar, Join, WordsOption, join_plain, join_words
 from balsam.errors import InvalidValue
 
-__all__ = ["Wrapping", "app_option", "env_option", "environment", "job_options", "resources"]
+__all__ = [
+    "Wrapping",
+    "app_option",
+    "env_option",
+    "environment",
+    "job_options",
+    "name_option",
+    "resources",
+    "workflow_option",
+]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Kind = Callable[[str], Any]
+
+
+def _as_it_is(kind: Kind) -> Kind:
+    return kind
 
 
 class Wrapping(Command):
@@ -43,44 +57,47 @@ def _applied(options: list[Decorator]) -> Decorator:
     return decorate
 
 
-def resources(*, words: bool = False) -> Decorator:
+def resources(
+    *, words: bool = False, numeric: Callable[[Kind], Kind] = _as_it_is, join: Join = join_words
+) -> Decorator:
     """What a run takes: nodes, ranks, threads, GPUs, time.
 
-    ``words`` lets ``--mpi-flags`` take all words up to the next option, for a command that has no
-    words of its own.
+    ``words`` lets ``--mpi-flags`` take all words up to the next option, made one text by ``join``,
+    for a command that has no words of its own. ``numeric`` makes the types of numbers.
     """
-    flags: dict[str, Any] = {"cls": WordsOption} if words else {"metavar": "TEXT"}
+    flags: dict[str, Any] = {"cls": WordsOption, "join": join} if words else {"metavar": "TEXT"}
+    count = numeric(COUNT)
     return _applied(
         [
             click.option(
-                "--num-nodes", "-n", type=COUNT, default=1, show_default=True, help="Nodes."
+                "--num-nodes", "-n", type=count, default=1, show_default=True, help="Nodes."
             ),
             click.option(
                 "--ranks-per-node",
                 "--processes-per-node",
                 "ranks_per_node",
-                type=COUNT,
+                type=count,
                 default=1,
                 show_default=True,
                 help="MPI ranks on each node; more than one rank is run through mpirun.",
             ),
             click.option(
                 "--threads-per-rank",
-                type=COUNT,
+                type=count,
                 default=1,
                 show_default=True,
                 help="Threads of each rank.",
             ),
             click.option(
                 "--threads-per-core",
-                type=COUNT,
+                type=count,
                 default=1,
                 show_default=True,
                 help="Threads on each core.",
             ),
             click.option(
                 "--gpus-per-rank",
-                type=number(0, 10_000, whole=False),
+                type=numeric(number(0, 10_000, whole=False)),
                 default=0.0,
                 help="GPUs of each rank; less than 1 shares one.",
             ),
@@ -89,14 +106,14 @@ def resources(*, words: bool = False) -> Decorator:
                 "--wall-time-minutes",
                 "--wall-minutes",
                 "wall_time_minutes",
-                type=MINUTES,
+                type=numeric(MINUTES),
                 default=1,
                 show_default=True,
                 help="How long it will take, about.",
             ),
             click.option(
                 "--time-limit-minutes",
-                type=number(0, LONGEST_MINUTES, whole=False),
+                type=numeric(number(0, LONGEST_MINUTES, whole=False)),
                 default=0.0,
                 help="Stop it after that long; 0 means no limit.",
             ),
@@ -104,19 +121,31 @@ def resources(*, words: bool = False) -> Decorator:
     )
 
 
-def job_options() -> Decorator:
-    """Everything else that describes a job of an application (name and place apart)."""
+def job_options(
+    *, numeric: Callable[[Kind], Kind] = _as_it_is, join: Join = join_words
+) -> Decorator:
+    """Everything else that describes a job of an application (name and place apart).
+
+    ``numeric`` and ``join`` are those of :func:`resources`.
+    """
     return _applied(
         [
-            click.option("--coschedule-num-nodes", type=OR_NONE, default=0, hidden=True),
+            click.option(
+                "--coschedule-num-nodes",
+                type=numeric(OR_NONE),
+                default=0,
+                help="Nodes of the allocation it would like to run in.",
+            ),
             click.option(
                 "--node-packing-count",
-                type=COUNT,
+                type=numeric(COUNT),
                 default=1,
                 show_default=True,
                 help="How many such jobs fit on one node.",
             ),
-            click.option("--args", cls=WordsOption, default="", help="Arguments of this run."),
+            click.option(
+                "--args", cls=WordsOption, join=join, default="", help="Arguments of this run."
+            ),
             click.option(
                 "--post-handle-error",
                 is_flag=True,
@@ -164,7 +193,6 @@ def job_options() -> Decorator:
             click.option("--preprocessor", default="", hidden=True),
             click.option("--postprocessor", default="", hidden=True),
             click.option("--allowed-site", hidden=True, expose_value=False),
-            click.option("--yes", "-y", is_flag=True, expose_value=False, hidden=True),
         ]
     )
 
@@ -174,6 +202,32 @@ def env_option() -> Decorator:
     return click.option(
         "--env", "env", multiple=True, metavar="VAR=VAL", help="A variable for the run. Repeatable."
     )
+
+
+def name_option(text: str, *others: str, **attrs: Any) -> Decorator:
+    """``--name``, and other spellings of it; '' is no name."""
+    return click.option("--name", *others, callback=_not_empty, help=text, **attrs)
+
+
+def workflow_option(text: str, **attrs: Any) -> Decorator:
+    """``--workflow``, with its shorter name; '' is none."""
+    return click.option(
+        "--workflow",
+        "--wf",
+        "workflow",
+        shell_complete=completion.workflows,
+        callback=_not_empty,
+        help=text,
+        **attrs,
+    )
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """``value``, unless it is a typed text with nothing in it."""
+    typed = ctx.get_parameter_source(param.name or "") == click.core.ParameterSource.COMMANDLINE
+    if typed and not str(value).strip():
+        raise click.UsageError(f"{param.opts[0]} can not be empty.")
+    return value
 
 
 def app_option(text: str) -> Decorator:

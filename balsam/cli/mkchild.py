@@ -7,16 +7,24 @@ from typing import Any
 import click
 
 from balsam.cli.commands import Command
-from balsam.cli.job_options import app_option, environment, job_options, resources
+from balsam.cli.job_options import (
+    app_option,
+    environment,
+    job_options,
+    name_option,
+    resources,
+    workflow_option,
+)
 from balsam.cli.words import resolved_program
 
 
 @click.command("mkchild", cls=Command)
-@click.option("--name", required=True, help="A label; part of the work directory's name.")
-@click.option("--workflow", "--wf", "workflow", help="Its group; by default the current job's.")
+@name_option("A label; part of the work directory's name.", required=True)
+@workflow_option("Its group; by default the current job's.")
 @app_option("A registered application; by default the current job's.")
 @resources(words=True)
 @job_options()
+@click.option("--yes", "-y", is_flag=True, expose_value=False, hidden=True)
 def command(
     name: str,
     workflow: str | None,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from balsam.core.selection import Selection
 
 
+#: Fields that a run does not depend on, so they may change while it goes on.
+HARMLESS = ("state", "description", "tags", "data", "priority", "max_attempts")
+
+
 @click.command("modify", cls=Command, loose=True)
 @selecting(metavar="[ID] FIELD VALUE")
 @click.option(
@@ -38,7 +42,9 @@ def command(
 
     The value is checked: whole numbers for counts, true or false for switches, JSON for data and
     tags, NAME=VALUE:NAME=VALUE for environ_vars. A new state has to be one the job may go to.
-    With options that select jobs, all of them change and no ID is given.
+    With options that select jobs, all of them change and no ID is given. Jobs that run or are
+    leased are skipped and named, unless the field has nothing to do with the run (state, tags,
+    data, description, priority, max_attempts).
 
     \b
     Examples:
@@ -104,20 +110,27 @@ def _modify_app(change: Change) -> None:
 
 def _modify_jobs(change: Change, yes: bool) -> None:
     from balsam.core.models import BalsamJob
+    from balsam.core.written import value_of
 
     chosen = BalsamJob.objects.matching(change.selection)
     count = chosen.count()
-    if count == 1:
-        new = chosen.get().modify(change.field, change.text)
-        print(f"job {change.field} changed to:  {output.cell(new)}")
-        return
     if not count:
         output.refuse_nothing("jobs")
-    busy = chosen.busy().labels()
-    keys = list(chosen.free().values_list("id", flat=True))
-    if not consent(f"Change {change.field} of {len(keys)} jobs?", yes, "--yes"):
-        print("Modify aborted")
+    # A job that runs may still be told apart and moved; what it runs with is history by now.
+    changeable = chosen if change.field in HARMLESS else chosen.free()
+    keys = list(changeable.values_list("id", flat=True))
+    busy = [] if change.field in HARMLESS else chosen.busy().labels()
+    if count == 1 and keys:
+        new = changeable.get().modify(change.field, change.text)
+        print(f"job {change.field} changed to:  {output.cell(new)}")
         return
-    changed = BalsamJob.objects.all().among(keys).modify(change.field, change.text)
-    print(f"{change.field} of {changed} jobs changed to:  {output.cell(change.text)}")
+    if keys:
+        value_of(BalsamJob, change.field, change.text)  # no question about what can not be
+        if not consent(f"Change {change.field} of {len(keys)} jobs?", yes, "--yes"):
+            print("Modify aborted")
+            return
+        changed = BalsamJob.objects.all().among(keys).modify(change.field, change.text)
+        print(f"{change.field} of {changed} jobs changed to:  {output.cell(change.text)}")
     output.skipped(busy, "running or leased")
+    if not keys:
+        raise click.exceptions.Exit(1)

@@ -26,7 +26,7 @@ _TYPOGRAPHIC = ("\u2014", "\u2013")
 #: Abbreviations that slides, papers and manuals print. After an option that takes words only these
 #: stand for an option; any other may be meant for the program that the words are for.
 _PRINTED = frozenset(
-    ("--app", "--consume", "--desc", "--exec", "--hist", "--ranks-per", "--time", "--wall-min")
+    ("--app", "--consume", "--desc", "--exec", "--hist", "--ranks-per", "--wall-min")
 )
 
 
@@ -62,6 +62,12 @@ class Spelling:
     def full(self) -> str:
         """The name that click is given."""
         return self.names[0]
+
+    @property
+    def brief(self) -> frozenset[str]:
+        """Single letters with a value: after an option that takes words, these are words."""
+        short = (name for name in self.names if not name.startswith("--"))
+        return frozenset(short if self.takes == "value" and self.full.startswith("--") else ())
 
     @classmethod
     def of(cls, option: click.Option) -> Spelling:
@@ -151,7 +157,9 @@ class Grammar:
         short = self.exact.get(token[:2])
         if short is not None and short.takes == "value":
             return short, token[2:]
-        raise click.UsageError(f"There is no option {name}{nearest(name, self.guessable)}")
+        # Any long option is as near to a single letter as another.
+        hint = nearest(name, self.guessable) if len(name) > 2 else ""
+        raise click.UsageError(f"There is no option {name}{hint or '.'}")
 
     def _taken(self, option: Spelling, value: str | None, queue: deque[str]) -> str:
         if option.takes == "words":
@@ -179,6 +187,8 @@ class Grammar:
             return False
         name, _ = _split(token)
         found = self._matches(name)
+        if found and name in found[0].brief:
+            return False
         sure = name in self.exact or name in _PRINTED or token[0] != "-"
         if len(found) == 1 and sure:
             return True

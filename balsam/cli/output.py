@@ -56,10 +56,9 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def refuse_nothing(kind: str, *, among: int = 0, hint: str = "") -> NoReturn:
+def refuse_nothing(kind: str, hint: str = "") -> NoReturn:
     """Say that a command had nothing to work on. Raises RecordError."""
-    rest = f" among the {among} that match" if among else ""
-    raise RecordError(f"No {kind} found matching query{rest}{'; ' + hint if hint else ''}.")
+    raise RecordError(f"No {kind} found matching query{'; ' + hint if hint else ''}.")
 
 
 def skipped(labels: Sequence[str], why: str) -> None:

@@ -14,13 +14,15 @@ import click
 
 from balsam.cli import directives, output
 from balsam.cli.directives import Wishes
-from balsam.cli.job_options import Wrapping
+from balsam.cli.job_options import Wrapping, name_option, workflow_option
 from balsam.cli.limits import COUNT, LONGEST_MINUTES
 from balsam.errors import InvalidValue
 
 if TYPE_CHECKING:
     from balsam.core.models import BalsamJob
 
+#: What a list of resources asks for, and the names in it that mean nothing here.
+Listed = tuple[Wishes, list[str]]
 #: What a queue has and Balsam has not.
 _IGNORED = {"project": "-A", "queue": "-q", "output": "-o", "error": "-e"}
 
@@ -36,6 +38,17 @@ def wall(text: str) -> int:
     return found
 
 
+def listed(text: str) -> Listed:
+    """Resources as PBS lists them. Raises ``click.BadParameter``."""
+    try:
+        found, others = directives.listed(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    if (found.minutes or 0) > LONGEST_MINUTES:
+        raise click.BadParameter(f"'{text}' is more than {LONGEST_MINUTES} minutes.")
+    return found, others
+
+
 def mode(text: str) -> str:
     """``script`` or ``cN``. Raises ``click.BadParameter``."""
     if text != "script" and not re.fullmatch(r"c[1-9]\d{0,5}", text):
@@ -45,9 +58,7 @@ def mode(text: str) -> str:
 
 def _ignored(function: Any) -> Any:
     for name, short in reversed(_IGNORED.items()):
-        option = click.option(
-            f"--{name}", short, f"ignored_{name}", metavar="...", help="Ignored."
-        )
+        option = click.option(f"--{name}", short, f"ignored_{name}", metavar="...", help="Ignored.")
         function = option(function)
     return function
 
@@ -63,7 +74,7 @@ def _ignored(function: Any) -> Any:
     type=COUNT,
     help="MPI ranks on each node.",
 )
-@click.option("--name", "--jobname", "--job-name", "name", help="A label.")
+@name_option("A label.", "--jobname", "--job-name", "name")
 @click.option(
     "--wall-minutes",
     "-t",
@@ -91,7 +102,16 @@ def _ignored(function: Any) -> Any:
     "--outputprefix", "-O", "prefix", metavar="PREFIX", help="Link the output at PREFIX.output."
 )
 @click.option("--dependencies", metavar="ID[:ID]...", default="", help="Jobs to wait for.")
-@click.option("--workflow", default="qsub", show_default=True, help="Its group of jobs.")
+@workflow_option("Its group of jobs.", default="qsub", show_default=True)
+@click.option(
+    "--resources",
+    "-l",
+    "lists",
+    type=listed,
+    multiple=True,
+    metavar="LIST",
+    help="As PBS has it: select=2:ncpus=8:mpiprocs=4,walltime=1:00:00. Repeatable.",
+)
 @_ignored
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND|SCRIPT [ARGS]...",
                 type=click.UNPROCESSED)  # fmt: skip
@@ -109,6 +129,7 @@ def command(
     prefix: str | None,
     dependencies: str,
     workflow: str,
+    lists: tuple[Listed, ...],
     **ignored: Any,
 ) -> None:
     """Add a job and print its number. A launcher runs it, in this directory.
@@ -117,10 +138,12 @@ def command(
     and #SBATCH lines count where the command line says nothing. A COMMAND of more than one rank is
     run through mpirun.
     """
-    _say_ignored(ignored)
+    _say_ignored(ignored, lists)
     directory = _directory(cwd)
     what = _look_at(words, directory, mode)
     said = Wishes(nodes=nodes, ranks=ranks, threads=threads, minutes=minutes, name=name)
+    for list_, _ in reversed(lists):
+        said = directives.merged(said, list_)
     wanted = directives.merged(said, what.wishes)
 
     from balsam.core.fields import parse_environ
@@ -220,10 +243,17 @@ def _directory(cwd: str | None) -> Path:
     return directory
 
 
-def _say_ignored(given: dict[str, Any]) -> None:
-    for name, short in _IGNORED.items():
-        if given[f"ignored_{name}"] is not None:
-            output.note(f"Note: {short} means nothing to Balsam; it was ignored.")
+def _say_ignored(given: dict[str, Any], lists: tuple[Listed, ...]) -> None:
+    said = [f"-l {name}" for _, names in lists for name in names]
+    said += [short for name, short in _IGNORED.items() if given[f"ignored_{name}"] is not None]
+    said = list(dict.fromkeys(said))
+    if len(said) == 1:
+        output.note(f"Note: {said[0]} means nothing to Balsam; it was ignored.")
+    elif said:
+        *others, last = said
+        output.note(
+            f"Note: {', '.join(others)} and {last} mean nothing to Balsam; they were ignored."
+        )
 
 
 def _free_link(directory: Path, prefix: str) -> Path:

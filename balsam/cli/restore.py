@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @click.command("restore", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask; also for the copy of another project.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--other-project", is_flag=True, help="Also take the copy of another project.")
 @click.option("--force", is_flag=True, help="Go on though launchers or others use the database.")
-def command(file: Path, yes: bool, force: bool) -> None:
+def command(file: Path, yes: bool, other_project: bool, force: bool) -> None:
     """Put the copy in FILE in the place of the project's database.
 
     FILE is checked first, and stays. The database that is there is kept beside it, under a name
     that is printed. Refused while launchers or other processes use it, for what they still write
-    would be lost.
+    would be lost. So is a copy of another project, unless --other-project is given.
     """
     from balsam.conf import project as projects
     from balsam.conf.bootstrap import SCHEMA_VERSION
@@ -33,6 +34,11 @@ def command(file: Path, yes: bool, force: bool) -> None:
 
     project = projects.find()
     copy = backup.inspect(file)
+    if copy.project and not copy.belongs_to(project) and not other_project:
+        raise click.ClickException(
+            f"{copy.file} is not of this project, but of {copy.origin}; choose another copy, or "
+            "give --other-project."
+        )
     users = _users(project)
     if users and not force:
         raise click.ClickException(
@@ -42,20 +48,28 @@ def command(file: Path, yes: bool, force: bool) -> None:
     if not dialogue.consent(_question(project, copy), yes, "--yes"):
         output.note("Nothing was changed.")
         raise click.exceptions.Exit(1)
+    if yes and not copy.project and not copy.belongs_to(project):
+        output.note(f"Warning: {copy.file} is {copy.origin}.")
     kept = restore(project, file, in_use=force)
-    print(f"Restored {copy.jobs} jobs from {copy.file}")
+    print(f"Restored {copy.jobs} jobs from {copy.file}: {_origin(project, copy)}")
     if kept is not None:
         print(f"The database as it was is kept in {kept}")
     if copy.schema < SCHEMA_VERSION:
         print(f"It is of an older Balsam; now type: balsam init --upgrade {project.path}")
 
 
+def _origin(project: Project, copy: Backup) -> str:
+    if copy.belongs_to(project):
+        made = f" of {copy.made}" if copy.made else ""
+        return f"a copy{made} of this project's database"
+    return copy.origin
+
+
 def _question(project: Project, copy: Backup) -> str:
     words = f"Put this copy of {copy.jobs} jobs in the place of the database of {project.path}?"
-    if copy.belongs_to(project):
-        made = f", made {copy.made}" if copy.made else ""
-        return f"{copy.file} is a copy of this project's database{made}. {words}"
-    return f"{copy.file} is not of this project, but of {copy.origin}. {words}"
+    if copy.project and not copy.belongs_to(project):
+        return f"{copy.file} is not of this project, but of {copy.origin}. {words}"
+    return f"{copy.file} is {_origin(project, copy)}. {words}"
 
 
 def _users(project: Project) -> list[str]:

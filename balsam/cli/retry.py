@@ -10,6 +10,7 @@ from balsam.cli import output
 from balsam.cli.commands import Command
 from balsam.cli.dialogue import consent
 from balsam.cli.selector import require, selecting
+from balsam.errors import RecordError
 
 if TYPE_CHECKING:
     from balsam.core.selection import Selection
@@ -44,14 +45,21 @@ def command(
 
     from balsam.core.models import BalsamJob
     from balsam.core.record import atomic
-    from balsam.core.written import assignment
+    from balsam.core.written import assignment, value_of
 
     new_values = [assignment(text) for text in changes]
+    for name, text in new_values:
+        value_of(BalsamJob, name, text)  # no question about what can not be
     chosen = BalsamJob.objects.matching(selection)
     broken = chosen.broken()
     keys = list(broken.order_by("id").values_list("id", flat=True))
     if not keys:
-        output.refuse_nothing("jobs that failed or were killed", among=chosen.count())
+        first = chosen.first()
+        if first is None:
+            output.refuse_nothing("jobs")
+        one = chosen.count() == 1
+        who = f"Job {first.id} {first.cute_id} is {first.state}" if one else "None of them failed"
+        raise RecordError(f"{who}; only jobs that failed or were killed can be tried again.")
     what = f"{len(keys)} job{'s' * (len(keys) > 1)}"
     if len(keys) > 1 and not consent(f"Retry {what}?", yes, "--yes"):
         print("Retry aborted")

@@ -14,7 +14,15 @@ import click
 
 from balsam.cli import output
 from balsam.cli.following import PERIOD_SECONDS, Generations
-from balsam.cli.job_options import Wrapping, app_option, env_option, environment, resources
+from balsam.cli.job_options import (
+    Wrapping,
+    app_option,
+    env_option,
+    environment,
+    name_option,
+    resources,
+    workflow_option,
+)
 from balsam.cli.limits import number
 
 if TYPE_CHECKING:
@@ -23,10 +31,8 @@ if TYPE_CHECKING:
 
 
 @click.command("run", cls=Wrapping)
-@click.option("--name", default="", help="A label; by default the program's name.")
-@click.option(
-    "--workflow", "--wf", "workflow", default="run", show_default=True, help="Its group of jobs."
-)
+@name_option("A label; by default the program's name.", default="")
+@workflow_option("Its group of jobs.", default="run", show_default=True)
 @app_option("Run this application, with the words as its arguments.")
 @resources()
 @env_option()

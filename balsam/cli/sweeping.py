@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ SHOWN = 5
 _ALWAYS = ("name", "workflow", "application", "args")
 _SOURCES = ("each_line", "from_csv", "ranges", "values")
 _MARKS = ("{{", "{%")
+#: A name to be filled in, perhaps with a filter or some arithmetic after it.
+_FILLED = re.compile(r"\{\{-?\s*[A-Za-z_]\w*\s*([-+*/%|\[(][^{}]*)?\}\}")
 
 
 def sweep_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,14 +91,34 @@ def templated(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return n
 
 
-def refuse_templates(fields: Mapping[str, Any], numbers: Iterable[str]) -> None:
-    """Raise ``click.UsageError`` for a number that is to be filled in when nothing does."""
-    for name in numbers:
-        if isinstance(fields[name], str):
-            raise click.UsageError(
-                f"Nothing fills in --{name.replace('_', '-')} '{fields[name]}': give --range, "
-                "--values, --each-line or --from-csv."
-            )
+def refuse_templates(options: Mapping[str, Any], numbers: Iterable[str]) -> None:
+    """Raise ``click.UsageError`` for an option that is to be filled in when nothing does.
+
+    In a text, only a name in braces counts: a program may have its own use for others.
+    """
+    for name, given in options.items():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, str) and (name in numbers or _FILLED.search(value)):
+                raise click.UsageError(
+                    f"Nothing fills in --{name.replace('_', '-')} '{value}': give --range, "
+                    "--values, --each-line or --from-csv."
+                )
+
+
+def refuse_missing(given: Container[str], columns: Container[str] = ()) -> None:
+    """Raise ``click.UsageError`` that names all of what a job needs and is not given.
+
+    ``columns`` are names that the rows of a sweep have.
+    """
+    missing = [name for name in ("name", "workflow", "application") if name not in given]
+    if not missing:
+        return
+    hints = [
+        f"; --{name} '{{{{ {name} }}}}' takes the column" for name in missing if name in columns
+    ]
+    *others, last = [f"'--{name}'" for name in missing]
+    listed = f"options {', '.join(others)} and {last}" if others else f"option {last}"
+    raise click.UsageError(f"Missing {listed}{''.join(hints)}.")
 
 
 def join_templates(words: Sequence[str]) -> str:
@@ -129,10 +152,7 @@ def add_sweep(template: Mapping[str, Any], given: Mapping[str, Any], yes: bool) 
         zipped=given["zipped"],
     )
     sweep = sweeps.Sweep(template, rows)
-    for name in ("name", "workflow", "application"):
-        if name not in sweep.given:
-            hint = f"; --{name} '{{{{ {name} }}}}' takes the column" if name in rows.names else ""
-            raise click.UsageError(f"Missing option '--{name}'{hint}.")
+    refuse_missing(sweep.given, rows.names)
     if sweep.unused:
         output.note(f"Note: no field takes {', '.join(sweep.unused)}.")
     workflow = str(template.get("workflow", ""))

@@ -147,6 +147,23 @@ def _other_process(uri: str) -> int:
     return done.returncode
 
 
+def refusal(directory: Path) -> OSError | None:
+    """Why nobody can write in a directory: a read-only mount, or no room (left by a quota).
+
+    None also where only the permissions of this user forbid it.
+    """
+    try:
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as stream:
+            stream.write(bytes(65536))
+            os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            return error
+    return None
+
+
 def _need_room(file: Path) -> None:
     """Write some blocks, so that a full disk or a quota is not mistaken for broken locks."""
     with file.open("wb", buffering=0) as stream:

@@ -1,24 +1,19 @@
-"""Sessions and leases: who may commit what, and what becomes of it when they die."""
+"""Leases: jobs given to one session, which alone may commit what becomes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core import history, waiting
 from balsam.core.lookups import glob_regex, is_glob
-from balsam.core.models import Session
-from balsam.core.models.session import ENDED, LIVE, RECOVERING
-from balsam.core.offer import Offer
-from balsam.core.sql import column, dialect, key_list, keys, quoted, rows
+from balsam.core.models.session import LIVE
+from balsam.core.sql import dialect, key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
-_WAITING = quoted(states.WAITING_STATES)
 #: A session that was declared dead leases nothing more: nobody would ever free it again.
 _STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
 #: Jobs that never need an mpirun.
@@ -53,95 +48,6 @@ class Scope:
                 return f"{column} GLOB %s", (self.workflow,)
             return f"{column} ~ %s", (glob_regex(self.workflow),)
         return f"{column} = %s", (self.workflow,)
-
-
-@dataclass(frozen=True)
-class Life:
-    """A process that may hold leases, and where its pid means something."""
-
-    kind: str
-    host: str
-    machine: str
-    pid: int
-    pid_start: int
-
-
-def open_session(life: Life, offer: Offer | None = None) -> int:
-    """Register a life, and what it offers to run; its id is what leases are made out to."""
-    stamp = history.now()
-    session = Session.objects.create(
-        kind=life.kind,
-        host=life.host,
-        machine=life.machine,
-        pid=life.pid,
-        pid_start=life.pid_start,
-        lock=f"{life.host}:{life.pid}",
-        started=stamp,
-        heartbeat=stamp,
-        offer=offer.to_dict() if offer else {},
-    )
-    return int(session.pk)
-
-
-def beat(session: int) -> bool:
-    """Renew a session; False if it was declared dead, so nothing it holds is its own any more."""
-    return bool(
-        Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now())
-    )
-
-
-def close_session(session: int) -> None:
-    """End a session and release whatever it still holds.
-
-    Jobs that began to wait under its lease catch up with what became of their parents meanwhile.
-    """
-    with transaction.atomic():
-        waited = column(
-            f"SELECT id FROM balsam_job WHERE session_id = %s AND state IN ({_WAITING})", (session,)
-        )
-        _free(session)
-        if waited:
-            waiting.settle(waited)
-        Session.objects.filter(pk=session).update(state=ENDED, heartbeat=history.now())
-
-
-def _free(session: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,)
-        )
-
-
-def others(session: int | None) -> list[Session]:
-    """Sessions that have not ended, without this one."""
-    open_sessions = Session.objects.exclude(state=ENDED)
-    return list(open_sessions.exclude(pk=session) if session else open_sessions)
-
-
-def claim(dead: Session, recoverer: Life) -> bool:
-    """Take a dead session over for recovery; only one claimant gets it.
-
-    The session then carries the recoverer's pid: should that die too, the next one sees it.
-    """
-    unchanged = Session.objects.filter(pk=dead.pk, state=dead.state, heartbeat=dead.heartbeat)
-    return bool(
-        unchanged.update(
-            state=RECOVERING,
-            heartbeat=history.now(),
-            host=recoverer.host,
-            machine=recoverer.machine,
-            pid=recoverer.pid,
-            pid_start=recoverer.pid_start,
-        )
-    )
-
-
-def expired(session: Session, lease_seconds: float) -> bool:
-    """Whether the heartbeat is older than a lease lasts."""
-    return history.now() - session.heartbeat > timedelta(seconds=lease_seconds)
-
-
-# -- leasing ------------------------------------------------------------------------------------
 
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (
@@ -301,5 +207,3 @@ def data_version() -> int:
     if connection.vendor != "sqlite":
         return 0
     return int(rows("PRAGMA data_version")[0][0])
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, Q, TextField
 from django.db.models.fields.json import KeyTextTransform
@@ -78,6 +78,8 @@ class Selection:
             jobs = jobs.filter(state_timestamp__gte=self.since)
         if self.until is not None:
             jobs = jobs.filter(state_timestamp__lt=self.until)
+        if "" in self.ids:
+            raise InvalidValue("An empty id names no job; is a variable unset?")
         if self.ids:
             jobs = jobs.filter(any_of(self._id(jobs, text) for text in self.ids))
         if self.words:
@@ -91,6 +93,21 @@ class Selection:
         if is_glob(text):  # and a name may hold such a character
             return Q(**{f"{field}__glob": text}) | Q(**{field: text})
         return Q(**{f"{field}__icontains" if self.parts else field: text})
+
+    def one_of(self, jobs: JobQuerySet) -> Any:
+        """The one job of ``jobs`` that is meant.
+
+        Raises NoSuchJob and AmbiguousId.
+        """
+        found = list(self.of(jobs)[:2])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise AmbiguousId(
+                f"'{' '.join(self.words)}' names more than one job "
+                f"({', '.join(job.cute_id for job in found)}, ...); give an id."
+            )
+        raise NoSuchJob("No job found matching query.")
 
     def _id(self, jobs: JobQuerySet, text: str) -> Q:
         if self.parts and text != LAST:
@@ -110,8 +127,8 @@ class Selection:
             return Q(name=text)
         if not by_id and text != LAST:
             raise NoSuchJob(
-                f"No job has the id or the name '{text}'; 'balsam ls' lists both, and "
-                f"'*{text}*' stands for all names that contain it."
+                f"No job has the id or the name '{text}'; 'balsam ls --columns id,name' lists "
+                f"both, and '*{text}*' stands for all names that contain it."
             )
         return Q(id=jobs.find(text).pk)
 

@@ -22,7 +22,7 @@ from balsam.core.sql import column, dialect, key_list, keys, rows
 from balsam.platform import node
 
 if TYPE_CHECKING:
-    from balsam.core.lease import Life
+    from balsam.core.sessions import Life
 
 SCRIPT = "script"
 #: Where schedulers name the batch job that a process belongs to.
@@ -157,16 +157,16 @@ class JobSource(JobManager):
 
         Leases of dead launchers wait for the next launcher, which knows how far their jobs got.
         """
-        from balsam.core import lease
+        from balsam.core import sessions
 
         seconds = place.current_project().settings().launcher.lease_seconds
         cleared = 0
-        for session in lease.others(self.own_session):
+        for session in sessions.others(self.own_session):
             gone = session.machine == node.identity() and not node.process_alive(
                 session.pid, session.pid_start
             )
-            stale = gone or lease.expired(session, seconds)
-            if session.kind == SCRIPT and stale and lease.claim(session, _life()):
+            stale = gone or sessions.expired(session, seconds)
+            if session.kind == SCRIPT and stale and sessions.claim(session, _life()):
                 _close(int(session.pk))
                 cleared += 1
         return cleared
@@ -177,22 +177,22 @@ class JobSource(JobManager):
         return self._session[1] if self._session and self._session[0] == os.getpid() else None
 
     def _open(self) -> int:
-        from balsam.core import lease
+        from balsam.core import sessions
 
         session = self.own_session
-        if session is None or not lease.beat(session):
-            session = lease.open_session(_life())
+        if session is None or not sessions.beat(session):
+            session = sessions.open_session(_life())
             self._session = (os.getpid(), session)
         return session
 
 
 def _close(session: int) -> None:
     """End a session of a script, and free what it held."""
-    from balsam.core import lease
+    from balsam.core import lease, sessions
 
     with transaction.atomic():
         held = lease.held(session)
-        lease.close_session(session)
+        sessions.close_session(session)
         _tell({job: row[0] for job, row in held.items()})
 
 
@@ -213,7 +213,7 @@ def _tell(freed: Mapping[int, str], moved: Collection[int] = ()) -> None:
 
 
 def _life() -> Life:
-    from balsam.core.lease import Life
+    from balsam.core.sessions import Life
 
     pid = os.getpid()
     host = node.this_node().hostname
@@ -221,10 +221,10 @@ def _life() -> Life:
 
 
 def _tick(session: int, seconds: float, stopped: threading.Event) -> None:
-    from balsam.core import lease
+    from balsam.core import sessions
 
     try:
-        while not stopped.wait(seconds) and lease.beat(session):
+        while not stopped.wait(seconds) and sessions.beat(session):
             pass
     finally:
         connection.close()

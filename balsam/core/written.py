@@ -6,11 +6,15 @@ from typing import Any
 
 from balsam import states
 from balsam.core.names import canonical
-from balsam.core.rules import PROTECTED
-from balsam.core.values import from_text
+from balsam.core.rules import MINIMUM, PROTECTED
+from balsam.core.values import checked, from_text
 from balsam.errors import InvalidValue, nearest
 
 MESSAGE = "User mutated state from command line"
+#: Names as options and workflow files have them, for the fields behind them.
+_SHORT = {"env": "environ_vars"}
+#: What jobs are told apart by.
+_NEVER_EMPTY = ("name", "workflow")
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -19,6 +23,13 @@ def assignment(text: str) -> tuple[str, str]:
     if not equals or not name.strip():
         raise InvalidValue(f"A new value is given as FIELD=VALUE, not '{text}'.")
     return name.strip().replace("-", "_"), value
+
+
+def field_of(model: Any, name: str) -> str:
+    """The field that a person means by ``name``. Raises UnknownName."""
+    if name == "application":
+        return name
+    return canonical(model, _SHORT.get(name, name))
 
 
 def value_of(model: Any, name: str, text: str) -> Any:
@@ -30,8 +41,11 @@ def value_of(model: Any, name: str, text: str) -> Any:
         return state
     if name == "application":
         return text
-    real = canonical(model, name)
+    real = field_of(model, name)
     fields = {field.name: field for field in model._meta.concrete_fields}
     if real not in fields or fields[real].attname in PROTECTED or fields[real].is_relation:
         raise InvalidValue(f"{name} of a job can not be changed by hand.")
-    return from_text(fields[real], text)
+    if real in _NEVER_EMPTY and not text.strip():
+        raise InvalidValue(f"The {real} of a job can not be emptied; give another.")
+    field = fields[real]
+    return checked(field, from_text(field, text), MINIMUM.get(field.attname))

@@ -64,7 +64,9 @@ def file(patient: Patient) -> Iterator[Finding]:
             yield problem("database", f"{path} is damaged: {' '.join(wrong[0].split())}", _RESTORE)
             return
         jobs = database_file.number_of_jobs(database)
-    refused = _write_refused(project)
+    # That nobody can write there was said of the project.
+    blocked = project.database_dir in patient.blocked
+    refused = None if blocked else _write_refused(project)
     if refused:
         yield refused
         return
@@ -86,7 +88,7 @@ def _write_refused(project: Project) -> Finding | None:
         return problem(
             "database",
             f"nothing can be written in {path.parent}",
-            f"chmod u+rwx {path.parent}, or mount the disk for writing.",
+            f"As its owner: chmod u+rwx {path.parent}",
         )
     uri = f"{path.as_uri()}?mode=rw"
     database = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
@@ -104,7 +106,7 @@ def _write_refused(project: Project) -> Finding | None:
         return problem(
             "database",
             f"nothing can be written to it ({error})",
-            f"chmod u+rw {path}, chmod u+rwx {path.parent}, or mount the disk for writing.",
+            f"As its owner: chmod u+rw {path}; or see what the line on the disk says.",
         )
     finally:
         database.close()
@@ -121,6 +123,8 @@ def locking(patient: Patient) -> Iterator[Finding]:
     project = patient.project
     if project is None or not project.database_dir.is_dir():
         return
+    if project.database_dir in patient.blocked:
+        return  # it can not be tried out, as was said of the project
     kind = filesystem.kind(project.database_dir)
     try:
         works = filesystem.locking_works(project.database_dir)

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam.conf import filesystem
 from balsam.conf import project as projects
 from balsam.conf.project import Project
 from balsam.conf.settings import Settings
@@ -37,6 +38,22 @@ class Patient:
         except BalsamError as error:
             return str(error)
         return ""
+
+    @functools.cached_property
+    def blocked(self) -> dict[Path, OSError]:
+        """Directories of the project where its owner can write nothing either, and why.
+
+        Because of a mount that is read-only, or a disk or quota that is full.
+        """
+        project = self.project
+        if project is None:
+            return {}
+        places = (
+            project.path, project.database_dir, project.data, project.log, project.journal_dir,
+            project.qsubmit,
+        )  # fmt: skip
+        found = {place: filesystem.refusal(place) for place in places if place.is_dir()}
+        return {place: error for place, error in found.items() if error}
 
     @functools.cached_property
     def settings(self) -> Settings:

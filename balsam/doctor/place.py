@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -29,8 +30,19 @@ def directories(patient: Patient) -> Iterator[Finding]:
         return
     project = patient.project
     name = project.name  # raises a sentence of its own
-    trouble = False
+    trouble = bool(patient.blocked)
+    # Once for each cause: what is below one of them has the same.
+    for directory, error in {one.errno: (at, one) for at, one in _upwards(patient)}.values():
+        yield problem(
+            "project",
+            f"nothing can be written in {directory} ({error.strerror})",
+            "Have its file system mounted for writing."
+            if error.errno == errno.EROFS
+            else "Free some space there, or have your quota raised.",
+        )
     for directory in (project.data, project.log, project.journal_dir, project.qsubmit):
+        if directory in patient.blocked:
+            continue
         if not directory.is_dir():
             trouble = True
             yield problem(
@@ -48,6 +60,11 @@ def directories(patient: Patient) -> Iterator[Finding]:
             )
     if not trouble:
         yield ok("project", f"{name} in {project.path}")
+
+
+def _upwards(patient: Patient) -> list[tuple[Path, OSError]]:
+    """Where nothing can be written, the project's own directory last."""
+    return list(reversed(patient.blocked.items()))
 
 
 def _make(path: Path) -> str:
@@ -73,6 +90,8 @@ def permissions(patient: Patient) -> Iterator[Finding]:
     """The database is its owner's only, and the owner is who asks."""
     if patient.project is None or not patient.project.database_dir.is_dir():
         return
+    if _is_read_only(patient):
+        return  # nothing can be put right there
     found = 0
     for path in _private(patient.project):
         status = path.lstat()
@@ -97,6 +116,12 @@ def permissions(patient: Patient) -> Iterator[Finding]:
         yield ok("permissions", f"{patient.project.database_dir} is its owner's only")
 
 
+def _is_read_only(patient: Patient) -> bool:
+    assert patient.project is not None
+    error = patient.blocked.get(patient.project.database_dir)
+    return error is not None and error.errno == errno.EROFS
+
+
 def _wanted(path: Path, mode: int) -> int:
     """All for the owner, nothing for others."""
     whole = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
@@ -116,6 +141,8 @@ def _restrict(path: Path, mode: int) -> str:
 def leftovers(patient: Patient) -> Iterator[Finding]:
     """Temporary files of processes that were killed."""
     if patient.project is None or not patient.project.database_dir.is_dir():
+        return
+    if _is_read_only(patient):
         return
     twins = second_names(patient.project.database_file)
     if twins:

@@ -9,11 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from balsam.conf.project import Project
-from balsam.core import lease
+from balsam.core import sessions
 from balsam.core.care import database_file, strays
 from balsam.core.care.database_file import SessionRow
-from balsam.core.lease import Life
 from balsam.core.models import Session
+from balsam.core.sessions import Life
 from balsam.doctor.database import LOCK_SECONDS, usable
 from balsam.doctor.finding import Cure, Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
@@ -153,7 +153,7 @@ def _recovering(patient: Patient, session: int) -> Cure | None:
     def cure() -> str:
         recovery = _recovery(patient)
         for row in strays.of([session]):
-            if recovery.is_dead(row) and lease.claim(row, _life()):
+            if recovery.is_dead(row) and sessions.claim(row, _life()):
                 return _recovered(recovery, row)
         return "it was recovered by somebody else, or came back to life"
 
@@ -178,7 +178,7 @@ def _adopting(patient: Patient) -> Cure | None:
         return None
 
     def cure() -> str:
-        session = lease.open_session(_life())
+        session = sessions.open_session(_life())
         strays.adopt_running(session)
         return _recovered(_recovery(patient), strays.of([session])[0])
 

@@ -8,24 +8,26 @@ None. Importing this module asks the database nothing.
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from balsam.conf import project as projects
 from balsam.conf import registry
 from balsam.core import graph
+from balsam.core.copying import clone as clone
+from balsam.core.copying import copy_of, parents_of
+from balsam.core.copying import wf_from_template as wf_from_template
 from balsam.core.history import history_line as history_line
 from balsam.core.ids import as_uuid
-from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.models import BalsamJob
 from balsam.core.names import canonical
 from balsam.core.place import current_project
 from balsam.core.querysets import JobQuerySet
-from balsam.core.record import atomic
-from balsam.errors import InvalidValue, NoSuchJob, RecordError, UsageError
+from balsam.core.registering import add_app as add_app
+from balsam.core.registering import get_apps as get_apps
+from balsam.errors import NoSuchJob, RecordError, UsageError
 
 __all__ = [
     "ERROR",
@@ -52,23 +54,6 @@ current_job: Any
 parents: Any
 children: Any
 
-#: Columns that a copy of a job does not take over.
-_NOT_COPIED = {
-    "id",
-    "job_id",
-    "state",
-    "state_timestamp",
-    "attempt",
-    "lost_attempts",
-    "session_id",
-    "queued_launch_id",
-    "return_code",
-    "last_update",
-    "workdir",
-    "user_workdir",
-    "serialized_return_value",
-    "serialized_exception",
-}
 
 
 def __getattr__(name: str) -> Any:
@@ -170,45 +155,12 @@ def spawn_child(clone: bool = False, **fields: Any) -> BalsamJob:
         )
     parent: BalsamJob = globals().get("current_job") or _current()
     blank = {"workflow": parent.workflow, **fields}
-    child = _inheriting(_copy(parent, fields) if clone else BalsamJob(**blank), fields)
-    above = _parents(parent) if clone else []
+    child = _inheriting(copy_of(parent, fields) if clone else BalsamJob(**blank), fields)
+    above = parents_of(parent) if clone else []
     keys = [*above, parent.pk, *BalsamJob.objects.keys_of(child._new_parents)]
     child._new_parents = list(dict.fromkeys(keys))
     BalsamJob.objects.insert([child], f"spawned by {parent.cute_id}")
     return child
-
-
-def clone(job: BalsamJob, **fields: Any) -> BalsamJob:
-    """An unsaved copy of ``job``, changed by ``fields``: a new job that has done nothing yet.
-
-    It has the same parents, unless ``fields`` name others.
-    """
-    made = _copy(job, fields)
-    if not _names_parents(fields):
-        made._new_parents = _parents(job)
-    return made
-
-
-def _parents(job: BalsamJob) -> list[Any]:
-    if job.pk is None:
-        return list(job._new_parents)
-    return graph.parent_keys([job.pk]).get(job.pk, [])
-
-
-def _names_parents(fields: Mapping[str, Any]) -> bool:
-    return "parents" in {canonical(BalsamJob, name) for name in fields}
-
-
-def _copy(job: BalsamJob, fields: Mapping[str, Any]) -> BalsamJob:
-    taken = {canonical(BalsamJob, name) for name in fields}
-    given = {"app" if name == "application" else name for name in taken}
-    skipped = _NOT_COPIED | {BalsamJob._meta.get_field(name).attname for name in given}
-    values = {
-        field.attname: copy.deepcopy(getattr(job, field.attname))
-        for field in BalsamJob._meta.concrete_fields
-        if field.attname not in skipped
-    }
-    return BalsamJob(**values, **fields)
 
 
 # -- the graph ----------------------------------------------------------------------------------
@@ -270,82 +222,7 @@ def breadth_first_iterator(
         seen.update(job.pk for job in level)
 
 
-def wf_from_template(source_wf: str, new_wf: str, **changes: Mapping[str, Any]) -> Any:
-    """Copy a workflow with its edges; ``changes`` are fields for single jobs, by job name.
-
-    Parents in other workflows are parents of the copies, too. Returns the new jobs as a QuerySet.
-    Raises InvalidValue (a ValueError) if the source is empty, names in it are not unique or not
-    there, or the target exists.
-    """
-    source = list(BalsamJob.objects.filter(workflow=source_wf).order_by("id"))
-    if not source:
-        raise InvalidValue(f"There is no workflow '{source_wf}' to copy.")
-    if BalsamJob.objects.filter(workflow=new_wf).exists():
-        raise InvalidValue(f"There is a workflow '{new_wf}' already.")
-    twice = [name for name, number in Counter(job.name for job in source).items() if number > 1]
-    if twice:
-        raise InvalidValue(f"'{source_wf}' has more than one job named '{twice[0]}'.")
-    missing = set(changes) - {job.name for job in source}
-    if missing:
-        raise InvalidValue(f"'{source_wf}' has no job named '{sorted(missing)[0]}'.")
-    copies = {
-        job.pk: _copy(job, {"workflow": new_wf, **changes.get(job.name, {})}) for job in source
-    }
-    with atomic():
-        edges = graph.parent_keys(copies)
-        BalsamJob.objects.bulk_create(copies.values())
-        graph.link_new(
-            {
-                copies[job.pk].pk: [copies[key].pk if key in copies else key for key in above]
-                for job in source
-                if (above := edges.get(job.pk)) and not _names_parents(changes.get(job.name, {}))
-            }
-        )
-    return BalsamJob.objects.filter(workflow=new_wf)
-
-
 # -- applications and projects ------------------------------------------------------------------
-
-
-def add_app(
-    name: str,
-    executable: str,
-    description: str = "",
-    envscript: str = "",
-    preprocess: str = "",
-    postprocess: str = "",
-    checkexe: bool = False,
-) -> ApplicationDefinition:
-    """Register an application, or change the one of that name; says which.
-
-    ``checkexe`` raises InvalidValue unless the executable is there.
-    """
-    if checkexe:
-        import shutil
-
-        program = executable.split(" ", 1)[0]
-        if shutil.which(os.path.expanduser(program)) is None:
-            raise InvalidValue(f"The executable '{program}' is not there or not executable.")
-    app, created = ApplicationDefinition.objects.update_or_create(
-        name=name,
-        defaults={
-            "executable": executable,
-            "description": description,
-            "envscript": envscript,
-            "preprocess": preprocess,
-            "postprocess": postprocess,
-        },
-    )
-    print(f"{'Created' if created else 'Updated'} application {name}")
-    return app
-
-
-def get_apps(verbose: bool = True) -> list[str]:
-    """Names of the registered applications; ``verbose`` prints them too."""
-    names = list(ApplicationDefinition.objects.order_by("name").values_list("name", flat=True))
-    if verbose:
-        print("\n".join(names))
-    return names
 
 
 def get_database_paths(verbose: bool = True) -> list[str]:
@@ -378,5 +255,3 @@ def submit(
         "This Balsam does not submit batch jobs yet; put 'balsam launcher --consume-all' into a "
         "batch script of your own and submit that."
     )
-
-

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, sessions
 from balsam.core.advance import Hop, Move, advance, note
-from balsam.core.lease import Life
 from balsam.core.models import Session
+from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
 from balsam.outcomes import Outcome
@@ -56,8 +56,8 @@ class Recovery:
     def run(self, own_session: int | None) -> int:
         """Recover every dead session but our own; how many there were."""
         recovered = 0
-        for session in lease.others(own_session):
-            if self.is_dead(session) and lease.claim(session, self._life):
+        for session in sessions.others(own_session):
+            if self.is_dead(session) and sessions.claim(session, self._life):
                 self.recover(session)
                 recovered += 1
         return recovered
@@ -66,14 +66,14 @@ class Recovery:
         """Remove journals of sessions that ended, but were killed before they could do that."""
         journals = list(self._journals.glob("session-*.jsonl"))
         # Asked for after that: a session is there before its journal is.
-        kept = {journal.path_of(self._journals, session.pk) for session in lease.others(None)}
+        kept = {journal.path_of(self._journals, session.pk) for session in sessions.others(None)}
         for path in journals:
             if path not in kept:
                 path.unlink(missing_ok=True)
 
     def is_dead(self, session: Session) -> bool:
         """By its process, where that can be looked at; by its heartbeat otherwise."""
-        if lease.expired(session, self._lease_seconds):
+        if sessions.expired(session, self._lease_seconds):
             return True
         here = session.machine == self._life.machine
         return here and not node.process_alive(session.pid, session.pid_start)
@@ -99,7 +99,7 @@ class Recovery:
         ]
         moved = advance([move for move in moves if move])
         self._tell_killed(held, entries)
-        lease.close_session(key)
+        sessions.close_session(key)
         bookkeeping.pass_jobs(held, self._max_attempts)
         path.unlink(missing_ok=True)
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from balsam import states
 from balsam.conf.logs import close_log, open_log
 from balsam.conf.project import Project
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import DatabaseError, atomic
 from balsam.errors import BalsamError
-from balsam.launcher.main import Launcher, leave_outer_mpi
+from balsam.launcher.main import leave_outer_mpi
 from balsam.launcher.options import LauncherOptions, Report
+from balsam.launcher.pilot import Launcher
 from balsam.launcher.tasks import MPIRUN
 from balsam.launcher.wakeup import Wakeup
 
@@ -87,7 +88,7 @@ class Single(Launcher):
                 self.job.save()
                 lease.take(self.session, self.job.pk)
         except BalsamError:
-            lease.close_session(self.session)
+            sessions.close_session(self.session)
             raise
         return Scope(job=self.job.pk)
 
@@ -112,12 +113,11 @@ class Single(Launcher):
 
     def finished(self) -> bool:
         """Whether the job has ended, here or elsewhere, and all that is in the record."""
-        if self._stopping:
+        if self.stopping.why:
             return super().finished()
-        busy = len(self.attempts) or len(self.ledger) or self.steps.jobs() or self.source.stock
-        if busy or not self._with_record(self._count_unfinished):
+        if self.idling.busy() or not self._guard.run(self.idling.count):
             return False
-        return not self._unfinished
+        return not self.idling.unfinished
 
     def _beat(self) -> None:
         try:
@@ -142,8 +142,8 @@ class Single(Launcher):
         grace = 0.0 if self.interrupted else self.settings.launcher.stop_grace_seconds
         self.interrupted = self.interrupted or number
         self.attempts.stop_all(states.KILLED, grace)
-        if not self._with_record(self._kill):
-            self._stop(f"it got {signal.Signals(number).name}")
+        if not self._guard.run(self._kill):
+            self.stopping.stop(f"it got {signal.Signals(number).name}")
 
     def _kill(self) -> None:
         name = signal.Signals(self.interrupted).name

@@ -166,12 +166,27 @@ def test_a_copy_of_another_project_is_named_and_asked_about(site: Site) -> None:
     site.env["BALSAM_DB_PATH"] = str(site.path / "other")
     said = site.balsam(f"restore {copy}", 1)
     assert f"not of this project, but of the project project ({site.path})" in said
-    arguments = [*BALSAM, "restore", str(copy)]
+    assert "--other-project" in said
+    assert "--other-project" in site.balsam(f"restore {copy} --yes", 1)
+    assert json.loads(site.balsam("ls --json")) == []
+    arguments = [*BALSAM, "restore", str(copy), "--other-project"]
     code, screen = answered(arguments, site.path, site.env, "n\n")
     assert code == 1 and "Nothing was changed" in screen
     code, screen = answered(arguments, site.path, site.env, "y\n")
     assert code == 0 and "Restored 1 jobs" in screen
     assert "theirs" in site.balsam("ls")
+
+
+def test_a_copy_that_does_not_say_whose_it_is_is_warned_of(site: Site) -> None:
+    site.job("a")
+    connection.close()
+    copy = site.home / "plain.sqlite3"
+    with contextlib.closing(sqlite3.connect(site.path / "balsamdb" / "balsam.sqlite3")) as own:
+        own.execute("VACUUM INTO ?", (str(copy),))
+    origin = "a database that does not say of which project it is"
+    assert origin in site.balsam(f"restore {copy}", 1)
+    said = site.balsam(f"restore {copy} --yes")
+    assert f"Restored 1 jobs from {copy}: {origin}" in said
 
 
 @pytest.mark.parametrize(
@@ -279,7 +294,7 @@ def test_a_full_disk_under_the_project_keeps_the_database(site: Site, small_disk
     site.balsam(f"init {small_disk}/p --name p")
     site.env["BALSAM_DB_PATH"] = str(small_disk / "p")
     before = sorted(path.name for path in (small_disk / "p" / "balsamdb").iterdir())
-    said = site.balsam(f"restore {copy} --yes", 1)
+    said = site.balsam(f"restore {copy} --yes --other-project", 1)
     assert "disk is full" in said and "Nothing was changed" in said
     assert sorted(path.name for path in (small_disk / "p" / "balsamdb").iterdir()) == before
     assert json.loads(site.balsam("ls --json")) == []

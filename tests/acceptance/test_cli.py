@@ -245,7 +245,10 @@ def test_the_task_graph_by_hand(shell: Shell) -> None:
     last = json.loads(shell.ok("ls --json"))[2]["job_id"]
     made = shell.ok(f"dep 1 {last[-8:]}")
     assert re.fullmatch(r"Created link \[top \| \w{8}\] --> \[bottom \| \w{8}\]\n", made)
-    shell.ok("dep 2 3")
+    shell.ok("dep left bottom")
+    shell.ok("job --name top --workflow other --app hello")
+    assert "names more than one job" in shell.refused("dep top left")
+    shell.ok("rm jobs 4 --yes")
     assert "cycle" in shell.refused("dep 3 1")
     assert [line.split("[")[0].rstrip() for line in shell.ok("ls --tree").splitlines()] == [
         "top", "|     bottom", "left", "|     bottom",
@@ -262,7 +265,9 @@ def test_the_task_graph_by_hand(shell: Shell) -> None:
         "2 jobs will be tried again\n1 that failed because of them will wait for them again\n"
     )
     assert shell.ok("ls --by-states") == "         CREATED  3\n"
-    assert "No jobs that failed or were killed found" in shell.refused("retry 1")
+    assert "is CREATED; only jobs that failed" in shell.refused("retry 1")
+    assert "'abc'" in shell.refused("retry --all --set num_nodes=abc")
+    assert "at least 1" in shell.refused("retry --all --set num_nodes=0")
 
 
 def test_modify_in_both_forms(shell: Shell) -> None:
@@ -305,6 +310,7 @@ def test_listings_for_programs_and_for_people(shell: Shell) -> None:
     assert shell.ok("ls last --columns name --csv") == "name\nj2\n"
     assert "j1" in shell.ok("ls 'j[!02]'") and "j0" not in shell.ok("ls 'j[!02]'")
     assert "do not go together" in shell.refused("ls --by-states --history", 2)
+    assert "An empty id" in shell.refused("ls --id ''")
     assert "goes with jobs only" in shell.refused("ls apps --tree", 2)
     assert "has no field 'colour'" in shell.refused("ls --columns colour")
     shell.env["BALSAM_LS_FIELDS"] = "wall_minutes:queued_launch__nodes"
@@ -336,7 +342,7 @@ def test_which_project(shell: Shell, tmp_path: Path) -> None:
         ("app --name z --exec echo --env oops", "NAME=VALUE"),
         ("init .", "already"),
         ("init other --db postgres", "Postgres"),
-        ("dep 1 2", "No job has the id '1'"),
+        ("dep 1 2", "No job has the id or the name '1'"),
     ],
 )
 def test_refusals_are_one_sentence(unchanged: Shell, line: str, words: str) -> None:
@@ -391,6 +397,12 @@ def test_a_closed_pipe_is_quiet(shell: Shell) -> None:
     )  # fmt: skip
     assert done.returncode == 141
     assert done.stderr == ""
+
+
+def test_a_job_is_added_whoever_reads_what_is_said_of_it(shell: Shell) -> None:
+    command = f"{shlex.join(BALSAM)} job --name x --workflow w --app hello | :"
+    subprocess.run(["bash", "-c", command], cwd=shell.cwd, env=shell.env, check=True, timeout=60)
+    assert shell.ok("ls --by-states") == "         CREATED  1\n"
 
 
 def test_an_interrupt_is_130(shell: Shell) -> None:

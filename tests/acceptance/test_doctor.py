@@ -273,10 +273,38 @@ def test_a_database_that_can_not_be_written(site: Site, read_only: Path) -> None
     for options in ("", "--fix"):
         found = examined(site, 1 if os.geteuid() == 0 or not options else 0, options)
         if os.geteuid() == 0:
-            assert "nothing can be written" in problems(found)["database"]
-            assert "nothing can be written" in problems(found)["locking"]
+            assert list(problems(found)) == ["project"]
+            (only,) = found["project"]
+            assert "balsamdb (Read-only file system)" in only["says"]
+            assert only["repair"] == "Have its file system mounted for writing."
+            assert "locking" not in found
+    assert "a" in site.balsam("ls")
+    if os.geteuid() == 0:
+        said = site.balsam("rm jobs --all --yes", 1)
+        assert len(said.splitlines()) == 1 and "you may not write there" in said
     assert "No problems." in site.balsam("fsck")
     site.balsam(f"backup {site.home}/copy.sqlite3")
+
+
+def test_a_disk_that_is_full_is_told_once(site: Site) -> None:
+    small = site.home / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(small)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("root may mount a small file system, others may not")
+    try:
+        site.balsam(f"init {small}/p --name p")
+        site.env["BALSAM_DB_PATH"] = str(small / "p")
+        with contextlib.suppress(OSError), open(small / "filler", "wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        found = examined(site, 1)
+        assert set(problems(found)) == {"project", "disk"}
+        (only,) = found["project"]
+        assert f"{small}/p (No space left" in only["says"] and "chmod" not in only["repair"]
+        assert json.loads(site.balsam("ls --json")) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_database_that_is_locked(site: Site) -> None:

@@ -51,8 +51,7 @@ def test_the_id_alone_is_printed_and_the_command_runs_here(site: Site, here: Pat
     said = qsub(site, here, "-n", "1", "-t", "10", "--name", "p", "-A", "x", "-q", "y", "pwd")
     assert said == (
         "1\n",
-        "Note: -A means nothing to Balsam; it was ignored.\n"
-        "Note: -q means nothing to Balsam; it was ignored.\n",
+        "Note: -A and -q mean nothing to Balsam; they were ignored.\n",
     )
     job = site.named("p")
     assert (job.workflow, job.wall_time_minutes, job.auto_timeout_retry) == ("qsub", 10, False)
@@ -240,3 +239,12 @@ def test_dummies(site: Site) -> None:
 def test_no_number_of_dummies(site: Site, words: str) -> None:
     site.balsam(words, code=2)
     assert not BalsamJob.objects.exists()
+
+
+def test_resources_are_listed_as_for_pbs(site: Site, here: Path) -> None:
+    wanted = "select=2:ncpus=8:mpiprocs=4:mem=1gb"
+    said = qsub(site, here, "-l", wanted, "-l", "walltime=1:30:00", "-n", "3", "true")
+    assert said == ("1\n", "Note: -l mem means nothing to Balsam; it was ignored.\n")
+    job = BalsamJob.objects.get()
+    assert (job.num_nodes, job.ranks_per_node, job.threads_per_rank) == (3, 4, 2)
+    assert job.wall_time_minutes == 90

@@ -16,13 +16,14 @@ import pytest
 from django.db import connection
 
 from balsam import states
-from balsam.core import lease
+from balsam.core import lease, sessions
 from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.launcher import journal
 
 from .conftest import PROGRAMS, Launcher, Site, gone
 
-MAIN = "balsam.launcher.main:"
+PILOT = "balsam.launcher.pilot:"
+STOPPING = "balsam.launcher.stopping:"
 LEDGER = "balsam.launcher.ledger:"
 RECOVERY = "balsam.launcher.recovery:"
 #: Where a launcher passes from one durable state to the next: (target, when, call).
@@ -48,16 +49,16 @@ POINTS = [
     (LEDGER + "Ledger.commit", "after", 5),
     ("balsam.launcher.steps:lease.lease_for_steps", "after", 1),
     ("balsam.launcher.steps:StepPool.submit", "after", 1),
-    (MAIN + "lease.close_session", "before", 1),
-    (MAIN + "lease.close_session", "after", 1),
-    (MAIN + "lease.open_session", "after", 1),
+    (STOPPING + "sessions.close_session", "before", 1),
+    (STOPPING + "sessions.close_session", "after", 1),
+    (PILOT + "sessions.open_session", "after", 1),
 ]
 RECOVERY_POINTS = [
-    (RECOVERY + "lease.claim", "after", 1),
+    (RECOVERY + "sessions.claim", "after", 1),
     (RECOVERY + "journal.read", "after", 1),
     (RECOVERY + "advance", "before", 1),
     (RECOVERY + "advance", "after", 1),
-    (RECOVERY + "lease.close_session", "after", 1),
+    (RECOVERY + "sessions.close_session", "after", 1),
     (RECOVERY + "bookkeeping.pass_jobs", "after", 1),
 ]
 
@@ -272,8 +273,8 @@ def test_a_dead_session_leases_nothing(site: Site) -> None:
     site.job("hooked", preprocess="/bin/true")
     BalsamJob.objects.get(name="job").update_state(states.PREPROCESSED)
     BalsamJob.objects.get(name="hooked").update_state(states.STAGED_IN)
-    session = lease.open_session(lease.Life("launcher", "host", "machine", 1, 1))
-    lease.close_session(session)
+    session = sessions.open_session(sessions.Life("launcher", "host", "machine", 1, 1))
+    sessions.close_session(session)
     assert lease.lease_runnable(session, lease.Scope(), 10) == []
     assert lease.lease_for_steps(session, lease.Scope(), [states.STAGED_IN], 10) == []
 

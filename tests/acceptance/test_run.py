@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,6 +51,19 @@ def test_the_output_and_the_code_are_those_of_the_command(site: Site) -> None:
     code, out, error = run(site, "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (code, out, error) == (3, b"out\nerr\n", "")
     assert (last().state, last().return_code) == (states.FAILED, 3)
+    site.check_clean()
+
+
+def test_without_a_stdout_it_runs_all_the_same(site: Site) -> None:
+    for words, told in (("run -- echo hello", ""), ("ls", ""), ("ls --nonsense", "--nonsense")):
+        line = f"exec {shlex.join(BALSAM)} {words} >&-"
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=site.path, env=site.env, capture_output=True, text=True,
+            timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == (2 if told else 0), done.stderr
+        assert (told in done.stderr) if told else (done.stderr == ""), (words, done.stderr)
+    assert site.output("echo") == "hello\n"
     site.check_clean()
 
 

@@ -224,6 +224,15 @@ def test_what_can_not_be_restored_changes_nothing(
     assert names()[-1] == "present"
 
 
+def test_a_newer_project_is_named_when_it_can_not_be_copied(
+    project: Project, target: Path
+) -> None:
+    newer(project.database_file)
+    with pytest.raises(SchemaTooNew) as caught:
+        backup.back_up(project, target)
+    assert str(caught.value).startswith(f"{project.database_file} is of a newer Balsam")
+
+
 def test_the_database_is_not_restored_from_itself(project: Project) -> None:
     BalsamJob.objects.create(name="a")
     connection.close()

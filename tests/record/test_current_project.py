@@ -128,6 +128,17 @@ def test_a_database_without_jobs_is_damaged_not_old(project: Project, content: A
     assert "balsam_job" not in tables(project.path)
 
 
+@pytest.mark.parametrize("start", [0, 100], ids=["header", "tables"])
+def test_a_damaged_database_says_what_helps(project: Project, start: int) -> None:
+    connection.close()
+    with open(project.database_file, "r+b") as file:
+        file.seek(start)
+        file.write(b"x" * 3000)
+    with pytest.raises(DatabaseUnavailable, match="fsck.*restore FILE") as caught:
+        BalsamJob.objects.count()
+    assert "readable" not in str(caught.value)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_unreadable_project_says_so(project: Project) -> None:
     """In a child process, which gives its rights up for good."""

@@ -13,12 +13,12 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from balsam import states
 from balsam.conf.project import Project
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, sessions
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.care import fsck
 from balsam.core.care.fsck import Finding
-from balsam.core.lease import Life
 from balsam.core.models import BalsamJob, Dependency
+from balsam.core.sessions import Life
 from balsam.errors import DatabaseUnavailable
 
 from .test_random_moves import Record
@@ -35,7 +35,7 @@ def jobs(project: Project) -> list[Any]:
     )
     second.set_parents([first])
     bookkeeping.pass_jobs([first.id, second.id, third.id], 10)
-    session = lease.open_session(LIFE)
+    session = sessions.open_session(LIFE)
     lease.lease_runnable(session, lease.Scope(), 1)
     start = Hop(states.RUNNING, "", {"attempt": 1})
     assert advance([Move(first.id, states.PREPROCESSED, [start], 0, session, True, 1)])

@@ -12,8 +12,8 @@ import pytest
 from balsam import states
 from balsam.conf.project import Project
 from balsam.core.models import BalsamJob
-from balsam.launcher.main import Launcher
 from balsam.launcher.options import LauncherOptions
+from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
 
 #: Other processes of the machine may hold up a step for so long.
@@ -26,9 +26,9 @@ def launcher(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laun
     with Wakeup() as wakeup:
         found = Launcher(project, LauncherOptions(persistent=True), wakeup)
         yield found
-        found._stop("the test ends")
+        found.stopping.stop("the test ends")
         step_until(found, found.finished)
-        found._shut()
+        found.shut()
 
 
 def step_until(launcher: Launcher, condition: Callable[[], object]) -> None:
@@ -83,7 +83,7 @@ def test_nothing_is_started_once_it_was_asked_to_stop(launcher: Launcher) -> Non
     launcher.source.begin()
     signal.raise_signal(signal.SIGTERM)
     launcher._look()
-    launcher._start()
+    launcher.starter.start()
     assert len(launcher.attempts) == 0
     step_until(launcher, launcher.finished)
     assert BalsamJob.objects.get().attempt == 0
@@ -107,7 +107,7 @@ def test_an_answer_of_mpirun_that_nobody_waits_for_any_more_is_taken(
         (tmp_path / "mpirun.go").touch()
         step_until(launcher, lambda: launcher._mpi.deadline is None)
         assert launcher._mpi.get() is not None
-        launcher._shut()
+        launcher.shut()
 
 
 def test_the_backlog_of_runnable_jobs_is_looked_at_once(

@@ -15,10 +15,11 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core import history, lease
-from balsam.core.lease import Life, Scope
+from balsam.core import history, lease, sessions
+from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, BatchJob, Session, safe_select
 from balsam.core.models.session import ENDED, LIVE, RECOVERING
+from balsam.core.sessions import Life
 from balsam.core.source import JobSource
 from balsam.platform import node
 
@@ -40,7 +41,7 @@ def runnable(number: int, put: Put | None = None, **fields: Any) -> list[BalsamJ
 
 def test_two_sessions_never_get_the_same_job(project: Any) -> None:
     runnable(50)
-    first, second = lease.open_session(life()), lease.open_session(life())
+    first, second = sessions.open_session(life()), sessions.open_session(life())
     mine: set[int] = set()
     others: set[int] = set()
     while True:
@@ -55,9 +56,10 @@ def test_two_sessions_never_get_the_same_job(project: Any) -> None:
 
 GRAB = """
 import sys
-from balsam.core import lease
-from balsam.core.lease import Life, Scope
-session = lease.open_session(Life("launcher", "h", "m", 1, 1))
+from balsam.core import lease, sessions
+from balsam.core.lease import Scope
+from balsam.core.sessions import Life
+session = sessions.open_session(Life("launcher", "h", "m", 1, 1))
 sys.stdin.readline()
 got = []
 while rows := lease.lease_runnable(session, Scope(), 10):
@@ -93,12 +95,12 @@ def test_work_is_leased_in_order(project: Any) -> None:
         runnable(1, wall_time_minutes=9)[0],
         *runnable(2),
     ]
-    session = lease.open_session(life())
+    session = sessions.open_session(life())
     rows = lease.lease_runnable(session, EVERYTHING, 100)
     assert [row[0] for row in rows] == [job.pk for job in expected]
     assert all(len(row) == len(lease.RUN_COLUMNS) for row in rows)
-    lease.close_session(session)
-    session = lease.open_session(life())
+    sessions.close_session(session)
+    session = sessions.open_session(life())
     assert lease.lease_runnable(session, EVERYTHING, 1)[0][0] == expected[0].pk
     serial = lease.lease_runnable(session, EVERYTHING, 100, serial_only=True)
     assert [row[0] for row in serial] == [job.pk for job in expected[4:]]
@@ -119,7 +121,7 @@ def test_work_is_leased_in_order(project: Any) -> None:
 def test_a_scope_is_a_workflow_or_a_glob(project: Any, workflow: str, taken: set[str]) -> None:
     for name in ("exp1", "exp10", "other", "exp[1]"):
         runnable(1, workflow=name)
-    session = lease.open_session(life())
+    session = sessions.open_session(life())
     rows = lease.lease_runnable(session, Scope(workflow), 10)
     place = lease.RUN_COLUMNS.index("workflow")
     assert {row[place] for row in rows} == taken
@@ -129,7 +131,7 @@ def test_a_scope_is_a_workflow_or_a_glob(project: Any, workflow: str, taken: set
 def test_only_free_runnable_jobs_are_leased(project: Any, put: Put) -> None:
     for state in states.STATES:
         put(BalsamJob.objects.create(name=state), state=state)
-    session = lease.open_session(life())
+    session = sessions.open_session(life())
     rows = lease.lease_runnable(session, EVERYTHING, 100)
     place = lease.RUN_COLUMNS.index("state")
     assert sorted(row[place] for row in rows) == sorted(states.RUNNABLE_STATES)
@@ -142,41 +144,41 @@ def test_only_free_runnable_jobs_are_leased(project: Any, put: Put) -> None:
 
 def test_leases_are_given_back_by_their_holder_only(project: Any) -> None:
     jobs = runnable(3)
-    first, second = lease.open_session(life()), lease.open_session(life())
+    first, second = sessions.open_session(life()), sessions.open_session(life())
     lease.lease_runnable(first, EVERYTHING, 3)
     lease.release(second, [job.pk for job in jobs])
     assert len(lease.held(first)) == 3
     lease.release(first, [jobs[0].pk])
     assert lease.lease_runnable(second, EVERYTHING, 3)[0][0] == jobs[0].pk
-    lease.close_session(first)
+    sessions.close_session(first)
     assert lease.held(first) == {} and len(lease.held(second)) == 1
-    assert not lease.beat(first) and lease.beat(second)
-    assert [session.pk for session in lease.others(None)] == [second]
-    assert lease.others(second) == []
+    assert not sessions.beat(first) and sessions.beat(second)
+    assert [session.pk for session in sessions.others(None)] == [second]
+    assert sessions.others(second) == []
 
 
 def test_a_dead_session_is_claimed_once(project: Any) -> None:
     runnable(2)
-    dead = lease.open_session(life())
+    dead = sessions.open_session(life())
     lease.lease_runnable(dead, EVERYTHING, 2)
     long_ago = history.now() - timedelta(hours=1)
     Session.objects.filter(pk=dead).update(heartbeat=long_ago)
     seen, also_seen = Session.objects.get(pk=dead), Session.objects.get(pk=dead)
-    assert lease.expired(seen, 120.0) and not lease.expired(seen, 7200.0)
-    assert lease.claim(seen, life())
-    assert not lease.claim(also_seen, life())
+    assert sessions.expired(seen, 120.0) and not sessions.expired(seen, 7200.0)
+    assert sessions.claim(seen, life())
+    assert not sessions.claim(also_seen, life())
     assert Session.objects.get(pk=dead).state == RECOVERING
-    assert not lease.beat(dead)
+    assert not sessions.beat(dead)
     assert len(lease.held(dead)) == 2
     again = Session.objects.get(pk=dead)
-    assert lease.claim(again, life())
-    lease.close_session(dead)
+    assert sessions.claim(again, life())
+    sessions.close_session(dead)
     assert Session.objects.get(pk=dead).state == ENDED
 
 
 def test_leasing_a_batch_costs_the_same_for_many_as_for_few(project: Any) -> None:
     runnable(200)
-    session = lease.open_session(life())
+    session = sessions.open_session(life())
     with CaptureQueriesContext(connection) as few:
         lease.lease_runnable(session, EVERYTHING, 2)
     with CaptureQueriesContext(connection) as many:
@@ -197,7 +199,7 @@ def source(project: Any) -> Any:
 
 def test_a_script_acquires_and_releases_jobs(source: JobSource) -> None:
     free, taken = BalsamJob.objects.create(), BalsamJob.objects.create()
-    other = lease.open_session(life())
+    other = sessions.open_session(life())
     BalsamJob._base_manager.filter(id=taken.pk).update(session_id=other)
     assert source.acquire([free.pk, taken.pk]) == [free.pk]
     assert source.acquire([free.job_id]) == []
@@ -238,7 +240,7 @@ def test_a_script_asks_for_what_it_can_run(source: JobSource) -> None:
 def test_what_dead_scripts_held_is_freed(source: JobSource, script: Script) -> None:
     job, held_by_launcher = BalsamJob.objects.create(), BalsamJob.objects.create()
     script(f"from balsam.core.models import BalsamJob\nBalsamJob.source.acquire([{job.pk}])\n")
-    launcher = lease.open_session(life(pid=2**22))
+    launcher = sessions.open_session(life(pid=2**22))
     BalsamJob._base_manager.filter(id=held_by_launcher.pk).update(session_id=launcher)
     assert source.acquire([job.pk]) == []
     assert source.clear_stale_locks() == 1

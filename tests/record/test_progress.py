@@ -12,11 +12,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core import history, lease, progress
+from balsam.core import history, progress, sessions
 from balsam.core.advance import Hop, Move, advance
-from balsam.core.lease import Life
 from balsam.core.models import BalsamJob, EventLog
 from balsam.core.offer import Offer
+from balsam.core.sessions import Life
 from balsam.platform import node
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("project")
 def launcher(alive: bool = True, **offer: object) -> int:
     pid = os.getpid()
     life = Life("launcher", "n1", node.identity(), pid, node.start_time(pid) if alive else 1)
-    return lease.open_session(life, Offer(nodes=1, **offer))  # type: ignore[arg-type]
+    return sessions.open_session(life, Offer(nodes=1, **offer))  # type: ignore[arg-type]
 
 
 def running(put: Callable[..., None], session: int, name: str = "a", **fields: object) -> BalsamJob:

@@ -17,10 +17,11 @@ from hypothesis.stateful import (
 )
 
 from balsam import states
-from balsam.core import lease
+from balsam.core import lease, sessions
 from balsam.core.advance import Hop, Move, advance, advance_set
-from balsam.core.lease import Life, Scope
+from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog
+from balsam.core.sessions import Life
 from balsam.errors import IllegalMove, JobChanged
 
 STATE = st.sampled_from(states.STATES)
@@ -48,7 +49,7 @@ class Record(RuleBasedStateMachine):
 
     @rule(target=sessions)
     def begin(self) -> int:
-        return lease.open_session(Life("test", "host", "machine", 1, 1))
+        return sessions.open_session(Life("test", "host", "machine", 1, 1))
 
     @rule(session=sessions, limit=st.integers(1, 3))
     def take(self, session: int, limit: int) -> None:
@@ -64,7 +65,7 @@ class Record(RuleBasedStateMachine):
 
     @rule(session=sessions)
     def end(self, session: int) -> None:
-        lease.close_session(session)
+        sessions.close_session(session)
         self.ended.add(session)
         for row in self.model.values():
             if row[2] == session:

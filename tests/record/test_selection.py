@@ -174,11 +174,11 @@ def test_any_words_select_or_are_refused_in_a_sentence(
 def test_a_busy_job_is_neither_removed_nor_retried(
     project: Project, put: Callable[..., Any]
 ) -> None:
-    from balsam.core import lease
-    from balsam.core.lease import Life
+    from balsam.core import sessions
+    from balsam.core.sessions import Life
 
     free, running, leased = BalsamJob.objects.bulk_create([BalsamJob() for _ in range(3)])
-    session = lease.open_session(Life("test", "host", "machine", 1, 1))
+    session = sessions.open_session(Life("test", "host", "machine", 1, 1))
     put(running, state=states.RUNNING, session_id=session)
     put(leased, state=states.FAILED, session_id=session)
     assert set(BalsamJob.objects.busy()) == {running, leased}

@@ -9,10 +9,11 @@ import pytest
 
 from balsam import states
 from balsam.conf.project import Project
-from balsam.core import bookkeeping, lease
-from balsam.core.lease import Life, Scope
+from balsam.core import bookkeeping, lease, sessions
+from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import DatabaseError
+from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ledger import Ledger, StepEnd
 from balsam.launcher.node_pool import NodePool
@@ -23,9 +24,10 @@ pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture
-def sessions(project: Project) -> list[int]:
-    """Two."""
-    return [lease.open_session(Life(kind, "h", "m", os.getpid(), 1)) for kind in ("run", "other")]
+def pair(project: Project) -> list[int]:
+    """Two sessions."""
+    lives = (Life(kind, "h", "m", os.getpid(), 1) for kind in ("run", "other"))
+    return [sessions.open_session(life) for life in lives]
 
 
 def jobs(number: int, put: Callable[..., None], state: str) -> list[BalsamJob]:
@@ -35,35 +37,35 @@ def jobs(number: int, put: Callable[..., None], state: str) -> list[BalsamJob]:
     return made
 
 
-def test_a_scope_of_one_job(sessions: list[int], put: Callable[..., None]) -> None:
+def test_a_scope_of_one_job(pair: list[int], put: Callable[..., None]) -> None:
     made = jobs(3, put, states.PREPROCESSED)
     scope = Scope(job=made[1].pk)
     assert lease.counts(scope) == {states.PREPROCESSED: 1}
-    assert [row[0] for row in lease.lease_runnable(sessions[0], scope, 10)] == [made[1].pk]
-    assert lease.lease_runnable(sessions[0], scope, 10) == []
+    assert [row[0] for row in lease.lease_runnable(pair[0], scope, 10)] == [made[1].pk]
+    assert lease.lease_runnable(pair[0], scope, 10) == []
     put(made[2], state=states.RUN_DONE)
-    assert lease.lease_for_steps(sessions[0], scope, [states.RUN_DONE], 10) == []
+    assert lease.lease_for_steps(pair[0], scope, [states.RUN_DONE], 10) == []
     scope = Scope(job=made[2].pk)
     expected = [(made[2].pk, states.RUN_DONE)]
-    assert lease.lease_for_steps(sessions[0], scope, [states.RUN_DONE], 10) == expected
+    assert lease.lease_for_steps(pair[0], scope, [states.RUN_DONE], 10) == expected
 
 
-def test_a_new_job_can_be_leased_before_anybody_sees_it_free(sessions: list[int]) -> None:
+def test_a_new_job_can_be_leased_before_anybody_sees_it_free(pair: list[int]) -> None:
     job = BalsamJob.objects.create()
-    first, second = sessions
+    first, second = pair
     assert lease.take(first, job.pk)
     assert not lease.take(second, job.pk)
     bookkeeping.pass_jobs([job.pk], 10)
     assert lease.held(first) == {job.pk: (states.CREATED, 0, 0)}
-    lease.close_session(first)
+    sessions.close_session(first)
     assert lease.take(second, job.pk)
-    lease.close_session(second)
+    sessions.close_session(second)
     assert not lease.take(second, job.pk)
 
 
-def test_its_books_are_kept_and_no_others(sessions: list[int]) -> None:
+def test_its_books_are_kept_and_no_others(pair: list[int]) -> None:
     mine, other = BalsamJob.objects.create(), BalsamJob.objects.create()
-    source = Source(sessions[0], Scope(job=mine.pk), 10, nodes=NodePool("n", 2))
+    source = Source(pair[0], Scope(job=mine.pk), 10, nodes=NodePool("n", 2))
     source.begin()
     assert source.busy
     assert source.keep_books()
@@ -86,35 +88,35 @@ def preprocessed(project: Project, session: int, job: int, after: Callable[[], N
 
 
 def test_a_job_is_leased_again_in_the_transaction_that_lets_it_go(
-    project: Project, sessions: list[int], put: Callable[..., None]
+    project: Project, pair: list[int], put: Callable[..., None]
 ) -> None:
     job = jobs(1, put, states.STAGED_IN)[0]
-    lease.take(sessions[0], job.pk)
+    lease.take(pair[0], job.pk)
     scope = Scope(job=job.pk)
     ledger = preprocessed(
-        project, sessions[0], job.pk, lambda: lease.lease_runnable(sessions[0], scope, 1) and None
+        project, pair[0], job.pk, lambda: lease.lease_runnable(pair[0], scope, 1) and None
     )
     ledger.commit()
-    assert lease.held(sessions[0]) == {job.pk: (states.PREPROCESSED, 0, 0)}
-    assert lease.lease_runnable(sessions[1], Scope(), 10) == []
+    assert lease.held(pair[0]) == {job.pk: (states.PREPROCESSED, 0, 0)}
+    assert lease.lease_runnable(pair[1], Scope(), 10) == []
 
 
 def test_a_failure_to_do_so_leaves_all_to_be_committed_again(
-    project: Project, sessions: list[int], put: Callable[..., None]
+    project: Project, pair: list[int], put: Callable[..., None]
 ) -> None:
     job = jobs(1, put, states.STAGED_IN)[0]
-    lease.take(sessions[0], job.pk)
+    lease.take(pair[0], job.pk)
     troubles = [DatabaseError("locked")]
 
     def after() -> None:
         if troubles:
             raise troubles.pop()
 
-    ledger = preprocessed(project, sessions[0], job.pk, after)
+    ledger = preprocessed(project, pair[0], job.pk, after)
     with pytest.raises(DatabaseError):
         ledger.commit()
     assert len(ledger) == 1
-    assert lease.held(sessions[0]) == {job.pk: (states.STAGED_IN, 0, 0)}
+    assert lease.held(pair[0]) == {job.pk: (states.STAGED_IN, 0, 0)}
     ledger.commit()
     assert len(ledger) == 0
     assert BalsamJob.objects.states_of([job.pk]) == {job.pk: states.PREPROCESSED}

@@ -11,7 +11,7 @@ import pytest
 from balsam.core import insert, sweeps
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.core.sweeps import Rows, Sweep
-from balsam.core.sweeps.axes import Span, Table, Values
+from balsam.core.sweeps.axes import Lines, Span, Table, Values
 from balsam.errors import DependencyError, InvalidValue, NoApplication, UnknownName
 
 TEMPLATE = {"name": "run", "workflow": "w", "application": "echo"}
@@ -216,3 +216,25 @@ def test_objects_of_equal_but_other_values_are_looked_at(project: Any) -> None:
     job.save()
     assert BalsamJob.objects.get().data == {"a": [1, 2]}
     assert BalsamJob.objects.only("name").get().changed_fields() == []
+
+
+def test_errors_name_the_place_in_each_file(app: ApplicationDefinition, tmp_path: Path) -> None:
+    lines, table = tmp_path / "l.txt", tmp_path / "t.csv"
+    lines.write_text("a\nb\n")
+    table.write_text("n\n1\nmany\n")
+    template = {**TEMPLATE, "args": "{{ line }}", "num_nodes": "{{ n }}"}
+    sweep = Sweep(template, Rows([Lines(str(lines)), Table(str(table))]))
+    with pytest.raises(InvalidValue, match=r"l\.txt, line 1 and .*t\.csv, line 3: num_nodes is"):
+        sweep.check()
+
+
+def test_a_person_writes_env_and_leaves_no_name_empty(app: ApplicationDefinition) -> None:
+    job = BalsamJob(**TEMPLATE)
+    job.save()
+    assert job.modify("env", "A=1") == {"A": "1"}
+    assert BalsamJob.objects.all().modify("env", "B=2") == 1
+    job.refresh_from_db()
+    assert job.environ_vars == {"B": "2"}
+    for field in ("name", "workflow"):
+        with pytest.raises(InvalidValue, match=f"The {field} of a job can not be emptied"):
+            job.modify(field, "")

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core import bookkeeping, graph, lease
+from balsam.core import bookkeeping, graph, lease, sessions
 from balsam.core.advance import Hop, Move, advance
-from balsam.core.lease import Life, Scope
+from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog
+from balsam.core.sessions import Life
 from balsam.errors import DependencyError
 from balsam.launcher import dag
 
@@ -21,7 +22,7 @@ LIMIT = 10
 
 @pytest.fixture
 def session(project: Any) -> int:
-    return lease.open_session(Life("launcher", "host", "machine", 1, 1))
+    return sessions.open_session(Life("launcher", "host", "machine", 1, 1))
 
 
 def job(state: str = states.CREATED, **fields: Any) -> BalsamJob:
@@ -86,7 +87,7 @@ def test_a_child_whose_parent_came_and_finished_during_its_step_goes_on(session:
     dag.add_dependency(parent, child)
     finish(parent)
     assert state(child) == states.AWAITING_PARENTS
-    assert seen_by_a_launcher(lambda: lease.close_session(session)) == [child.pk]
+    assert seen_by_a_launcher(lambda: sessions.close_session(session)) == [child.pk]
     assert state(child) == states.READY
 
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from balsam import states
-from balsam.core import history, lease, why
-from balsam.core.lease import Life
+from balsam.core import history, sessions, why
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import RECOVERING
 from balsam.core.offer import Offer
+from balsam.core.sessions import Life
 from balsam.core.why import conditions
 from balsam.errors import NoSuchJob
 from balsam.platform import node
@@ -29,7 +29,7 @@ def session(kind: str = "launcher", alive: bool = True, **offer: Any) -> int:
     pid = os.getpid()
     start = node.start_time(pid) if alive else 1
     life = Life(kind, "n1", node.identity(), pid, start)
-    return lease.open_session(life, Offer(**{"nodes": 1, "cores_per_node": 2, **offer}))
+    return sessions.open_session(life, Offer(**{"nodes": 1, "cores_per_node": 2, **offer}))
 
 
 def job(state: str = states.CREATED, **fields: Any) -> BalsamJob:
@@ -278,6 +278,41 @@ def test_a_failed_job() -> None:
     assert f"balsam logs {made.pk}" in reason.text
     assert [one.text for one in why.count(BalsamJob.objects.all())] == ["failed: exit"]
     told(job(states.FAILED), "failed", "nothing more is known")
+
+
+ASKS = "It asks for {}: it can never run here"
+AGAIN: list[tuple[str, str, dict[str, Any], str, str]] = [
+    ("unsatisfiable", ASKS.format("2 nodes; this launcher has 1"), {"num_nodes": 2},
+     " --set num_nodes=1", ""),
+    ("unsatisfiable", ASKS.format("9 ranks per node; this launcher allows 4"),
+     {"ranks_per_node": 9}, " --set ranks_per_node=4", ""),
+    ("unsatisfiable", ASKS.format("6 GPUs per node; the node has 2"),
+     {"ranks_per_node": 3, "gpus_per_rank": 2}, " --set gpus_per_rank=0.666", ""),
+    ("unsatisfiable", "It asks for too much", {"num_nodes": 2}, "", ""),
+    ("job_time_limit", "Attempt 1 took longer than 1.5 minutes", {"time_limit_minutes": 1.5},
+     " --set time_limit_minutes=3", ""),
+    ("job_time_limit", "Attempt 1 took longer than 1.5 minutes", {}, "", ""),
+    ("program_missing", "There is no x", {}, "", "Install the program or correct its path, then"),
+    ("hook", "It broke", {}, "", "Correct the script, then"),
+    ("oom", "No memory", {"node_packing_count": 2}, " --set node_packing_count=1", "more memory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cause", "message", "fields", "change", "words"), AGAIN)
+def test_a_retry_that_has_a_chance(
+    cause: str, message: str, fields: dict[str, Any], change: str, words: str
+) -> None:
+    made = job(states.FAILED, **fields)
+    event(made, states.FAILED, message, cause=cause)
+    assert told(made, "failed", words).command == f"balsam retry {made.pk}{change}"
+    child = job(name="child")
+    edge(child, made)
+    command = f"balsam retry {made.pk}{change}"
+    assert told(child, "parent_broken").command == command
+    BalsamJob._base_manager.filter(pk=child.pk).update(state=states.FAILED)
+    event(child, states.FAILED, "One or more parent jobs failed", cause="parent_failed")
+    wanted = command if change else f"{command} {child.pk}"
+    assert told(child, "failed", words).command == wanted
 
 
 def test_a_killed_job() -> None:

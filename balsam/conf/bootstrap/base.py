@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from balsam.conf import current
+from balsam.conf import current, database_errors
 from balsam.conf.bootstrap import SCHEMA_VERSION
 from balsam.conf.project import Project
 from balsam.errors import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
@@ -28,6 +30,27 @@ def any_schema() -> Iterator[None]:
         _any_schema = before
 
 
+_PRAGMAS = {
+    "wal": "PRAGMA journal_mode=wal; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
+    "PRAGMA temp_store=MEMORY",
+    "delete": "PRAGMA journal_mode=delete; PRAGMA synchronous=FULL",
+}
+#: Of a connection that only reads, where nothing can be written.
+_LOOK_ONLY = "PRAGMA query_only=ON; SELECT count(*) FROM sqlite_master"
+
+
+def _read_only(path: Path, error: sqlite3.Error) -> Iterator[str]:
+    """How to open a database without writing, though its log can not be opened or made.
+
+    As it lies there only where nobody can write to it at this time, and no log adds to it.
+    """
+    yield f"{path.as_uri()}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    still = os.statvfs(path.parent).f_flag & os.ST_RDONLY or database_errors.says_full(error)
+    if still and not (log.exists() and log.stat().st_size):
+        yield f"{path.as_uri()}?immutable=1"
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to the project's database file, with the pragmas its file system needs."""
 
@@ -40,12 +63,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.settings_dict["OPTIONS"] = {
                 "timeout": database.busy_timeout_seconds,
                 "transaction_mode": "IMMEDIATE",
-                "init_command": (
-                    f"PRAGMA journal_mode={database.journal_mode}; PRAGMA synchronous=NORMAL; "
-                    "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY"
-                    if database.journal_mode == "wal"
-                    else f"PRAGMA journal_mode={database.journal_mode}; PRAGMA synchronous=FULL"
-                ),
             }
             name = self.settings_dict["NAME"]
             self.settings_dict["NAME"] = str(self.project.database_file)
@@ -60,19 +77,31 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         path = self.project.database_file
         self._check_file(self.project)
+        pragmas = _PRAGMAS[self.project.settings().database.journal_mode]
         try:
-            connection = super().get_new_connection(conn_params)
-        except sqlite3.Error as error:
-            raise DatabaseUnavailable(
-                f"The database {path} can not be opened ({error}); check that the directory is "
-                "readable and writable for you and that the disk is not full."
-            ) from error
-        if not _any_schema:
-            try:
+            return self._opened(conn_params, pragmas)
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error):
+                if not _any_schema and database_errors.forbids_writing(error):
+                    for uri in _read_only(path, error):
+                        with contextlib.suppress(sqlite3.Error):
+                            return self._opened({**conn_params, "database": uri}, _LOOK_ONLY)
+                told = database_errors.advice(error) or "check its disk"
+                raise DatabaseUnavailable(
+                    f"The database {path} can not be opened ({error}): {told}."
+                ) from error
+            raise
+
+    def _opened(self, conn_params: dict[str, Any], pragmas: str) -> sqlite3.Connection:
+        assert self.project is not None
+        connection = super().get_new_connection(conn_params)
+        try:
+            connection.executescript(pragmas)
+            if not _any_schema:
                 self._check_schema(connection, self.project)
-            except BaseException:
-                connection.close()
-                raise
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @staticmethod

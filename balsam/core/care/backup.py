@@ -77,7 +77,7 @@ def back_up(
             copy(source, partial)
         label = {"project": project.id, "name": project.name, "path": str(project.path)}
         finish(partial, {**label, "made": made, "balsam": balsam.__version__})
-        found = inspect(partial)
+        found = inspect(partial, called=project.database_file)
         _publish(partial, target, replace)
     return Backup(target, found.schema, found.jobs, **label, made=made)
 
@@ -145,8 +145,10 @@ def _publish(partial: Path, target: Path, replace: bool) -> None:
 # -- looking at one -----------------------------------------------------------------------------
 
 
-def inspect(file: Path) -> Backup:
+def inspect(file: Path, *, called: Path | None = None) -> Backup:
     """What the file is a copy of; SQLite's own checks of it have to pass.
+
+    ``called`` is the file to name in errors, where this one is only a passing copy of it.
 
     Raises InvalidValue if it holds no record of Balsam, SchemaTooNew, and DatabaseUnavailable if
     it can not be read or is damaged.
@@ -156,27 +158,28 @@ def inspect(file: Path) -> Backup:
         raise InvalidValue(f"There is no file {file}.")
     try:
         with database_file.reading(file, untouched=True) as database:
-            return _inspected(file, database)
+            return _inspected(file, database, called or file)
     except DatabaseUnavailable as error:
         if isinstance(error.__cause__, sqlite3.DatabaseError):
             raise InvalidValue(
-                f"{file} is no sound database of Balsam ({error.__cause__}); choose another copy."
+                f"{called or file} is no sound database of Balsam ({error.__cause__}); choose "
+                "another copy."
             ) from error
         raise
 
 
-def _inspected(file: Path, database: sqlite3.Connection) -> Backup:
+def _inspected(file: Path, database: sqlite3.Connection, called: Path) -> Backup:
     if not database_file.is_balsam(database):
-        raise InvalidValue(f"{file} is a database, but not one of Balsam.")
+        raise InvalidValue(f"{called} is a database, but not one of Balsam.")
     schema = database_file.schema_version(database)
     if schema > SCHEMA_VERSION:
         raise SchemaTooNew(
-            f"{file} is of a newer Balsam (schema {schema}, this one knows {SCHEMA_VERSION}); use "
-            "that version or a newer one."
+            f"{called} is of a newer Balsam (schema {schema}, this one knows {SCHEMA_VERSION}); "
+            "use that version or a newer one."
         )
     wrong = database_file.damage(database)
     if wrong:
-        raise InvalidValue(f"{file} is damaged ({wrong[0]}); choose another copy.")
+        raise InvalidValue(f"{called} is damaged ({wrong[0]}); choose another copy.")
     known = ("project", "name", "path", "made")
     label: dict[str, str] = {}
     with contextlib.suppress(sqlite3.OperationalError):  # no such table

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import models, transaction
@@ -13,22 +10,25 @@ from django.db import models, transaction
 from balsam import states
 from balsam.core import graph, history, ids, waiting
 from balsam.core.fields import DirectoryField, EnvironField
+from balsam.core.job import aliases
 from balsam.core.job.copies import JobCopies
+from balsam.core.job.edits import JobEdits
 from balsam.core.job.files import JobFiles, default_workdir
+from balsam.core.job.indexes import INDEXES
 from balsam.core.job.links import JobLinks
 from balsam.core.job.moves import JobMoves
 from balsam.core.job.text import JobText
+from balsam.core.job.unsaved import JobUnsaved
 from balsam.core.models.app import ApplicationDefinition, UnknownApplication
 from balsam.core.models.batch_job import BatchJob
 from balsam.core.models.dependency import Dependency
 from balsam.core.models.session import Session
-from balsam.core.names import NamedModel, canonical
+from balsam.core.names import NamedModel
 from balsam.core.querysets import JobManager
 from balsam.core.relations import ParentsField
 from balsam.core.rules import FAIL, MINIMUM, PROTECTED, WAITING_RULES, check_policy
 from balsam.core.source import JobSource
 from balsam.core.values import checked
-from balsam.core.written import value_of
 from balsam.errors import IllegalMove
 
 
@@ -36,30 +36,9 @@ def _text(default: str = "") -> Any:
     return models.TextField(default=default, blank=True)
 
 
-#: Types of values that never change.
-_FIXED = frozenset((str, int, float, bool, type(None)))
-
-
-@functools.cache
-def _columns() -> tuple[list[str], list[str], Callable[[Any], tuple[Any, ...]]]:
-    """Attributes of all columns, of those whose values can change in place, and their getter."""
-    fields = BalsamJob._meta.concrete_fields
-    names = [field.attname for field in fields]
-    mutable = [field.attname for field in fields if isinstance(field, models.JSONField)]
-    return names, mutable, operator.itemgetter(*names)
-
-
-def _copied(value: Any) -> Any:
-    """A copy that does not change with ``value``; copy.deepcopy takes ten times as long."""
-    kind = type(value)
-    if kind is dict:
-        return {key: _copied(one) for key, one in value.items()}
-    if kind is list:
-        return [_copied(one) for one in value]
-    return value if kind in _FIXED else copy.deepcopy(value)
-
-
-class BalsamJob(JobText, JobMoves, JobLinks, JobFiles, JobCopies, NamedModel):
+class BalsamJob(
+    JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobUnsaved, NamedModel
+):
     """One planned run: what to run, on what, after whom, and how far it has come.
 
     Fields may be given, read and filtered under the names of any Balsam line. ``state``, the lease
@@ -155,74 +134,15 @@ class BalsamJob(JobText, JobMoves, JobLinks, JobFiles, JobCopies, NamedModel):
     serialized_exception = _text()
     last_update = models.DateTimeField(default=history.now)
 
-    ALIASES = {
-        "application": ("app", "name"),
-        "lock": ("session", "lock"),
-        "tick": ("session", "heartbeat"),
-        "application_args": ("args",),
-        "preprocess": ("preprocess_override",),
-        "preprocessor": ("preprocess_override",),
-        "postprocess": ("postprocess_override",),
-        "postprocessor": ("postprocess_override",),
-        "processes_per_node": ("ranks_per_node",),
-        "procs_per_node": ("ranks_per_node",),
-        "wall_minutes": ("wall_time_minutes",),
-        "wall_time_min": ("wall_time_minutes",),
-        "post_handle_error": ("post_error_handler",),
-        "post_handle_timeout": ("post_timeout_handler",),
-        "url_in": ("stage_in_url",),
-        "url_out": ("stage_out_url",),
-        "batch_job": ("queued_launch",),
-        "batch_job_id": ("queued_launch_id",),
-        "parent_ids": ("parents",),
-    }
-
-    #: Names that are views of events, and what queries ask for instead.
-    NOT_STORED = {
-        "state_history": "events__message, events__to_state or events__timestamp",
-        "state_data": "events__data",
-    }
+    ALIASES = aliases.ALIASES
+    NOT_STORED = aliases.NOT_STORED
 
     objects = JobManager()
     source = JobSource()
 
     class Meta:
         db_table = "balsam_job"
-        indexes = [
-            models.Index(fields=["state"], name="balsam_job_state"),
-            models.Index(fields=["workflow", "state"], name="balsam_job_workflow"),
-            models.Index(
-                fields=["session"],
-                name="balsam_job_session",
-                condition=models.Q(session__isnull=False),
-            ),
-            models.Index(
-                fields=["queued_launch"],
-                name="balsam_job_queued_launch",
-                condition=models.Q(queued_launch__isnull=False),
-            ),
-            models.Index(
-                models.F("priority").desc(),
-                models.F("num_nodes").desc(),
-                models.F("wall_time_minutes").desc(),
-                models.F("id"),
-                name="balsam_job_runnable",
-                condition=models.Q(
-                    state__in=list(states.RUNNABLE_STATES), session__isnull=True
-                ),
-            ),
-            models.Index(
-                models.F("workflow"),
-                models.F("priority").desc(),
-                models.F("num_nodes").desc(),
-                models.F("wall_time_minutes").desc(),
-                models.F("id"),
-                name="balsam_job_runnable_workflow",
-                condition=models.Q(
-                    state__in=list(states.RUNNABLE_STATES), session__isnull=True
-                ),
-            ),
-        ]
+        indexes = INDEXES
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._new_parents: list[Any] = []
@@ -259,33 +179,6 @@ class BalsamJob(JobText, JobMoves, JobLinks, JobFiles, JobCopies, NamedModel):
             self._remember()
         else:
             self._remember(fields)
-
-    def _remember(self, names: Iterable[str] | None = None) -> None:
-        """Note what the row holds now, in all columns or in the named ones."""
-        present, saved = self.__dict__, self._saved
-        columns, singly, values_of = _columns()
-        if names is not None:
-            singly = [self._meta.get_field(name).attname for name in names]
-        else:
-            try:
-                saved.update(zip(columns, values_of(present), strict=True))
-            except KeyError:  # some are deferred
-                singly = columns
-        for name in singly:
-            if name in present:
-                value = present[name]
-                saved[name] = _copied(value) if value else type(value)()
-
-    def changed_fields(self) -> list[str]:
-        """Columns that differ from what was read or last saved."""
-        present = self.__dict__
-        names = [field.attname for field in self._meta.concrete_fields]
-        return [
-            name
-            for name in names
-            if name in present
-            and (name not in self._saved or self._saved[name] != present[name])
-        ]
 
     def save(
         self,
@@ -371,19 +264,3 @@ class BalsamJob(JobText, JobMoves, JobLinks, JobFiles, JobCopies, NamedModel):
     def _own(cls, name: str) -> str:
         path = cls.ALIASES.get(name, (name,))
         return "app" if name == "application" else path[0]
-
-    def modify(self, name: str, text: str) -> Any:
-        """Set one field from its written form, as ``balsam modify`` does; returns the new value.
-
-        ``state`` moves through :meth:`update_state`. Raises UnknownName, InvalidValue, IllegalMove.
-        """
-        if name == "state":
-            if self.state == states.USER_KILLED:
-                raise IllegalMove("Cannot mutate state of a killed job")
-            self.update_state(text, "User mutated state from command line")
-            return self.state
-        value = value_of(type(self), name, text)
-        real = name if name == "application" else canonical(type(self), name)
-        setattr(self, real, value)
-        self.save()
-        return getattr(self, real)

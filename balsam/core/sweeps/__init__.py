@@ -2,91 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-from django.db import models
 
 from balsam.core import insert
 from balsam.core.models import BalsamJob
-from balsam.core.names import canonical, twice
-from balsam.core.rules import PROTECTED
-from balsam.core.sweeps.axes import LARGEST, Axis
-from balsam.core.sweeps.templates import Template, is_template
-from balsam.core.values import from_text
-from balsam.errors import InvalidValue, NoApplication, UnknownName, nearest
+from balsam.core.names import twice
+from balsam.core.sweeps.fields import field_name, fillable
+from balsam.core.sweeps.filling import Fill, fill_of
+from balsam.core.sweeps.rows import Given, Rows
+from balsam.errors import InvalidValue, NoApplication, UnknownName
 
-Fill = Callable[[Mapping[str, Any]], Any]
+__all__ = ["INDEX", "Rows", "Sweep", "jobs"]
 
 #: In each template, the number of its row, from 0.
 INDEX = "index"
-#: A name as people write it, for the field behind it.
-FIELD_NAMES = {"env": "environ_vars"}
-
-
-class Rows:
-    """The rows of one or more axes: every combination, or with ``zipped`` side by side.
-
-    The last axis varies fastest. Iterating gives a dict name -> value for each row. Raises
-    InvalidValue for names given twice, unequal lengths, and more than ten million rows.
-    """
-
-    def __init__(self, axes: Sequence[Axis], zipped: bool = False) -> None:
-        self.axes = list(axes)
-        self.zipped = zipped
-        self.names = [name for axis in axes for name in axis.names]
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise InvalidValue(f"'{name}' is given values twice; rename one of them.")
-        self.count = self._counted()
-        if self.count > LARGEST:
-            raise InvalidValue(f"That makes {self.count:,} jobs; at most {LARGEST:,} are allowed.")
-
-    def _counted(self) -> int:
-        sizes = [len(axis) for axis in self.axes]
-        if self.zipped:
-            if len(set(sizes)) > 1:
-                listed = ", ".join(
-                    f"{axis.names[0]} has {size}"
-                    for axis, size in zip(self.axes, sizes, strict=True)
-                )
-                raise InvalidValue(f"Only axes of one length can be zipped: {listed} values.")
-            return sizes[0]
-        count = 1
-        for size in sizes:
-            count *= size
-        return count
-
-    @property
-    def place(self) -> str:
-        """Where the row given last came from, if that is a place in a file."""
-        read = self.axes if self.zipped else self.axes[:1]
-        return next((axis.place for axis in read if axis.place), "")
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        names = self.names
-        if self.zipped:
-            for parts in zip(*self.axes, strict=True):
-                yield dict(zip(names, chain.from_iterable(parts), strict=True))
-        else:
-            # A file is gone through once; those after the first are kept, as they come round again.
-            again = [tuple(axis) if axis.in_file else axis for axis in self.axes[1:]]
-            for values in _product([self.axes[0], *again]):
-                yield dict(zip(names, values, strict=True))
-
-
-def _product(axes: Sequence[Iterable[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
-    if len(axes) == 1:
-        yield from axes[0]
-        return
-    for head in axes[0]:
-        for tail in _product(axes[1:]):
-            yield head + tail
 
 
 class Sweep:
@@ -113,7 +43,7 @@ class Sweep:
         self._constants: dict[str, Any] = {}
         known = {*rows.names, INDEX}
         for name, value in fields.items():
-            templates, fill = _filling(name, value)
+            templates, fill = fill_of(name, value)
             for one in templates:
                 one.check(known)
                 used |= one.names
@@ -138,7 +68,7 @@ class Sweep:
                 continue
             if field in dict(self._fills):
                 raise twice(BalsamJob, self.rows.names)
-            _, fill = _filling(field, f"{{{{ {name} }}}}")
+            _, fill = fill_of(field, f"{{{{ {name} }}}}")
             self._fills.append((field, fill))
             filled.add(name)
         return filled
@@ -203,113 +133,4 @@ def jobs(template: Mapping[str, Any], rows: Rows | Iterable[Mapping[str, Any]]) 
 
     ``rows`` are the :class:`Rows` of axes or any dicts of one shape.
     """
-    return Sweep(template, rows if isinstance(rows, Rows) else Rows([_Given(rows)]))
-
-
-class _Given(Axis):
-    """Rows that a program has as dicts."""
-
-    lenient = True
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.rows = [dict(row) for row in rows]
-        if not self.rows:
-            raise InvalidValue("A sweep needs rows; none were given.")
-        self.names = tuple(self.rows[0])
-        for index, row in enumerate(self.rows):
-            if set(row) != set(self.names):
-                raise InvalidValue(f"Row {index} of the sweep has other names than the first.")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return (tuple(row[name] for name in self.names) for row in self.rows)
-
-
-def field_name(name: str) -> str:
-    """The field that ``name`` stands for, which a person may set; UnknownName, InvalidValue."""
-    if name in FIELD_NAMES:
-        return FIELD_NAMES[name]
-    if name in ("app", "application"):
-        return "application"
-    try:
-        real = canonical(BalsamJob, name)
-    except UnknownName:
-        raise UnknownName(f"A job has no field '{name}'{nearest(name, settable())}") from None
-    if real not in settable() and real != "parents":
-        raise InvalidValue(f"{name} of a job can not be set by hand.")
-    return real
-
-
-def settable() -> list[str]:
-    """The fields that a person may set in a new job."""
-    kept = {"state_timestamp", "last_update", "return_code"}
-    fields = [
-        field.name
-        for field in BalsamJob._meta.concrete_fields
-        if field.attname not in PROTECTED | kept and not field.is_relation
-    ]
-    return ["application", *fields]
-
-
-def fillable(name: str) -> str:
-    """The field that a column of this name fills, or ''."""
-    try:
-        field = field_name(name)
-    except (UnknownName, InvalidValue):
-        return ""
-    return "" if field == "parents" else field
-
-
-def _filling(name: str, value: Any) -> tuple[list[Template], Fill]:
-    """The templates in the value of a field, and what makes its value of a row."""
-    templates: list[Template] = []
-    fill = _nested(value, _shown(name), templates)
-    if not is_template(value):
-        return templates, fill
-    if name == "application":
-        return templates, fill
-    field = BalsamJob._meta.get_field(name)
-    if name == "args":
-        return templates, _splitting(value, fill)
-    if isinstance(field, models.TextField):
-        return templates, fill
-    return templates, lambda row: from_text(field, fill(row).strip())
-
-
-def _nested(value: Any, where: str, templates: list[Template]) -> Fill:
-    if is_template(value):
-        template = Template(value, where)
-        templates.append(template)
-        return template
-    if isinstance(value, Mapping):
-        parts = {key: _nested(part, f"{where} {key}", templates) for key, part in value.items()}
-        return lambda row: {key: part(row) for key, part in parts.items()}
-    if isinstance(value, list):
-        items = [_nested(part, where, templates) for part in value]
-        return lambda row: [part(row) for part in items]
-    return lambda row: value
-
-
-def _splitting(template: str, fill: Fill) -> Fill:
-    """``fill`` for words of a shell: a quote among the values must not end in a broken command."""
-    quotes = [(mark, template.count(mark)) for mark in ("'", '"', "\\")]
-
-    def filled(row: Mapping[str, Any]) -> str:
-        text: str = fill(row)
-        if any(text.count(mark) != count for mark, count in quotes):
-            try:
-                shlex.split(text)
-            except ValueError as error:
-                raise InvalidValue(
-                    f"The quotes in the arguments {text} do not match ({error}); "
-                    "{{ name | quote }} makes one word of any value."
-                ) from error
-        return text
-
-    return filled
-
-
-def _shown(name: str) -> str:
-    return "env" if name == "environ_vars" else name
+    return Sweep(template, rows if isinstance(rows, Rows) else Rows([Given(rows)]))

@@ -241,10 +241,20 @@ class TextFile:
                 yield line
         except UnicodeDecodeError as error:
             raise InvalidValue(
-                f"{self.name} is not text in UTF-8 (not far after line {self.number})."
+                f"{self.name}, line {self._undecodable()} is not text in UTF-8."
             ) from error
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def _undecodable(self) -> int:
+        """The first line that is not in UTF-8; reading ahead, a stream does not know it."""
+        with self.open() as stream:
+            for number, line in enumerate(stream.buffer, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError:
+                    return number
+        return self.number + 1
 
     def _unreadable(self, error: OSError) -> InvalidValue:
         return InvalidValue(f"{self.name} can not be read: {error.strerror}.")

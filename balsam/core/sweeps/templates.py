@@ -43,7 +43,7 @@ class Template:
             self.names = frozenset(meta.find_undeclared_variables(tree)) - {"range"}
             self._fill = _plain(tree) or self._compiled()
         except (jinja2.TemplateError, RecursionError) as error:
-            raise InvalidValue(f"{where}: '{text}' is no template: {error}.") from error
+            raise InvalidValue(f"{where}: '{text}' is no template: {_said(error)}.") from error
 
     def check(self, known: Iterable[str]) -> None:
         """Raise InvalidValue for a name that is not among ``known``."""
@@ -62,13 +62,19 @@ class Template:
             raise
         except Exception as error:  # noqa: BLE001 (an expression may raise whatever it likes)
             raise InvalidValue(
-                f"{self.where}: '{self.text}' can not be filled in: {error}."
+                f"{self.where}: '{self.text}' can not be filled in: {_said(error)}."
             ) from error
 
     def _compiled(self) -> Callable[[Row], str]:
         render = _environment().from_string(self.text).render
         names = self.names
         return lambda row: render({name: number(row[name]) for name in names})
+
+
+def _said(error: Exception) -> str:
+    """What an error says in one clause; Jinja2's own text goes on with places in its code."""
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0].rstrip(".")
 
 
 def number(value: Any) -> Any:

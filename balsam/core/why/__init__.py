@@ -8,6 +8,7 @@ from typing import Any
 from balsam import states
 from balsam.core.models import BalsamJob
 from balsam.core.why import conditions, endings, family, holdups
+from balsam.core.why.again import again
 from balsam.core.why.cases import Case, called, retry
 from balsam.core.why.conditions import count
 from balsam.core.why.situation import Situation, observe
@@ -70,7 +71,7 @@ def _parent_broken(case: Case) -> tuple[str, str]:
     words = f"Its parent {called(parent)} is {parent.state}: it will fail, too"
     if not case.situation.launchers:
         words += ", once a launcher is there"
-    return f"{words}.", retry(reversed(line))
+    return f"{words}.", _line_again(line, [])
 
 
 def _failed(case: Case) -> tuple[str, str]:
@@ -82,8 +83,18 @@ def _failed(case: Case) -> tuple[str, str]:
             words = f"It failed {case.since} because its parent {called(parent)} is {parent.state}"
             which = "" if root == parent else f" The first was {called(root)}."
             told = reason(root, case.situation).text
-            return f"{words}.{which} {told}", retry([*reversed(line), job.pk])
-    return endings.failed(job, case.since), retry([job.pk])
+            return f"{words}.{which} {told}", _line_again(line, [job.pk])
+    first, command = again(job, case.facts.cause)
+    return endings.failed(job, case.since, first), command
+
+
+def _line_again(line: list[int], more: list[int]) -> str:
+    """What lets a line of broken parents (the root last) go on, and what failed with them."""
+    root = BalsamJob.objects.get(pk=line[-1])
+    event = endings.end(root) if root.state == states.FAILED else None
+    _, command = again(root, event.data["cause"] if event else "")
+    # A change is for the root only; what failed because of it goes on with it.
+    return command if " --set " in command else retry([*reversed(line), *more])
 
 
 TELL = {

@@ -42,8 +42,8 @@ def killed(job: Any, when: str) -> str:
     return f"It was killed {when}{message}."
 
 
-def failed(job: Any, when: str) -> str:
-    """Why a job failed; the end of the output follows below."""
+def failed(job: Any, when: str, first: str = "") -> str:
+    """Why a job failed, and what is to be done first; the end of the output follows below."""
     ended, last = end(job), job.events.order_by("-id").first()
     event = ended or last
     if event is None:
@@ -56,6 +56,7 @@ def failed(job: Any, when: str) -> str:
     words += f": {_line(event.message) or 'nothing more is known'}."
     if last.pk != event.pk and last.to_state == states.FAILED and last.message:
         words += f" {_line(last.message)}."
+    words = f"{words} {first}" if first else words
     tail = str(data.get("tail") or event.message.partition("\n")[2]).rstrip()
     if not tail:
         return words

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from balsam.core import history, lease, place
+from balsam.core import history, place, sessions
 from balsam.core.models import Session
 from balsam.core.models.session import LIVE
 from balsam.core.offer import Offer, Shape
@@ -69,14 +69,14 @@ def observe(now: datetime | None = None) -> Situation:
         int(session.pk): Member(
             session, is_dead(session, seconds, machine), Offer.from_dict(session.offer)
         )
-        for session in lease.others(None)
+        for session in sessions.others(None)
     }
     return Situation(now or history.now(), members)
 
 
 def is_dead(session: Session, lease_seconds: float, machine: str) -> bool:
     """By its heartbeat, and by its process where that can be looked at."""
-    if lease.expired(session, lease_seconds):
+    if sessions.expired(session, lease_seconds):
         return True
     here = session.machine == machine
     return here and not node.process_alive(session.pid, session.pid_start)

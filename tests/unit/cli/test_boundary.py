@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
+import subprocess
+import sys
 
 import click
 import pytest
@@ -54,7 +57,11 @@ def test_codes_and_sentences(
         ("attempt to write a readonly database", "permissions"),
         ("database or disk is full", "free some space"),
         ("database is locked", "run the command again"),
-        ("disk I/O error", "check its disk"),
+        ("disk I/O error", "free some space"),
+        ("database disk image is malformed", "balsam restore FILE"),
+        ("file is not a database", "balsam fsck"),
+        ("unable to open database file", "mounted for writing"),
+        ("something new", "check its disk"),
     ],
 )
 def test_the_database_driver_speaks_through_django(text: str, advice: str) -> None:
@@ -64,6 +71,21 @@ def test_the_database_driver_speaks_through_django(text: str, advice: str) -> No
     assert text in sentence
     assert advice in sentence
     assert "Unexpected" not in sentence
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_defect(closed: str) -> None:
+    """What is opened later does not get the number of the stream that is missing."""
+    script = (
+        "import os, sys\n"
+        "from balsam.cli.boundary import run\n"
+        "code = run('balsam', ['--version'])\n"
+        "file = os.open('/dev/zero', os.O_RDONLY)\n"
+        "sys.exit(code or (file if file <= 2 else 0))\n"
+    )
+    line = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(script)} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

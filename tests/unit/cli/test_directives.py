@@ -8,6 +8,7 @@ from balsam.cli.directives import (
     Wishes,
     interpreter,
     is_script,
+    listed,
     merged,
     minutes,
     wishes,
@@ -21,7 +22,7 @@ from balsam.cli.directives import (
         ("#COBALT --nodecount=2 --time 1:30:00", Wishes(nodes=2, minutes=90)),
         ("#COBALT -n4 -q debug -A proj", Wishes(nodes=4)),
         ("#COBALT -t 1:30", Wishes(minutes=90)),
-        ("#PBS -l select=2:ncpus=8:mpiprocs=4\n#PBS -N it", Wishes(nodes=2, ranks=4, name="it")),
+        ("#PBS -l select=2:ncpus=8:mpiprocs=4\n#PBS -N it", Wishes(2, 4, 2, name="it")),
         ("#PBS -l nodes=3:ppn=16,walltime=01:00:30", Wishes(nodes=3, ranks=16, minutes=61)),
         ("#PBS -l walltime=90", Wishes(minutes=2)),
         ("#SBATCH --nodes=2\n#SBATCH -t 10:30", Wishes(nodes=2, minutes=11)),
@@ -67,6 +68,14 @@ def test_times_are_minutes_rounded_up(text: str, expected: int) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no time"):
         minutes(text)
+
+
+def test_a_list_of_resources_tells_what_it_means_and_what_not() -> None:
+    assert listed("select=2:ncpus=8:mem=4gb,place=scatter,walltime=10:00") == (
+        Wishes(nodes=2, threads=8, minutes=10),
+        ["mem", "place"],
+    )
+    assert listed("select=1:ncpus=8:mpiprocs=4:ompthreads=1")[0] == Wishes(1, 4, 1)
 
 
 def test_the_command_line_goes_before_the_script() -> None:

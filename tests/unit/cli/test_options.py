@@ -143,3 +143,13 @@ def test_loose_words_are_positional() -> None:
 def test_a_stopping_grammar_leaves_the_command_and_its_words_alone() -> None:
     top = Grammar([Spelling(("--debug",), "nothing")], stop=True)
     assert top.rewrite(["--deb", "ls", "--hist"]) == ["--debug", "ls", "--hist"]
+
+
+@pytest.mark.parametrize("command", ["job", "mkchild"])
+def test_commands_that_add_jobs_share_their_options(command: str) -> None:
+    grammar = grammar_of(command)
+    words = ["--args", "-n", "5"]
+    typed = ["--wf", "w", "-n", "2", "--time-limit-minutes", "5", *words, "--name", "x"]
+    assert grammar.rewrite(typed) == [
+        "--workflow=w", "--num-nodes=2", "--time-limit-minutes=5", "--args=-n 5", "--name=x",
+    ]  # fmt: skip

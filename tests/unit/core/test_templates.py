@@ -88,6 +88,14 @@ def test_what_can_not_be_filled_in(text: str, words: str) -> None:
     assert str(error.value).startswith("args: ")
 
 
+@pytest.mark.parametrize("text", ["{{ x | bogus }}", "{{ x "])
+def test_errors_are_one_line_without_places_in_code(text: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        Template(text, "args")
+    assert "\n" not in str(error.value) and "introspection" not in str(error.value)
+    assert str(error.value).endswith(".") and not str(error.value).endswith("..")
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     template = Template("{{ temprature }}", "name")
     with pytest.raises(InvalidValue, match=r"name: .*temprature.*did you mean 'temperature'\?"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from balsam import states
 from balsam.core.advance import Move
-from balsam.core.lease import Life
+from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
 from balsam.launcher.recovery import Recovery, _entry

@@ -1,0 +1,43 @@
+"""The indexes of the table of jobs, by what launchers and people look for."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from balsam import states
+
+INDEXES = [
+    models.Index(fields=["state"], name="balsam_job_state"),
+    models.Index(fields=["workflow", "state"], name="balsam_job_workflow"),
+    models.Index(
+        fields=["session"],
+        name="balsam_job_session",
+        condition=models.Q(session__isnull=False),
+    ),
+    models.Index(
+        fields=["queued_launch"],
+        name="balsam_job_queued_launch",
+        condition=models.Q(queued_launch__isnull=False),
+    ),
+    models.Index(
+        models.F("priority").desc(),
+        models.F("num_nodes").desc(),
+        models.F("wall_time_minutes").desc(),
+        models.F("id"),
+        name="balsam_job_runnable",
+        condition=models.Q(
+            state__in=list(states.RUNNABLE_STATES), session__isnull=True
+        ),
+    ),
+    models.Index(
+        models.F("workflow"),
+        models.F("priority").desc(),
+        models.F("num_nodes").desc(),
+        models.F("wall_time_minutes").desc(),
+        models.F("id"),
+        name="balsam_job_runnable_workflow",
+        condition=models.Q(
+            state__in=list(states.RUNNABLE_STATES), session__isnull=True
+        ),
+    ),
+]

@@ -1,0 +1,1 @@
+"""What a set of jobs can do besides being a query: the bases of ``JobQuerySet``."""

@@ -1,0 +1,103 @@
+"""Sessions: processes that may hold leases, and what becomes of those when they die."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import connection, transaction
+
+from balsam import states
+from balsam.core import history, waiting
+from balsam.core.models import Session
+from balsam.core.models.session import ENDED, LIVE, RECOVERING
+from balsam.core.offer import Offer
+from balsam.core.sql import column, quoted
+
+_WAITING = quoted(states.WAITING_STATES)
+
+
+@dataclass(frozen=True)
+class Life:
+    """A process that may hold leases, and where its pid means something."""
+
+    kind: str
+    host: str
+    machine: str
+    pid: int
+    pid_start: int
+
+
+def open_session(life: Life, offer: Offer | None = None) -> int:
+    """Register a life, and what it offers to run; its id is what leases are made out to."""
+    stamp = history.now()
+    session = Session.objects.create(
+        kind=life.kind,
+        host=life.host,
+        machine=life.machine,
+        pid=life.pid,
+        pid_start=life.pid_start,
+        lock=f"{life.host}:{life.pid}",
+        started=stamp,
+        heartbeat=stamp,
+        offer=offer.to_dict() if offer else {},
+    )
+    return int(session.pk)
+
+
+def beat(session: int) -> bool:
+    """Renew a session; False if it was declared dead, so nothing it holds is its own any more."""
+    return bool(
+        Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now())
+    )
+
+
+def close_session(session: int) -> None:
+    """End a session and release whatever it still holds.
+
+    Jobs that began to wait under its lease catch up with what became of their parents meanwhile.
+    """
+    with transaction.atomic():
+        waited = column(
+            f"SELECT id FROM balsam_job WHERE session_id = %s AND state IN ({_WAITING})", (session,)
+        )
+        _free(session)
+        if waited:
+            waiting.settle(waited)
+        Session.objects.filter(pk=session).update(state=ENDED, heartbeat=history.now())
+
+
+def _free(session: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,)
+        )
+
+
+def others(session: int | None) -> list[Session]:
+    """Sessions that have not ended, without this one."""
+    open_sessions = Session.objects.exclude(state=ENDED)
+    return list(open_sessions.exclude(pk=session) if session else open_sessions)
+
+
+def claim(dead: Session, recoverer: Life) -> bool:
+    """Take a dead session over for recovery; only one claimant gets it.
+
+    The session then carries the recoverer's pid: should that die too, the next one sees it.
+    """
+    unchanged = Session.objects.filter(pk=dead.pk, state=dead.state, heartbeat=dead.heartbeat)
+    return bool(
+        unchanged.update(
+            state=RECOVERING,
+            heartbeat=history.now(),
+            host=recoverer.host,
+            machine=recoverer.machine,
+            pid=recoverer.pid,
+            pid_start=recoverer.pid_start,
+        )
+    )
+
+
+def expired(session: Session, lease_seconds: float) -> bool:
+    """Whether the heartbeat is older than a lease lasts."""
+    return history.now() - session.heartbeat > timedelta(seconds=lease_seconds)

@@ -1,0 +1,42 @@
+"""A launcher that goes on while its database is locked, full or away for the moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from balsam.core.record import DatabaseError
+
+logger = logging.getLogger(__name__)
+
+#: Between two tries to reach a database that does not answer.
+RETRY_SECONDS = 1.0
+
+
+class Guard:
+    """Does things with the database, and leaves it alone for a while when it does not answer."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        #: When (monotonic) to try again.
+        self.retry_at = 0.0
+        #: It failed since somebody last took notice.
+        self.shaken = False
+
+    def run(self, action: Callable[[], None]) -> bool:
+        """Do something with the database; False if it is locked, full or away for the moment.
+
+        Tasks go on meanwhile, and what they come to is journalled until commits work again.
+        """
+        if time.monotonic() < self.retry_at:
+            return False
+        try:
+            action()
+        except DatabaseError as error:
+            self.retry_at = time.monotonic() + RETRY_SECONDS
+            self.shaken = True
+            logger.error("the database does not answer: %s", error)
+            self._tell(f"The database does not answer ({error}); tasks go on, trying again.")
+            return False
+        return True

@@ -1,0 +1,286 @@
+"""The launcher: one process that leases jobs, runs them, and commits what became of them.
+
+It sleeps until a child ends, a worker answers, the database changes, or a timer is due.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from balsam.conf.project import Project
+from balsam.core import sessions
+from balsam.core.lease import Scope
+from balsam.errors import BalsamError
+from balsam.launcher import journal, parts
+from balsam.launcher.committing import Committer
+from balsam.launcher.disputes import Disputes
+from balsam.launcher.guard import Guard
+from balsam.launcher.idling import Idling
+from balsam.launcher.ledger import Ledger
+from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, silent
+from balsam.launcher.progress import Progress
+from balsam.launcher.source import Source
+from balsam.launcher.starting import Starter
+from balsam.launcher.stopping import Stopping
+from balsam.launcher.telling import Teller
+from balsam.launcher.wakeup import Wakeup
+
+
+class Launcher:
+    """A pilot on one node: ``step`` does what is due, ``run`` steps until nothing is left to do."""
+
+    #: How its sessions are known.
+    KIND = "launcher"
+
+    def __init__(
+        self,
+        project: Project,
+        options: LauncherOptions,
+        wakeup: Wakeup,
+        report: Report = silent,
+        worker_log: str | None = None,
+    ) -> None:
+        self.project = project
+        self.options = options
+        self.settings = project.settings()
+        self._wakeup = wakeup
+        config, max_attempts = self.settings.launcher, self.settings.jobs.max_attempts
+        nodes = parts.node_pool(config, options)
+        self._mpi = MpiFinder(self.settings.mpi, os.environ)
+        if self._needs_mpi():
+            self._await_mpi()
+        life = parts.life(self.KIND)
+        self._recovery = parts.recovery_by(project, life)
+        self._recovery.run(None)
+        self._recovery.tidy()
+        self.session = sessions.open_session(life, parts.offer(options, nodes))
+        self._scope = self._choose()
+        written = journal.Journal(journal.path_of(project.journal_dir, self.session))
+        self.ledger = Ledger(written, self.session, max_attempts, self._hold)
+        self.source = Source(
+            self.session,
+            self._scope,
+            max_attempts,
+            nodes,
+            serial_only=options.job_mode == SERIAL,
+        )
+        marks = parts.marks(project, options, self.session)
+        self.attempts = parts.attempts(project, options, nodes, self._mpi, marks)
+        self._wakeup.on_stop = self.attempts.stop_requested
+        self.steps = parts.steps(project, options, self.session, self._scope, marks, worker_log)
+        self._progress = Progress(self._scope, parts.limit_seconds(options))
+        self._teller = Teller(report, self._progress, self.attempts)
+        self._guard = Guard(self._teller.tell)
+        self._disputes = Disputes(
+            self.session,
+            max_attempts,
+            config.kill_grace_seconds,
+            self.source,
+            self.attempts,
+            self.steps,
+            self.ledger,
+        )
+        self.starter = Starter(
+            self.source,
+            self.attempts,
+            self.ledger,
+            self._progress,
+            self._teller.tell,
+            lambda: self._wakeup.stop_requests > self._patience,
+        )
+        self._committer = Committer(
+            config.commit_milliseconds / 1000,
+            self.ledger,
+            written,
+            self.source,
+            self.steps,
+            self._disputes,
+            self._guard,
+            self._teller.tell,
+        )
+        self.stopping = Stopping(
+            self.session,
+            config.stop_grace_seconds,
+            self._mpi,
+            self.source,
+            self.attempts,
+            self.steps,
+            self.ledger,
+            written,
+            self._guard,
+            self._teller.tell,
+        )
+        self.idling = Idling(
+            config.idle_exit_seconds,
+            options.persistent,
+            self.source,
+            self.attempts,
+            self.steps,
+            self.ledger,
+            self._guard,
+        )
+        self._patience = 0
+        self._left = 0
+        now = time.monotonic()
+        self._next_look = self._next_beat = self._next_sessions = now
+        self.source.begin()
+
+    def _needs_mpi(self) -> bool:
+        """Whether nothing at all can run without an mpirun."""
+        return self.options.job_mode == MPI
+
+    def _await_mpi(self) -> None:
+        """Wait for mpirun's answer, or a signal. Raises MpiUnavailable."""
+        while self._mpi.get() is None and not self._wakeup.stop_requests:
+            self._wakeup.wait((self._mpi.deadline or 0.0) - time.monotonic())
+
+    def _choose(self) -> Scope:
+        """What to work on; the session is open by now."""
+        return Scope(self.options.wf_filter)
+
+    def _hold(self) -> None:
+        """Called in the transaction of every commit, so that nobody can come between."""
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Step until the work or the time is over, then stop cleanly; the exit code.
+
+        It is 1 if work is left for want of an mpirun.
+        """
+        similar = self.source.similar_workflows()
+        if similar:
+            self._teller.tell(
+                f"No workflow is named '{self._scope.workflow}'; there are {', '.join(similar)} "
+                f"(a glob such as '{self._scope.workflow}*' matches several)."
+            )
+        self._guard.run(self._progress.begin)
+        try:
+            while not self.finished():
+                self.step()
+            if not self.stopping.why:
+                self._guard.run(self._count_left)
+        finally:
+            self.shut()
+        return 1 if self._left else 0
+
+    def step(self) -> None:
+        """Wait for the next thing to happen, and do what is due."""
+        self._wakeup.watch(self.steps.fds())
+        self._wakeup.wait(self._pause())
+        self._heed()
+        self._reap()
+        for end in self.steps.poll():
+            self.ledger.add(end)
+        self._guard.run(self._look)
+        if not self.stopping.why:
+            self._mpi.poll()
+            self._guard.run(self.starter.start)
+            self._tell_news()
+        self._timers()
+        self._committer.write()
+        if self._committer.due(bool(self.stopping.why)):
+            self._guard.run(self._commit)
+        self._teller.progress()
+
+    def finished(self) -> bool:
+        """Whether there is nothing more to do, now or soon."""
+        if self.stopping.why:
+            return self.stopping.over()
+        return self.idling.over()
+
+    def _count_left(self) -> None:
+        self._left = self.source.left_for_mpi()
+        if self._left:
+            some = "1 job was" if self._left == 1 else f"{self._left} jobs were"
+            self._teller.tell(f"{some} not run for want of a usable mpirun.")
+
+    def _pause(self) -> float:
+        """Seconds until something has to be done even if nothing happens."""
+        if self.source.busy and not self.stopping.why:
+            return 0.0
+        now = time.monotonic()
+        due = [self._next_look, self._next_beat, self._next_sessions]
+        if len(self.ledger):
+            due.append(self._committer.due_at())
+        due += self.attempts.due()
+        if self._mpi.deadline is not None:
+            due.append(self._mpi.deadline)
+        if self.steps.deadline is not None:
+            due.append(self.steps.deadline)
+        return max(0.0, min(due) - now)
+
+    # -- looking at the record ------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._guard.shaken:
+            self._disputes.catch_up()
+            self._guard.shaken = False
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + self.settings.launcher.poll_milliseconds / 1000
+            if self.source.changed():
+                self._disputes.reconcile()
+        if self.stopping.why:
+            return
+        if self.source.keep_books():
+            self.steps.dirty = True
+        for end in self.steps.fill():
+            self.ledger.add(end)
+        if self.steps.moved:
+            self._disputes.release(self.steps.moved)
+            self.steps.moved = set()
+
+    def _reap(self) -> None:
+        for end in self.attempts.reap():
+            self.ledger.add(end)
+            self._progress.ended()
+
+    def _commit(self) -> None:
+        self._committer.commit()
+
+    def _tell_news(self) -> None:
+        news, self._mpi.news = self._mpi.news, ""
+        if news:
+            self._teller.tell(news)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _heed(self) -> None:
+        """Stop if asked to; before reaping, for a scheduler sends its TERM to our tasks as well."""
+        if self._wakeup.stop_requests > self._patience:
+            self._patience = self._wakeup.stop_requests
+            self.stopping.stop("it was asked to stop")
+
+    def _timers(self) -> None:
+        now = time.monotonic()
+        self.attempts.timers()
+        limit = self._progress.seconds_left()
+        if limit is not None and limit <= 0 and not self.stopping.why:
+            self.stopping.stop("its time limit is reached")
+        if now >= self._next_beat:
+            self._next_beat = now + self.settings.launcher.heartbeat_seconds
+            self.attempts.watch_memory()
+            self._guard.run(self._beat)
+        if now >= self._next_sessions:
+            self._next_sessions = now + self.settings.launcher.heartbeat_seconds / 3
+            self._guard.run(self._recover)
+
+    def _recover(self) -> None:
+        if self._recovery.run(self.session):
+            self.source.dirty = self.steps.dirty = True
+
+    def _beat(self) -> None:
+        if not sessions.beat(self.session):
+            self.attempts.kill_all()
+            raise BalsamError(
+                "This launcher's lease has run out (it was suspended, or the clock jumped) and "
+                "another has taken its jobs over; its tasks were ended. Start it again."
+            )
+
+    def shut(self) -> None:
+        """Leave nothing behind: no process, no lease, no journal that is still needed."""
+        self.stopping.shut()
+        self._teller.progress(final=True)

@@ -1,0 +1,84 @@
+"""How a launcher ends: what runs is ended first, and nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from balsam import states
+from balsam.core import sessions
+from balsam.core.record import DatabaseError
+from balsam.launcher.attempts import Attempts
+from balsam.launcher.guard import Guard
+from balsam.launcher.journal import Journal
+from balsam.launcher.ledger import Ledger
+from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.source import Source
+from balsam.launcher.steps import Steps
+
+logger = logging.getLogger(__name__)
+
+#: How long a stopping launcher tries to commit.
+GIVE_UP_SECONDS = 20.0
+#: Interrupted steps start again later, so a stopping launcher does not wait for them long.
+STEP_GRACE_SECONDS = 2.0
+
+
+@dataclass
+class Stopping:
+    """Stops one launcher, in two turns: asked to, and at its very end."""
+
+    session: int
+    grace_seconds: float
+    mpi: MpiFinder
+    source: Source
+    attempts: Attempts
+    steps: Steps
+    ledger: Ledger
+    journal: Journal
+    guard: Guard
+    tell: Callable[[str], None]
+    #: Why it stops, '' while it does not.
+    why: str = ""
+    _give_up_at: float = 0.0
+
+    def stop(self, why: str) -> None:
+        """Stop starting, and end what runs; asked again, end it at once."""
+        grace = 0.0 if self.why else self.grace_seconds
+        if not self.why:
+            logger.info("stopping: %s", why)
+            self.tell(f"Stopping the launcher: {why}.")
+            self.why = why
+            # A database that stays away does not hold the node: the journal keeps the outcomes.
+            self._give_up_at = time.monotonic() + grace + GIVE_UP_SECONDS
+            self.guard.run(lambda: self.source.give_back(self.source.stock))
+            self.source.stock.clear()
+        else:
+            self._give_up_at = 0.0
+        self.mpi.close()
+        self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
+        for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
+            self.ledger.add(end)
+
+    def over(self) -> bool:
+        """Whether a stopping launcher has nothing left to wait for."""
+        late = time.monotonic() >= self._give_up_at
+        return not (len(self.attempts) or (len(self.ledger) and not late))
+
+    def shut(self) -> None:
+        """Leave nothing behind: no process, no lease, no journal that is still needed."""
+        self.mpi.close()
+        self.attempts.kill_all()
+        self.steps.close(0.0)
+        if not len(self.attempts):
+            with contextlib.suppress(OSError):
+                self.ledger.write()
+            with contextlib.suppress(DatabaseError):
+                self.ledger.commit()
+                # Unless somebody is recovering it at this moment.
+                if sessions.beat(self.session):
+                    sessions.close_session(self.session)
+        self.journal.close(keep=bool(len(self.attempts) or len(self.ledger)))
