@@ -53,6 +53,13 @@ class Form:
         else:
             output.print_csv(columns, records)
 
+    def write_rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """The same from rows of values, which are many."""
+        if self.csv:
+            output.print_csv_rows(columns, rows)
+        else:
+            output.print_json(dict(zip(columns, row, strict=True)) for row in rows)
+
     def show(self, lines: Iterable[str]) -> None:
         """Lines for a person, paged where they fill more than the terminal."""
         if self.pager:
@@ -68,8 +75,11 @@ def jobs(selection: Selection, form: Form) -> None:
     """Jobs as a table, a tree, whole records or histories."""
     found = listing.ordered(BalsamJob.objects.matching(selection), form.order)
     limit = _limit(form)
-    if form.machine:
+    if form.machine and (form.verbose or form.history):
         form.write(*_records(found, limit, form))
+    elif form.machine:
+        columns = form.columns or (*PROGRAM_COLUMNS, *_more_fields())
+        form.write_rows(columns, _tuples(found, columns, limit, form))
     elif form.tree:
         form.show(_tree(found, limit))
     else:
@@ -115,22 +125,17 @@ def _record(job: Any) -> Iterator[str]:
 def _records(
     found: Any, limit: int | None, form: Form
 ) -> tuple[Sequence[str], Iterable[Mapping[str, Any]]]:
-    """Columns and records for a program: those of the table, or whole jobs, with histories."""
+    """Names and records for a program: whole jobs, or their histories, or both."""
     if form.verbose:
         names = list(BalsamJob().to_dict())
         if not form.history:
             return names, listing.copies(found, limit)
         return (*names, "history"), listing.copies(found, limit, with_texts=True)
-    if form.history:
-        names = list(PROGRAM_COLUMNS)
-        whole = listing.with_history(found, limit)
-        return (*names, "history"), (
-            {**{name: getattr(job, name) for name in names}, "history": text}
-            for job, text in whole
-        )
-    columns = form.columns or (*PROGRAM_COLUMNS, *_more_fields())
-    rows = _tuples(found, columns, limit, form)
-    return columns, (dict(zip(columns, row, strict=True)) for row in rows)
+    whole = listing.with_history(found, limit)
+    return (*PROGRAM_COLUMNS, "history"), (
+        {**{name: getattr(job, name) for name in PROGRAM_COLUMNS}, "history": text}
+        for job, text in whole
+    )
 
 
 def _tuples(

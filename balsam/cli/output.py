@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -29,8 +30,7 @@ MOST_NAMED = 10
 
 def emit(lines: Iterable[str]) -> None:
     """Print lines to stdout."""
-    for line in lines:
-        print(line)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def page(lines: Iterable[str]) -> None:
@@ -104,7 +104,8 @@ def table(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
 def labelled(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
     """``name:`` padded to its column, then the value."""
     for name, value in pairs:
-        yield f"{name + ':':<{LABEL_WIDTH}}{cell(value)}".rstrip()
+        text = cell(value)
+        yield f"{name + ':':<{LABEL_WIDTH}}{text}" if text else f"{name}:"
 
 
 def job_record(
@@ -158,20 +159,30 @@ def print_json(records: Iterable[Mapping[str, Any]]) -> None:
 
 def print_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
     """CSV with a header line; what is no text is written as JSON."""
+    print_csv_rows(columns, ([record[name] for name in columns] for record in records))
+
+
+def print_csv_rows(columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """The same from rows of values."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    for record in records:
-        writer.writerow([_flat(record[name]) for name in columns])
+    writer.writerows([_flat(value) for value in row] for row in rows)
+
+
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
+_AS_THEY_ARE = (str, int, float, uuid.UUID)
 
 
 def _flat(value: object) -> object:
-    return "" if value is None else value if isinstance(value, (str, int, float)) else _plain(value)
+    return value if type(value) in _AS_THEY_ARE else "" if value is None else _plain(value)
 
 
 def _plain(value: object) -> str:
     """Text for a value that JSON does not know: times in ISO 8601, identities spelled out."""
+    if type(value) in (int, float):
+        return str(value)
     if isinstance(value, (dict, list, tuple, bool)):
-        return json.dumps(value, default=str, ensure_ascii=False)
+        return _encode(value)
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return str(value)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
 from balsam.core import history
 from balsam.core.graph import parents_of
 from balsam.core.names import canonical, known_names, unknown
@@ -46,16 +49,40 @@ def ordered(jobs: Any, names: Sequence[str]) -> Any:
 
 
 def tuples(jobs: Any, columns: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
-    """The columns of each job. Raises UnknownName at once."""
+    """The columns of each job, ``job_id`` as text. Raises UnknownName at once."""
     paths = [column_path(jobs.model, name) for name in columns]
+    uuids = [index for index, path in enumerate(paths) if path == _UUID]
+    if not uuids:
+        return _rows(jobs, paths, limit)
+    # A hundred thousand objects that are only to be written out would be made first.
+    jobs = jobs.annotate(uuid_text=Cast(_UUID, TextField()))
+    for index in uuids:
+        paths[index] = "uuid_text"
+    return (_with_dashes(row, uuids) for row in _rows(jobs, paths, limit))
+
+
+_UUID = "job_id"
+
+
+def _with_dashes(row: Sequence[Any], uuids: Sequence[int]) -> Sequence[Any]:
+    values = list(row)
+    for index in uuids:
+        text = values[index]
+        if len(text) == 32:  # SQLite keeps none
+            text = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        values[index] = text
+    return values
+
+
+def _rows(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
     if limit is not None and limit <= ROWS_PER_PAGE:
         return iter(list(jobs.values_list(*paths)[:limit]))
     if jobs.query.order_by == ("id",):
-        return _tuples_by_id(jobs, paths, limit)
-    return _tuples(jobs, paths, limit)
+        return _rows_by_id(jobs, paths, limit)
+    return _rows_in_order(jobs, paths, limit)
 
 
-def _tuples_by_id(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
+def _rows_by_id(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
     """Without a list of all ids: each page begins after the last one."""
     last, left = 0, limit
     while left is None or left > 0:
@@ -67,16 +94,16 @@ def _tuples_by_id(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterato
         last, left = page[-1][0], None if left is None else left - size
 
 
-def _tuples(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
-    base = jobs.model._default_manager.order_by()
+def _rows_in_order(jobs: Any, paths: Sequence[str], limit: int | None) -> Iterator[Sequence[Any]]:
     for page in _pages(jobs, limit, ROWS_PER_PAGE):
-        found = {row[0]: row[1:] for row in base.among(page).values_list("id", *paths)}
+        chosen = jobs.order_by().among(page)
+        found = {row[0]: row[1:] for row in chosen.values_list("id", *paths)}
         yield from (found[key] for key in page if key in found)
 
 
 def objects(jobs: Any, limit: int | None) -> Iterator[Any]:
     """Each job, with its application."""
-    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    base = jobs.model._default_manager.prefetch_related("app").order_by()
     for page in _pages(jobs, limit, JOBS_PER_PAGE):
         found = {job.id: job for job in base.among(page)}
         yield from (found[key] for key in page if key in found)
@@ -84,7 +111,7 @@ def objects(jobs: Any, limit: int | None) -> Iterator[Any]:
 
 def with_history(jobs: Any, limit: int | None) -> Iterator[tuple[Any, str]]:
     """Each job with the text of its history."""
-    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    base = jobs.model._default_manager.prefetch_related("app").order_by()
     for page in _pages(jobs, limit, JOBS_PER_PAGE):
         found = {job.id: job for job in base.among(page)}
         texts = histories(page)
@@ -103,7 +130,7 @@ def named_histories(jobs: Any, limit: int | None) -> Iterator[tuple[str, Any, st
 
 def copies(jobs: Any, limit: int | None, *, with_texts: bool = False) -> Iterator[dict[str, Any]]:
     """Each job as a dict of all its fields, with the text of its ``history`` for ``with_texts``."""
-    base = jobs.model._default_manager.select_related("app", "session").order_by()
+    base = jobs.model._default_manager.prefetch_related("app").order_by()
     for page in _pages(jobs, limit, JOBS_PER_PAGE):
         found = {job.id: job for job in base.among(page)}
         parents = parents_of(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from django.db import connection
@@ -22,3 +23,13 @@ def current_project() -> Project:
 def data_directory() -> Path:
     """The project's ``data`` directory."""
     return current_project().data
+
+
+def data_path() -> str:
+    """Its path as text, for those who ask for every job."""
+    return _as_text(current_project().path)
+
+
+@functools.lru_cache(maxsize=16)
+def _as_text(project: Path) -> str:
+    return str(Project(project).data)

@@ -42,13 +42,13 @@ class Committer:
             self.tell(f"The outcome journal {self.journal.path} can not be written: {error}.")
             self._write_at = time.monotonic() + RETRY_SECONDS
 
-    def due(self, stopping: bool) -> bool:
-        """Whether what there is has waited for others for long enough."""
+    def due(self, at_once: bool) -> bool:
+        """Whether what there is has waited for others for long enough, or no others will come."""
         now = time.monotonic()
         if not len(self.ledger) or now < self.guard.retry_at:
             return False
         waited = now - self.ledger.oldest
-        return waited >= self.commit_seconds or stopping
+        return waited >= self.commit_seconds or at_once
 
     def due_at(self) -> float:
         """When (monotonic) that will be."""

@@ -181,7 +181,8 @@ class Launcher:
             self._tell_news()
         self._timers()
         self._committer.write()
-        if self._committer.due(bool(self.stopping.why)):
+        # With nothing running there is no other outcome to wait for, but perhaps a child for this.
+        if self._committer.due(at_once=bool(self.stopping.why) or not len(self.attempts)):
             self._guard.run(self._commit)
         self._teller.progress()
 

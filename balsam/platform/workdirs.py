@@ -49,13 +49,18 @@ def resolve(data_dir: str | os.PathLike[str], relative: str) -> Path:
 
     :raises InvalidValue: if it is empty, absolute, or holds ``..`` or a NUL.
     """
+    return Path(resolve_text(os.fspath(data_dir), relative))
+
+
+def resolve_text(data_dir: str, relative: str) -> str:
+    """:func:`resolve` for those who want text."""
     parts = [part for part in relative.split("/") if part not in ("", ".")]
     if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
         raise InvalidValue(
-            f"the work directory '{relative}' does not lie inside '{os.fspath(data_dir)}';"
+            f"the work directory '{relative}' does not lie inside '{data_dir}';"
             " give a relative path without '..'"
         )
-    return Path(data_dir, *parts)
+    return "/".join((data_dir.rstrip("/"), *parts))
 
 
 def output_name(name: str) -> str:

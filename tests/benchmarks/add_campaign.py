@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from django.db.models import QuerySet
+
 from balsam import states
 from balsam.core.advance import Hop, advance_set
 from balsam.core.models import ApplicationDefinition, BalsamJob, Dependency
@@ -37,6 +39,8 @@ def main(number: int) -> None:
     finished, failed = keys[: number * 6 // 10], keys[number * 6 // 10 : number * 7 // 10]
     _move(finished, states.PREPROCESSED, DONE)
     _move(failed, states.PREPROCESSED, FAILED)
+    ran = BalsamJob.objects.filter(state__in=(DONE[-1], FAILED[-1]))
+    QuerySet.update(ran, attempt=1)  # which is Balsam's own to write
 
 
 def _move(keys: list[int], state: str, way: tuple[str, ...]) -> None:

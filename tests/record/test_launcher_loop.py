@@ -78,6 +78,16 @@ def test_the_end_of_a_task_wakes_it_and_is_committed_soon(launcher: Launcher) ->
     assert job.state == states.JOB_FINISHED
 
 
+def test_the_last_outcome_waits_for_no_others(launcher: Launcher) -> None:
+    job = BalsamJob.objects.create(name="x", direct_command="/bin/true")
+    launcher.source.begin()
+    step_until(launcher, lambda: len(launcher.attempts))
+    step_until(launcher, lambda: not len(launcher.attempts))
+    assert len(launcher.ledger) == 0
+    job.refresh_from_db()
+    assert job.state == states.JOB_FINISHED
+
+
 def test_nothing_is_started_once_it_was_asked_to_stop(launcher: Launcher) -> None:
     BalsamJob.objects.create(name="x", direct_command="/bin/true")
     launcher.source.begin()

@@ -37,6 +37,7 @@ def test_every_form_lists_the_same_jobs_in_order(
     expected = [job.name for job in sorted(jobs, key=key)][:limit]  # type: ignore[arg-type]
     found = listing.ordered(BalsamJob.objects.all(), order)
     assert [name for name, _ in listing.tuples(found, ("name", "application"), limit)] == expected
+    assert [name for _, name in listing.tuples(found, ("job_id", "name"), limit)] == expected
     assert [job.name for job in listing.objects(found, limit)] == expected
     assert [job.name for job, _ in listing.with_history(found, limit)] == expected
     assert [name for name, _, _ in listing.named_histories(found, limit)] == expected
@@ -48,6 +49,11 @@ def test_names_of_columns_are_checked_with_the_nearest() -> None:
             listing.ordered(BalsamJob.objects.all(), [text])
     with pytest.raises(UnknownName, match="did you mean 'num_nodes'"):
         listing.tuples(BalsamJob.objects.order_by("id"), ["num_node"], None)
+
+
+def test_uuids_are_text_as_they_are_written(jobs: list[BalsamJob]) -> None:
+    found = listing.tuples(BalsamJob.objects.order_by("id"), ("id", "job_id", "state"), None)
+    assert [tuple(row) for row in found] == [(job.id, str(job.job_id), job.state) for job in jobs]
 
 
 def test_histories_are_written_as_the_job_writes_its_own(jobs: list[BalsamJob]) -> None:

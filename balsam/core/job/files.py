@@ -32,7 +32,9 @@ class JobFiles:
     @property
     def working_directory(self) -> str:
         """The absolute path of the job's directory, whether or not it exists yet."""
-        return str(self.working_path(place.data_directory()))
+        if self.user_workdir:
+            return str(self.working_path(place.data_directory()))
+        return workdirs.resolve_text(place.data_path(), self.relative_workdir())
 
     def working_path(self, data: Path) -> Path:
         """The job's directory below ``data`` (or ``user_workdir``, where that exists)."""
