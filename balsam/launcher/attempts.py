@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -23,11 +24,14 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, never, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.runs import Run
-from balsam.launcher.tasks import Application, Preparer, Task
+from balsam.launcher.tasks import Application, Draft, Preparer, Task
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, process
 
 logger = logging.getLogger(__name__)
+
+#: What was prepared longer ago than this is prepared anew: files and programs come and go.
+DRAFT_SECONDS = 0.5
 
 
 class Attempts:
@@ -48,6 +52,7 @@ class Attempts:
         self._job_mode = job_mode
         self._running: dict[int, Run] = {}
         self._recent: deque[Task] = deque(maxlen=16)
+        self._draft: Draft | None = None
         self._oom = evidence.OomWatch()
         self._oom.refresh()
         self._stop_requested = False
@@ -83,7 +88,8 @@ class Attempts:
         if placement is None:
             return None
         try:
-            spec = self._preparer.spec(task, app, placement, mpi)
+            draft = self._take_draft(task, app)
+            spec = self._preparer.spec(draft, placement, mpi)
             run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
         except BaseException as error:
             self.nodes.give_back(placement)
@@ -94,6 +100,23 @@ class Attempts:
         self._recent.append(task)
         words = f"{'MPI' if mpi else 'Serial'} run on {', '.join(placement.nodes)}"
         return Start(task.id, task.state, task.attempt, run.pid, run.started, words)
+
+    def prepare(self, task: Task, app: Application) -> None:
+        """Do what can be done of a start that has to wait; what speaks against it is told then."""
+        self._draft = self._fresh_draft(task, app)
+        if self._draft is None:
+            with contextlib.suppress(BalsamError):
+                self._draft = self._preparer.draft(task, app)
+
+    def _take_draft(self, task: Task, app: Application) -> Draft:
+        draft, self._draft = self._fresh_draft(task, app), None
+        return draft or self._preparer.draft(task, app)
+
+    def _fresh_draft(self, task: Task, app: Application) -> Draft | None:
+        draft = self._draft
+        if draft is None or draft.task is not task or draft.app is not app:
+            return None
+        return draft if time.monotonic() < draft.made + DRAFT_SECONDS else None
 
     def _mpiruns(self) -> int:
         return sum(run.mpi is not None for run in self._running.values())

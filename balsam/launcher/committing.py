@@ -16,6 +16,11 @@ from balsam.launcher.steps import Steps
 
 logger = logging.getLogger(__name__)
 
+#: Commits take at most this share of a busy launcher's time, so that they wait for more to share
+#: them: up to so many times the configured delay.
+COMMIT_SHARE = 0.03
+MOST_DELAYS = 4
+
 
 @dataclass
 class Committer:
@@ -30,6 +35,7 @@ class Committer:
     guard: Guard
     tell: Callable[[str], None]
     _write_at: float = 0.0
+    _rest_until: float = 0.0
 
     def write(self) -> None:
         """Journal what is new."""
@@ -47,16 +53,20 @@ class Committer:
         now = time.monotonic()
         if not len(self.ledger) or now < self.guard.retry_at:
             return False
-        waited = now - self.ledger.oldest
-        return waited >= self.commit_seconds or at_once
+        return at_once or now >= self.due_at()
 
     def due_at(self) -> float:
         """When (monotonic) that will be."""
-        return max(self.ledger.oldest + self.commit_seconds, self.guard.retry_at)
+        soonest, latest = self.commit_seconds, self.commit_seconds * MOST_DELAYS
+        due = min(max(self.ledger.oldest + soonest, self._rest_until), self.ledger.oldest + latest)
+        return max(due, self.guard.retry_at)
 
     def commit(self) -> None:
         """Commit it, and take in what others have moved meanwhile."""
+        begin = time.monotonic()
         committed = self.ledger.commit()
+        end = time.monotonic()
+        self._rest_until = end + (end - begin) / COMMIT_SHARE
         self.source.dirty |= bool(committed.runnable)
         self.steps.dirty |= committed.steps
         if committed.late:

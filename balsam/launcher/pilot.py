@@ -171,7 +171,9 @@ class Launcher:
         self._wakeup.watch(self.steps.fds())
         self._wakeup.wait(self._pause())
         self._heed()
-        self._reap()
+        if self._reap() and self.source.stock and not self.stopping.why:
+            # Nothing goes before putting cores that are idle now to work again.
+            self._guard.run(self.starter.start)
         for end in self.steps.poll():
             self.ledger.add(end)
         self._guard.run(self._look)
@@ -234,10 +236,14 @@ class Launcher:
             self._disputes.release(self.steps.moved)
             self.steps.moved = set()
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Take in the ends of attempts; whether there were any."""
+        ended = False
         for end in self.attempts.reap():
             self.ledger.add(end)
             self._progress.ended()
+            ended = True
+        return ended
 
     def _commit(self) -> None:
         self._committer.commit()

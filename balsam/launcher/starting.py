@@ -38,8 +38,10 @@ class Starter:
                 break
             task = self.source.stock[0]
             try:
-                start = self.attempts.start(task, self.source.application(task.app_id))
+                app = self.source.application(task.app_id)
+                start = self.attempts.start(task, app)
                 if start is None:
+                    self.attempts.prepare(task, app)
                     break
                 self.ledger.add(start)
                 started = True

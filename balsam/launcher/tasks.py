@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +131,22 @@ class Mpi:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A task made ready for its next attempt, wherever that will run."""
+
+    task: Task
+    app: Application
+    workdir: str
+    #: Whether the work directory had to be made.
+    new: bool
+    cwd: str
+    env: Mapping[str, str]
+    argv: Sequence[str]
+    #: When it was made, in seconds of the monotonic clock.
+    made: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
 class Preparer:
     """Turns tasks into run specifications, for one launcher."""
 
@@ -158,23 +175,29 @@ class Preparer:
                 f"The work directory {path} can not be made: {error.strerror}."
             ) from error
 
-    def spec(
-        self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
-    ) -> RunSpec:
-        """What to start for the task's next attempt.
-
-        What has the name of its output (an earlier output, or a file that was staged in) is moved
-        aside.
+    def draft(self, task: Task, app: Application) -> Draft:
+        """The part of :meth:`spec` that needs no placement: it can be done ahead.
 
         Raises LaunchError, ProgramMissing and InvalidValue with the reason.
         """
         workdir, new = self.directory(task)
         cwd = chosen_directory(task.cwd) or workdir
-        env = self._environ(task, app, placement, mpi)
+        env = self._environ(task, app)
         command = ("the command", task.direct_command or app.executable)
         words = commandline.words(command, ("the arguments", task.args), empty=_NO_COMMAND)
         # mpirun tells a missing program in a way of its own, so look before.
         argv = self._programs.ready(words, cwd, env, app.envscript)
+        return Draft(task, app, workdir, new, cwd, env, argv)
+
+    def spec(self, draft: Draft, placement: Placement, mpi: Mpi | None) -> RunSpec:
+        """What to start for the task's next attempt.
+
+        What has the name of its output (an earlier output, or a file that was staged in) is moved
+        aside.
+
+        Raises LaunchError and ProgramMissing with the reason.
+        """
+        task, argv = draft.task, draft.argv
         if mpi is not None:
             argv = mpi.flavour.command(
                 mpi.program,
@@ -184,32 +207,31 @@ class Preparer:
                 threads_per_rank=task.request.threads_per_rank,
                 flags=(*mpi.flags, *commandline.split(task.mpi_flags, "mpi_flags")),
             )
-        output = f"{workdir}/{workdirs.output_name(task.name)}.out"
-        if not new and (task.attempt or _holds_something(output)):
+        output = f"{draft.workdir}/{workdirs.output_name(task.name)}.out"
+        if not draft.new and (task.attempt or _holds_something(output)):
             try:
                 workdirs.keep_earlier(Path(output), task.attempt)
             except OSError as error:
                 raise LaunchError(
                     f"The earlier output {output} can not be moved aside: {error.strerror}."
                 ) from error
+        env = {**(mpi.flavour.environ() if mpi else {}), **draft.env}
+        given = _given(task, placement)
+        given.update(draft.app.environ)
+        given.update(task.environ)
+        env.update(given)
         # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
-        return RunSpec(tuple(argv), cwd, env, output, sigpipe=mpi is None)
+        return RunSpec(tuple(argv), draft.cwd, env, output, sigpipe=mpi is None)
 
-    def _environ(
-        self, task: Task, app: Application, placement: Placement, mpi: Mpi | None
-    ) -> dict[str, str]:
-        env = {**(mpi.flavour.environ() if mpi else {}), **self.environ}
+    def _environ(self, task: Task, app: Application) -> dict[str, str]:
+        """The environment of an attempt, but for what depends on where it runs."""
+        env = dict(self.environ)
         env["BALSAM_JOB_ID"] = str(task.job_id)
         env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents))
         env["BALSAM_ATTEMPT"] = str(task.attempt + 1)
         env[RUN_MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
         if task.request.threads_per_rank > 1:
             env["OMP_NUM_THREADS"] = str(task.request.threads_per_rank)
-        if not task.mpirun:
-            env.update(_share(task, placement))
-        if placement.gpus:
-            env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in placement.gpus)
         env.update(app.environ)
         env.update(task.environ)
         return env
@@ -221,6 +243,17 @@ def chosen_directory(cwd: str) -> str:
     if path and not os.path.isabs(path):
         raise LaunchError(f"launch_params names the relative directory '{cwd}'; give a full path.")
     return path
+
+
+def _given(task: Task, placement: Placement) -> dict[str, str]:
+    """The variables that say what the attempt was given."""
+    given = {}
+    if not task.mpirun:
+        given = _share(task, placement)
+    if placement.gpus:
+        given["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        given["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in placement.gpus)
+    return given
 
 
 def _share(task: Task, placement: Placement) -> dict[str, str]:

@@ -222,3 +222,44 @@ def test_a_task_that_ignores_its_time_limit_is_killed(attempts: Attempts) -> Non
     data = ends[1].outcome.data
     assert ends[1].outcome.state == states.RUN_TIMEOUT
     assert data["cause"] == states.JOB_TIME_LIMIT and data["tail"] == "deaf"
+
+
+def test_a_task_that_has_to_wait_is_made_ready_meanwhile(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    app, waiting = Application(), task(2, "/bin/true")
+    attempts.prepare(waiting, app)
+    [directory] = (tmp_path / "w").iterdir()
+    directory.rmdir()
+    # It was made once, and is not looked at again.
+    with pytest.raises(LaunchError, match="can not be entered"):
+        attempts.start(waiting, app)
+    assert attempts.start(waiting, app)
+    assert directory.is_dir()
+
+
+@pytest.mark.parametrize("why", ["its application was edited", "it is old", "another is first"])
+def test_what_was_made_ready_does_not_outlive_its_truth(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    app, waiting = Application(executable="/bin/true"), task(2, "")
+    attempts.prepare(waiting, app)
+    [directory] = (tmp_path / "w").iterdir()
+    directory.rmdir()
+    if why == "its application was edited":
+        app = replace(app)
+    elif why == "it is old":
+        monkeypatch.setattr("balsam.launcher.attempts.DRAFT_SECONDS", 0.0)
+    else:
+        waiting = replace(waiting)
+    assert attempts.start(waiting, app)
+    assert directory.is_dir()
+
+
+def test_what_speaks_against_a_waiting_task_is_told_when_its_turn_comes(
+    attempts: Attempts,
+) -> None:
+    waiting = task(2, "/no/such/program")
+    attempts.prepare(waiting, Application())
+    with pytest.raises(ProgramMissing):
+        attempts.start(waiting, Application())

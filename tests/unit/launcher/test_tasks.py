@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import Application, Preparer, Task, from_row
+from balsam.platform.process import RunSpec
 
 ROW: dict[str, Any] = {
     "id": 1, "job_id": uuid.UUID(int=7).hex, "workflow": "w", "name": "n",
@@ -28,6 +30,10 @@ PLACEMENT = Placement(("node7",), 3.0)
 
 def task(params: Any) -> Task:
     return from_row([{**ROW, "launch_params": params}[name] for name in RUN_COLUMNS])
+
+
+def made(preparer: Preparer, task: Task, app: Application | None = None) -> RunSpec:
+    return preparer.spec(preparer.draft(task, app or Application()), PLACEMENT, None)
 
 
 @pytest.mark.parametrize("params", ["{}", {}, None, '{"other": 1}', {"mpirun": True}])
@@ -49,9 +55,7 @@ def test_a_directory_to_run_in_leaves_the_output_in_the_work_directory(tmp_path:
     (here / "tool").chmod(0o755)
     preparer = Preparer(data, {"PATH": "/bin"})
     row = {**ROW, "launch_params": {"cwd": str(here)}, "direct_command": "./tool x"}
-    spec = preparer.spec(
-        from_row([row[name] for name in RUN_COLUMNS]), Application(), PLACEMENT, None
-    )
+    spec = made(preparer, from_row([row[name] for name in RUN_COLUMNS]))
     assert (spec.cwd, list(spec.argv)) == (str(here), ["./tool", "x"])
     assert Path(spec.output) == data / "w" / "n_00000007" / "n.out"
     assert "BALSAM_NODES" not in spec.env
@@ -60,12 +64,12 @@ def test_a_directory_to_run_in_leaves_the_output_in_the_work_directory(tmp_path:
 def test_a_relative_directory_is_refused(tmp_path: Path) -> None:
     preparer = Preparer(tmp_path, {"PATH": "/bin"})
     with pytest.raises(LaunchError, match="the relative directory 'x'; give a full path"):
-        preparer.spec(task({"cwd": "x"}), Application(), PLACEMENT, None)
+        made(preparer, task({"cwd": "x"}))
 
 
 def test_a_program_that_starts_its_own_ranks_is_told_what_it_got(tmp_path: Path) -> None:
     preparer = Preparer(tmp_path, {"PATH": "/bin"})
-    spec = preparer.spec(task({"mpirun": False}), Application(), PLACEMENT, None)
+    spec = made(preparer, task({"mpirun": False}))
     told = {name: value for name, value in spec.env.items() if "NODE" in name or "COBALT" in name}
     assert told == {
         "BALSAM_NUM_NODES": "1",
@@ -75,3 +79,12 @@ def test_a_program_that_starts_its_own_ranks_is_told_what_it_got(tmp_path: Path)
         "COBALT_JOBSIZE": "1",
         "COBALT_PARTSIZE": "1",
     }
+
+
+def test_what_the_user_sets_goes_before_what_balsam_says(tmp_path: Path) -> None:
+    preparer = Preparer(tmp_path, {"PATH": "/bin"})
+    app = Application(environ={"BALSAM_NODES": "app's", "COBALT_JOBSIZE": "app's"})
+    found = replace(task({"mpirun": False}), environ={"COBALT_JOBSIZE": "job's"})
+    spec = made(preparer, found, app)
+    assert (spec.env["BALSAM_NODES"], spec.env["COBALT_JOBSIZE"]) == ("app's", "job's")
+    assert spec.env["COBALT_PARTSIZE"] == "1"

@@ -1,0 +1,72 @@
+"""When outcomes are committed: soon, but not so often that it costs the tasks their cores."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from balsam.launcher import committing
+from balsam.launcher.committing import COMMIT_SHARE, MOST_DELAYS, Committer
+from balsam.launcher.ledger import Committed
+
+DELAY = 0.02
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(committing, "time", made)
+    return made
+
+
+def committer(clock: Clock, delay: float = DELAY, takes: float = 0.001) -> Committer:
+    """One whose commits take so many seconds, and leave nothing."""
+    ledger = Mock()
+    ledger.__len__ = Mock(return_value=1)
+    ledger.oldest = clock.now
+
+    def commit() -> Committed:
+        clock.now += takes
+        ledger.oldest = clock.now
+        return Committed()
+
+    ledger.commit = commit
+    names = ("journal", "source", "steps", "disputes")
+    others: dict[str, Any] = {name: Mock(dirty=False) for name in names}
+    return Committer(delay, ledger, guard=Mock(retry_at=0.0), tell=Mock(), **others)
+
+
+def test_the_first_waits_for_its_delay_and_no_longer(clock: Clock) -> None:
+    made = committer(clock)
+    assert made.due_at() == pytest.approx(clock.now + DELAY)
+    assert not made.due(at_once=False)
+    clock.now += DELAY
+    assert made.due(at_once=False)
+
+
+def test_those_that_follow_leave_the_machine_to_the_tasks(clock: Clock) -> None:
+    made = committer(clock)
+    made.commit()
+    assert made.due_at() == pytest.approx(clock.now + 0.001 / COMMIT_SHARE)
+    assert made.due(at_once=True)
+
+
+def test_however_long_commits_take_nothing_waits_for_many_delays(clock: Clock) -> None:
+    made = committer(clock, takes=5.0)
+    made.commit()
+    assert made.due_at() == pytest.approx(clock.now + MOST_DELAYS * DELAY)
+
+
+def test_at_once_is_at_once(clock: Clock) -> None:
+    made = committer(clock, delay=0.0, takes=5.0)
+    made.commit()
+    assert made.due(at_once=False)
