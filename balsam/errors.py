@@ -6,7 +6,10 @@
      +-- ProjectError
      |    +-- ProjectNotFound          +-- ProjectExists
      |    +-- SchemaTooOld             +-- SchemaTooNew
-     |    +-- LockingUnavailable       +-- DatabaseUnavailable
+     |    +-- LockingUnavailable
+     |    +-- DatabaseUnavailable
+     |         +-- ServerError
+     |              +-- ServerStopped
      +-- SettingsError
      +-- UsageError
      |    +-- UnknownName   (also TypeError, ValueError)
@@ -61,6 +64,14 @@ class LockingUnavailable(ProjectError):
 
 class DatabaseUnavailable(ProjectError):
     """The project's database does not answer, is read-only, locked or full."""
+
+
+class ServerError(DatabaseUnavailable):
+    """The project's Postgres server can not be made, started, stopped or reached."""
+
+
+class ServerStopped(ServerError):
+    """The project's Postgres server does not run."""
 
 
 class SettingsError(BalsamError):

@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from balsam.conf import bootstrap
+from tests import databases
 
 #: Where this is set (``.ci/run``), a test may be skipped for who runs it, not for what is missing.
 REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
@@ -16,6 +17,13 @@ ALLOWED = "root may "
 
 def pytest_configure(config: pytest.Config) -> None:
     bootstrap.setup()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if databases.POSTGRES:
+        left = {item for item in items if item.get_closest_marker("sqlite")}
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,9 @@ LAYERS = {
     "balsam.states": 0,
     "balsam.errors": 0,
     "balsam.outcomes": 0,
+    # What both of the next need of the machine.
+    "balsam.platform.commands": 0.5,
+    "balsam.platform.node": 0.5,
     "balsam.conf": 1,
     "balsam.platform": 1,
     "balsam.core": 2,

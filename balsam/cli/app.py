@@ -62,21 +62,23 @@ SECTIONS = (
             "fsck": Entry("balsam.cli.fsck", "Check the database file and what it holds."),
             "backup": Entry("balsam.cli.backup", "Copy the database while others use it."),
             "restore": Entry("balsam.cli.restore", "Put a copy of the database in its place."),
+            "db": Entry("balsam.cli.db", "Move the project to SQLite or Postgres ('db copy')."),
+            "server": Entry("balsam.cli.server", "Start, stop and share the Postgres server."),
+            "dbserver": Entry(
+                "balsam.cli.server", "The older name of server.", "dbserver", hidden=True
+            ),
             "bug-report": Entry("balsam.cli.bug_report", "Pack up what a bug report needs."),
             "completion": Entry("balsam.cli.shells", "Let the shell complete Balsam's commands."),
         },
     ),
 )
 
-_NO_SERVER = "A project on SQLite needs no server, so there is none to start or stop"
 _NO_SUBMIT = (
     "This Balsam does not submit batch jobs yet; put 'balsam launcher --consume-all' into a batch "
     "script of your own and submit that"
 )
 #: Commands of earlier lines that this one does not have, and what to do instead.
 MISSING = {
-    "server": _NO_SERVER,
-    "dbserver": _NO_SERVER,
     "submit-launch": _NO_SUBMIT,
     "service": _NO_SUBMIT,
 }

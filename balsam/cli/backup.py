@@ -15,8 +15,9 @@ from balsam.cli.commands import Command
 def command(file: Path, force: bool) -> None:
     """Copy the database to FILE, whole and checked, while launchers and commands go on.
 
-    Work directories are not in it. 'balsam restore FILE' puts it back; FILE is complete or not
-    there at all, and readable for you only.
+    Work directories are not in it. 'balsam restore FILE' puts it back, into this project or (with
+    --other-project) any other, whether on SQLite or Postgres. FILE is complete or not there at all,
+    and readable for you only.
     """
     from balsam.conf import project as projects
     from balsam.core.care import backup

@@ -1,4 +1,4 @@
-"""``balsam fsck``: check the database file and what it holds."""
+"""``balsam fsck``: check the database and what it holds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SAYS_WIDTH = 7
 def command(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     """Check the database of the project, or a copy of one in FILE; nothing is changed.
 
-    The file itself, and the rules that hold for all it holds: every job is in the state of its
-    newest event, every history is a way the states allow, and so on. Others may go on working;
-    with journal mode 'delete' their commits wait meanwhile. The exit code is 1 if there is a
-    problem.
+    The file itself (or the tables in Postgres), and the rules that hold for all it holds: every job
+    is in the state of its newest event, every history is a way the states allow, and so on. Others
+    may go on working; with journal mode 'delete' their commits wait meanwhile. The exit code is 1
+    if there is a problem.
     """
     from balsam.conf import project as projects
     from balsam.core.care import fsck
@@ -36,7 +36,7 @@ def command(ctx: click.Context, file: Path | None, as_json: bool) -> None:
         project = projects.find()
         # Settings that can not be read are no reason not to check the database.
         seconds = Patient(project).settings.database.busy_timeout_seconds
-        report = fsck.check(project.database_file, timeout_seconds=seconds)
+        report = fsck.check_project(project, timeout_seconds=seconds)
     else:
         report = fsck.check(file, untouched=True)
     if as_json:

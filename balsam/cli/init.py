@@ -15,7 +15,8 @@ from balsam.cli.commands import Command
 if TYPE_CHECKING:
     from balsam.conf.project import Project
 
-ENGINES = {"sqlite": "sqlite", "sqlite3": "sqlite", "postgres": "postgres"}
+#: As the classic line called it.
+_OLDER_NAMES = {"sqlite3": "sqlite"}
 
 
 @click.command("init", cls=Command)
@@ -24,15 +25,23 @@ ENGINES = {"sqlite": "sqlite", "sqlite3": "sqlite", "postgres": "postgres"}
     "--db",
     "--db-type",
     "engine",
-    type=click.Choice(list(ENGINES)),
     default="sqlite",
     show_default=True,
-    metavar="sqlite|postgres",
-    help="The database.",
+    metavar="sqlite|postgres|URL",
+    help="The database: SQLite, a private Postgres server of the project, or postgres://USER@HOST:"
+    "PORT/DATABASE of a server that is there already.",
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="The file (mode 0600) with the password for that server; without one, PGPASSFILE or "
+    "~/.pgpass is asked.",
 )
 @click.option("--name", help="What to call the project (default: the directory's name).")
 @click.option("--upgrade", is_flag=True, help="Bring the database of an older project up to date.")
-def command(path: Path | None, engine: str, name: str | None, upgrade: bool) -> None:
+def command(
+    path: Path | None, engine: str, password_file: Path | None, name: str | None, upgrade: bool
+) -> None:
     """Make PATH a project: a directory with its database, settings and work directories."""
     if upgrade:
         _upgrade(path)
@@ -40,9 +49,17 @@ def command(path: Path | None, engine: str, name: str | None, upgrade: bool) -> 
     if path is None:
         raise click.UsageError("Give the directory to make, for example 'balsam init campaign'.")
 
+    from balsam.conf.new_project import engine_of
+
+    database = engine_of(
+        _OLDER_NAMES.get(engine, engine), str(password_file.absolute()) if password_file else ""
+    )
+    if password_file and not database.url:
+        raise click.UsageError("--password-file goes with the address of a Postgres server.")
+
     from balsam.core.schema import create_project
 
-    project = create_project(path, ENGINES[engine], name)
+    project = create_project(path, database, name)
     output.emit(_next_steps(project))
 
 

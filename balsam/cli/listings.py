@@ -83,35 +83,51 @@ def jobs(selection: Selection, form: Form) -> None:
     elif form.tree:
         form.show(_tree(found, limit))
     else:
-        form.show(_with_rest(_job_lines(found, limit, form), found, limit))
+        tally = Tally()
+        form.show(_with_rest(_job_lines(found, limit, form, tally), tally, found, limit))
 
 
-def _with_rest(lines: Iterator[str], found: Any, limit: int | None) -> Iterator[str]:
+@dataclass
+class Tally:
+    """Counts what is listed: only what filled its limit can have more behind it."""
+
+    number: int = 0
+
+    def of(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self.number += 1
+            yield item
+
+
+def _with_rest(
+    lines: Iterator[str], tally: Tally, found: Any, limit: int | None
+) -> Iterator[str]:
     first = next(lines, None)
     if first is None:
         yield "No jobs found matching query"
         return
     yield first
     yield from lines
-    if limit is not None and (rest := found.count() - limit) > 0:
+    if limit is not None and tally.number >= limit and (rest := found.count() - limit) > 0:
         yield f"({rest} more BalsamJobs not shown...)"
 
 
-def _job_lines(found: Any, limit: int | None, form: Form) -> Iterator[str]:
+def _job_lines(found: Any, limit: int | None, form: Form, tally: Tally) -> Iterator[str]:
     if form.history and form.verbose:
-        for job, text in listing.with_history(found, limit):
+        for job, text in tally.of(listing.with_history(found, limit)):
             yield from _record(job)
             yield from output.history(job.name, job.job_id, text)
     elif form.history:
-        for name, job_id, text in listing.named_histories(found, limit):
+        for name, job_id, text in tally.of(listing.named_histories(found, limit)):
             yield from output.history(name, job_id, text)
     elif form.verbose:
-        for job in listing.objects(found, limit):
+        for job in tally.of(listing.objects(found, limit)):
             yield from _record(job)
             yield ""
     else:
         columns = form.columns or (*JOB_COLUMNS, *_more_fields())
-        rows = [_with_program(columns, row) for row in _tuples(found, columns, limit, form)]
+        listed = tally.of(_tuples(found, columns, limit, form))
+        rows = [_with_program(columns, row) for row in listed]
         if rows:
             yield from output.table(columns, rows)
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def command(file: Path, yes: bool, other_project: bool, force: bool) -> None:
     """Put the copy in FILE in the place of the project's database.
 
-    FILE is checked first, and stays. The database that is there is kept beside it, under a name
+    FILE is checked first, and stays. The database that is there is kept in balsamdb, under a name
     that is printed. Refused while launchers or other processes use it, for what they still write
     would be lost. So is a copy of another project, unless --other-project is given.
     """
     from balsam.conf import project as projects
     from balsam.conf.bootstrap import SCHEMA_VERSION
-    from balsam.core.care import backup
+    from balsam.core.care import backup, record
     from balsam.core.care.restore import restore
 
     project = projects.find()
@@ -54,7 +54,7 @@ def command(file: Path, yes: bool, other_project: bool, force: bool) -> None:
     print(f"Restored {copy.jobs} jobs from {copy.file}: {_origin(project, copy)}")
     if kept is not None:
         print(f"The database as it was is kept in {kept}")
-    if copy.schema < SCHEMA_VERSION:
+    if copy.schema < SCHEMA_VERSION and not record.is_postgres(project):
         print(f"It is of an older Balsam; now type: balsam init --upgrade {project.path}")
 
 
@@ -73,22 +73,16 @@ def _question(project: Project, copy: Backup) -> str:
 
 
 def _users(project: Project) -> list[str]:
-    """Who works with the database, in words: by the record, and by who has its files open."""
-    from balsam.core.care.database_file import sides
-    from balsam.doctor import sessions
-    from balsam.doctor.patient import Patient
+    """Who works with the database, in words: by the record, and by who has it open."""
+    from balsam.core.care import record
+    from balsam.doctor import users
     from balsam.errors import DatabaseUnavailable
-    from balsam.platform import openfiles
 
-    own = project.database_file
-    files = [own, *sides(own)]
-    found = [
-        f"process {pid} ({openfiles.command_of(pid)[:60]})" for pid in openfiles.holders(files)
-    ]
-    if not own.exists():
+    found = users.processes(project)
+    if not record.is_postgres(project) and not project.database_file.exists():
         return found
     try:
-        return [*sessions.living_sessions(Patient(project)), *found]
+        return [*users.launchers(project), *found]
     except DatabaseUnavailable as error:
         output.note(f"Who uses it can not be read there: {error}")
         return found

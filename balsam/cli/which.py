@@ -77,9 +77,12 @@ def _here(listed: bool) -> None:
         return
     print(f"Current Balsam DB: {project.path}")
     database = project.settings().database
-    output.emit(
-        output.labelled([("name", project.name), ("id", project.id), ("database", database.engine)])
-    )
+    lines = [("name", project.name), ("id", project.id), ("database", database.engine)]
+    if database.engine == "postgres":
+        from balsam.conf.postgres import status
+
+        lines.append(("server", status.place(project)))
+    output.emit(output.labelled(lines))
     for variable in ("BALSAM_DB_PATH", "BALSAM_SITE_PATH"):
         if os.environ.get(variable):
             print(f"(named by {variable})")
@@ -128,6 +131,11 @@ def _activate(text: str) -> None:
             _note_known(known)
         raise click.exceptions.Exit(1)
     project = _in_directory(text) or _project(_named(text))
+    if project.settings().database.engine == "postgres":
+        from balsam.conf.postgres import server
+
+        if server.connect(project):
+            output.note(f"Launched the database server of {project.path}")
     print(_UNSAFE_IN_PROMPT.sub("_", project.name))
     print(project.path)
 

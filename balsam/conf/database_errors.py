@@ -1,4 +1,4 @@
-"""What SQLite's messages mean, and what is to be done about each: the one table of it."""
+"""What the databases' messages mean, and what is to be done about each: the one table of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _FORBIDDEN = (
     "you may not write there; check the permissions of the project and its balsamdb, that the file "
     "system is mounted for writing, and that the disk is not full"
 )
+_BUSY = "another process held it for too long; run the command again"
 
 #: Part of a message -> the advice; the first that is found counts.
 ADVICE = {
@@ -25,9 +26,30 @@ ADVICE = {
         "check that the project directory still exists, that you may read and write it, and that "
         "its file system is mounted for writing"
     ),
-    "locked": "another process held it for too long; run the command again",
+    "locked": _BUSY,
+    "lock timeout": _BUSY,
+    "deadlock detected": _BUSY,
+    "too many clients": "more processes than it serves are connected; run the command again",
+    "remaining connection slots": (
+        "more processes than it serves are connected; run the command again"
+    ),
+    "password authentication failed": (
+        "the password is not the server's; mend the project's balsamdb/password, or "
+        "database.password_file in settings.yml"
+    ),
+    "no password supplied": (
+        "give the password in database.password_file of settings.yml, or in PGPASSFILE"
+    ),
     "no such table": "the project is not finished or too old; run 'balsam init --upgrade'",
 }
+#: What a server says that will serve us later.
+_CROWDED = (
+    "too many clients",
+    "remaining connection slots",
+    "database system is starting up",
+    "not yet accepting connections",
+    "in recovery mode",
+)
 
 
 def advice(error: BaseException) -> str:
@@ -45,3 +67,9 @@ def forbids_writing(error: BaseException) -> bool:
     """Whether reading may go on where this went wrong: no permission to write, or no room."""
     told = advice(error)
     return told in (_FULL, _FORBIDDEN) or "unable to open" in str(error)
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Whether the server has no connection left, or is only starting: later it may."""
+    text = str(error)
+    return any(sign in text for sign in _CROWDED)

@@ -8,15 +8,47 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import balsam
 from balsam import errors
 from balsam.conf import filesystem, templates, undoable
+from balsam.conf.postgres.url import FORM, looks_like_url, parse
 from balsam.conf.project import MARKER, Project, is_project
 
 
-def create(path: Path, *, engine: str = "sqlite", name: str | None = None) -> Project:
+@dataclass(frozen=True)
+class Engine:
+    """The database that a project is to have; ``url`` names a Postgres server of somebody else."""
+
+    name: str = "sqlite"
+    url: str = ""
+    password_file: str = ""
+
+    @property
+    def own_server(self) -> bool:
+        """Whether it is a Postgres server of the project's own."""
+        return self.name == "postgres" and not self.url
+
+
+SQLITE = Engine()
+
+
+def engine_of(text: str, password_file: str = "") -> Engine:
+    """``sqlite``, ``postgres``, or the address of a Postgres server. Raises InvalidValue."""
+    if looks_like_url(text):
+        parse(text)
+        return Engine("postgres", text, password_file)
+    if text not in ("sqlite", "postgres"):
+        raise errors.InvalidValue(
+            f"Unknown database '{text}'; use sqlite, postgres, or {FORM} for a server that is "
+            "there already."
+        )
+    return Engine(text)
+
+
+def create(path: Path, *, engine: Engine = SQLITE, name: str | None = None) -> Project:
     """Make ``path``, new or an ordinary directory, a project without database tables yet.
 
     Files already there are kept. Raises ProjectExists, LockingUnavailable, or another BalsamError
@@ -27,14 +59,8 @@ def create(path: Path, *, engine: str = "sqlite", name: str | None = None) -> Pr
 
 
 @contextmanager
-def creating(path: Path, *, engine: str = "sqlite", name: str | None = None) -> Iterator[Project]:
+def creating(path: Path, *, engine: Engine = SQLITE, name: str | None = None) -> Iterator[Project]:
     """``create`` for a ``with`` block: if the block fails, the new project is removed again."""
-    if engine == "postgres":
-        raise errors.BalsamError(
-            "Postgres projects come in a later release; use --db sqlite until then."
-        )
-    if engine != "sqlite":
-        raise errors.InvalidValue(f"Unknown database '{engine}'; use --db sqlite.")
     with ExitStack() as undo:
         try:
             project = Project(Path(os.path.realpath(path)))
@@ -54,19 +80,16 @@ def creating(path: Path, *, engine: str = "sqlite", name: str | None = None) -> 
         undo.pop_all()
 
 
-def _fill(project: Project, engine: str, name: str | None, undo: ExitStack) -> None:
+def _fill(project: Project, engine: Engine, name: str | None, undo: ExitStack) -> None:
     """Put everything but tables into the directory, the marker last."""
     _refuse_what_is_there(project)
     marker = _marker_text(_name_of(project.path) if name is None else name)
     journal = filesystem.journal_mode(project.path)
     undoable.make_directory(project.database_dir, undo, 0o700)
     project.database_dir.chmod(0o700)
-    undoable.remove_later(project.database_dir, project.database_file.name + "*", undo)
-    if not filesystem.locking_works(project.database_dir):
-        raise errors.LockingUnavailable(
-            f"The file system of {project.path} ({filesystem.kind(project.path)}) does not lock "
-            "files, so a database there would be corrupted; make the project on another one."
-        )
+    if engine == SQLITE:
+        undoable.remove_later(project.database_dir, project.database_file.name + "*", undo)
+        _need_locks(project)
     for directory in (project.data, project.log, project.journal_dir, project.qsubmit):
         undoable.make_directory(directory, undo)
     _make_settings(project, engine, journal, undo)
@@ -74,6 +97,25 @@ def _fill(project: Project, engine: str, name: str | None, undo: ExitStack) -> N
         script = templates.text("job-template/local.sh")
         undoable.make_file(project.job_template, script, undo, 0o777)
     undoable.make_file(project.path / MARKER, marker, undo, 0o440)
+    if engine.own_server:
+        _make_server(project, undo)
+
+
+def _need_locks(project: Project) -> None:
+    if not filesystem.locking_works(project.database_dir):
+        raise errors.LockingUnavailable(
+            f"The file system of {project.path} ({filesystem.kind(project.path)}) does not lock "
+            "files, so a database there would be corrupted; make the project on another one."
+        )
+
+
+def _make_server(project: Project, undo: ExitStack) -> None:
+    """Make and start the project's own Postgres server; undone, there is nothing left of it."""
+    from balsam.conf.postgres import cluster, server
+
+    undo.callback(cluster.remove, project)
+    cluster.make(project)
+    server.start(project)
 
 
 def _refuse_what_is_there(project: Project) -> None:
@@ -89,21 +131,28 @@ def _refuse_what_is_there(project: Project) -> None:
         )
 
 
-def _make_settings(project: Project, engine: str, journal: str, undo: ExitStack) -> None:
+def _make_settings(project: Project, engine: Engine, journal: str, undo: ExitStack) -> None:
     """Write settings.yml, or make sure that the one already there fits."""
     file = project.settings_file
     if not file.exists():
-        values = {"engine": engine, "journal_mode": journal}
+        values = {
+            "engine": engine.name,
+            "journal_mode": journal,
+            "url": engine.url,
+            "password_file": engine.password_file,
+        }
         text = templates.render(templates.text("settings.yml"), values, name="settings.yml")
         undoable.make_file(file, text, undo)
         return
     database = project.settings().database
-    if database.engine != engine:
-        raise errors.SettingsError(
-            f"{file}: database.engine is {database.engine}; expected {engine}, as this project is "
-            "to have."
-        )
-    if journal == "delete" and database.journal_mode != journal:
+    for setting, value in (("engine", engine.name), ("url", engine.url)):
+        found = getattr(database, setting)
+        if found != value:
+            raise errors.SettingsError(
+                f"{file}: database.{setting} is '{found}'; expected '{value}', as this project is "
+                "to have."
+            )
+    if engine == SQLITE and journal == "delete" and database.journal_mode != journal:
         raise errors.SettingsError(
             f"{file}: database.journal_mode is {database.journal_mode}; expected delete, because "
             f"{project.path} may be shared between hosts ({filesystem.kind(project.path)})."

@@ -72,6 +72,21 @@ class Project:
     def database_file(self) -> Path:
         return self.database_dir / "balsam.sqlite3"
 
+    @property
+    def cluster_dir(self) -> Path:
+        """The files of the project's own Postgres server."""
+        return self.database_dir / "postgres"
+
+    @property
+    def server_file(self) -> Path:
+        """Where that server is to be found, as long as it runs."""
+        return self.database_dir / "server.json"
+
+    @property
+    def password_file(self) -> Path:
+        """The generated password of its owner; readable for nobody else."""
+        return self.database_dir / "password"
+
     def settings(self) -> settings_files.Settings:
         """The settings, read once per instance. Raises SettingsError."""
         return self._settings

@@ -127,6 +127,8 @@ def expected(field: dataclasses.Field[Any]) -> str:
         return "one of " + ", ".join(rule["choices"])
     if isinstance(field.default, str):
         return "text (in quotes, if it looks like a number or like yes and no)"
+    if isinstance(field.default, bool):
+        return "true or false"
     noun = "a whole number" if isinstance(field.default, int) else "a number"
     lower = "above" if rule["above"] else "of at least"
     return f"{noun} {lower} {rule['least']:g} and at most {rule['most']:.0f}"
@@ -139,7 +141,10 @@ def _checked(field: dataclasses.Field[Any], value: object) -> object:
         if _good_text(rule["choices"], value):
             return value
     # To Python a bool is an int; to someone who writes 'yes' for a number it is a mistake.
-    elif not isinstance(value, bool):
+    elif isinstance(field.default, bool) or isinstance(value, bool):
+        if type(value) is type(field.default):
+            return value
+    else:
         if isinstance(value, int) and _in_range(rule, value):
             return value if isinstance(field.default, int) else float(value)
         if isinstance(value, float) and isinstance(field.default, float) and _in_range(rule, value):

@@ -33,6 +33,26 @@ class Database:
     busy_timeout_seconds: float = setting(
         60.0, "How long a write waits for other writers before it is an error.", above=True
     )
+    url: str = setting(
+        "",
+        "A Postgres server of somebody else, postgres://USER@HOST:PORT/DATABASE, without a "
+        "password; empty = the project's own server.",
+    )
+    password_file: str = setting(
+        "",
+        "The file (0600) with the password for url; empty = as PGPASSFILE or ~/.pgpass says.",
+    )
+    auto_start: bool = setting(
+        True, "Whether any command starts the project's own Postgres server if it is not running."
+    )
+    listen: str = setting(
+        "",
+        "Where the project's own server listens beside its socket: a host name or address of this "
+        "machine, auto (the one that compute nodes most likely reach), or nothing.",
+    )
+    connect_timeout_seconds: int = setting(
+        10, "How long to wait for a Postgres server to answer.", least=1
+    )
 
 
 @dataclass(frozen=True)

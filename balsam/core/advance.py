@@ -16,8 +16,9 @@ from typing import Any
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core import history
+from balsam.core import history, sql
 from balsam.core.sql import Dialect, dialect
+from balsam.core.values import storable
 from balsam.errors import IllegalMove, InvalidValue
 
 _UPDATE = """
@@ -25,10 +26,20 @@ UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s, sessio
     attempt = %s, lost_attempts = lost_attempts + %s, return_code = COALESCE(%s, return_code)
 WHERE id = %s AND state = %s AND attempt = %s AND COALESCE(session_id, 0) = %s
 """
-_EVENT = """
-INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
-VALUES (%s, %s, %s, %s, %s, %s)
+#: The same for all moves at once, where each statement is a journey to the server and back.
+_UPDATE_ALL = """
+UPDATE balsam_job job SET state = new.state, state_timestamp = new.stamp, last_update = %s,
+    session_id = new.session, attempt = new.attempt,
+    lost_attempts = job.lost_attempts + new.lost,
+    return_code = COALESCE(new.code, job.return_code)
+FROM unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::int[], %s::int[], %s::int[],
+        %s::bigint[], %s::text[], %s::int[], %s::bigint[])
+    AS new (state, stamp, session, attempt, lost, code, id, old_state, old_attempt, held)
+WHERE job.id = new.id AND job.state = new.old_state AND job.attempt = new.old_attempt
+    AND COALESCE(job.session_id, 0) = new.held
+RETURNING job.id
 """
+_EVENT = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
 
 
 @dataclass(frozen=True)
@@ -70,36 +81,55 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
     for move in moves:
         _check(move.job, move.old_state, move.hops)
     spell = dialect()
-    stamp = history.now()
-    now = spell.time(stamp)
-    events: list[tuple[Any, ...]] = []
-    ends: dict[int, str] = {}
-    with transaction.atomic(), connection.cursor() as cursor:
-        for move in moves:
-            last = move.hops[-1]
-            cursor.execute(
-                _UPDATE,
-                (
-                    last.state,
-                    spell.time(last.time) if last.time else now,
-                    now,
-                    move.session if move.keep_lease else None,
-                    move.attempt if move.next_attempt is None else move.next_attempt,
-                    move.lost_attempts,
-                    move.return_code,
-                    move.job,
-                    move.old_state,
-                    move.attempt,
-                    move.session or 0,
-                ),
-            )
-            if cursor.rowcount == 1:
-                ends[move.job] = last.state
-                events += _events((move.job,), move.old_state, move.hops, now, spell)
-        if events:
-            cursor.executemany(_EVENT, events)
+    now = spell.time(history.now())
+    with transaction.atomic():
+        moved = _move(moves, now, spell)
+        ends = {move.job: move.hops[-1].state for move in moved}
+        sql.insert(
+            "balsam_event",
+            _EVENT,
+            [
+                event
+                for move in moved
+                for event in _events((move.job,), move.old_state, move.hops, now, spell)
+            ],
+        )
         follow(ends, released)
     return set(ends)
+
+
+def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
+    """Update the rows of those moves that hold; which they are."""
+    values = [_values(move, now, spell) for move in moves]
+    with connection.cursor() as cursor:
+        if not sql.is_sqlite() and len({move.job for move in moves}) == len(moves):
+            if not moves:
+                return []
+            cursor.execute(_UPDATE_ALL, (now, *map(list, zip(*values, strict=True))))
+            done = {row[0] for row in cursor.fetchall()}
+            return [move for move in moves if move.job in done]
+        moved = []
+        for move, (state, stamp, *others) in zip(moves, values, strict=True):
+            cursor.execute(_UPDATE, (state, stamp, now, *others))
+            if cursor.rowcount == 1:
+                moved.append(move)
+        return moved
+
+
+def _values(move: Move, now: Any, spell: Dialect) -> tuple[Any, ...]:
+    last = move.hops[-1]
+    return (
+        last.state,
+        spell.time(last.time) if last.time else now,
+        move.session if move.keep_lease else None,
+        move.attempt if move.next_attempt is None else move.next_attempt,
+        move.lost_attempts,
+        move.return_code,
+        move.job,
+        move.old_state,
+        move.attempt,
+        move.session or 0,
+    )
 
 
 def advance_set(
@@ -131,8 +161,7 @@ def advance_set(
             (hops[-1].state, now, now, spell.key_list(ids), old_state),
         )
         moved = sorted(row[0] for row in cursor.fetchall())
-        if moved:
-            cursor.executemany(_EVENT, _events(moved, old_state, hops, now, spell))
+        sql.insert("balsam_event", _EVENT, _events(moved, old_state, hops, now, spell))
         if follow_up:
             follow(dict.fromkeys(moved, hops[-1].state), released)
     return set(moved)
@@ -163,8 +192,7 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
         for job in sorted(moved):
             old, hop = hops[job]
             events += _events((job,), old, (hop,), now, spell)
-        if events:
-            cursor.executemany(_EVENT, events)
+        sql.insert("balsam_event", _EVENT, events)
     return moved
 
 
@@ -187,9 +215,10 @@ def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
     """Write an event that moves nothing: how an attempt ended whose job was moved meanwhile."""
     spell = dialect()
     hop = Hop(state, message, data)
-    with connection.cursor() as cursor:
+    with transaction.atomic():
         now = spell.time(history.now())
-        cursor.execute(_EVENT, (job, now, state, state, _message(hop), _data(hop, spell)))
+        event = (job, now, state, state, _message(hop), _data(hop, spell))
+        sql.insert("balsam_event", _EVENT, [event])
 
 
 def note_all(jobs: Mapping[int, str], message: str) -> None:
@@ -198,21 +227,27 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
         return
     spell = dialect()
     now = spell.time(history.now())
-    with connection.cursor() as cursor:
-        cursor.execute(
+    with transaction.atomic():
+        found = sql.rows(
             f"SELECT id, state FROM balsam_job WHERE id IN ({spell.keys})", (spell.key_list(jobs),)
         )
-        same = [(job, state) for job, state in cursor.fetchall() if jobs[job] == state]
-        cursor.executemany(
-            _EVENT, [(job, now, state, state, message, spell.json({})) for job, state in same]
+        same = [(job, state) for job, state in found if jobs[job] == state]
+        none = spell.json({})
+        sql.insert(
+            "balsam_event", _EVENT, [(job, now, state, state, message, none) for job, state in same]
         )
 
 
-def created(ids: Iterable[int], message: str = "") -> None:
-    """Write the first event of new jobs, in the caller's transaction."""
-    now = dialect().time(history.now())
+def created(first: int, last: int, message: str = "") -> None:
+    """Write the first event of the new jobs from id ``first`` to ``last``, in the transaction."""
+    spell = dialect()
     with connection.cursor() as cursor:
-        cursor.executemany(_EVENT, [(job, now, "", states.CREATED, message, "{}") for job in ids])
+        cursor.execute(
+            f"""INSERT INTO balsam_event ({", ".join(_EVENT)})
+                SELECT id, %s, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
+                WHERE id BETWEEN %s AND %s ORDER BY id""",
+            (spell.time(history.now()), message, first, last),
+        )
 
 
 def _events(
@@ -227,15 +262,15 @@ def _events(
     return [(job, *tail) for job in jobs for tail in tails]
 
 
-def _message(hop: Hop) -> str:
+def _message(hop: Hop) -> Any:
     if not isinstance(hop.message, str):
         raise InvalidValue(f"The message of an event is text, not {hop.message!r}.")
-    return hop.message
+    return storable(hop.message)
 
 
 def _data(hop: Hop, spell: Dialect) -> Any:
     try:
-        return spell.json(dict(hop.data))
+        return spell.json(storable(dict(hop.data)))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(
             f"The data of an event is a dict that can be stored as JSON, not {hop.data!r}: {error}."

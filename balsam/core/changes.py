@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import time
 
 from balsam.core import lease
 
-#: Between two looks at whether the database changed, in seconds.
+#: Between two looks at whether the database changed, where it does not tell; in seconds.
 LOOK_SECONDS = 0.05
 
 
@@ -17,10 +18,7 @@ class Changes:
         self._version = lease.data_version()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a commit, ``seconds`` at most; whether there was one.
-
-        Where the database does not tell, all of the time passes and the answer is yes.
-        """
+        """Wait for a commit, ``seconds`` at most; whether there was one."""
         end = time.monotonic() + seconds
         while True:
             version = lease.data_version()
@@ -29,5 +27,9 @@ class Changes:
                 return True
             left = end - time.monotonic()
             if left <= 0:
-                return not version
-            time.sleep(min(LOOK_SECONDS, left))
+                return False
+            listener = lease.listener()
+            if listener is None:
+                time.sleep(min(LOOK_SECONDS, left))
+            else:
+                select.select([listener], [], [], left)

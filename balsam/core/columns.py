@@ -15,8 +15,8 @@ from typing import Any
 from django.db import models
 
 from balsam.core.fields import DirectoryField, EnvironField
-from balsam.core.sql import Dialect, Sqlite
-from balsam.core.values import ABSURD, LARGEST, checked
+from balsam.core.sql import Dialect, Postgres
+from balsam.core.values import ABSURD, LARGEST, UNSTORABLE, checked
 from balsam.errors import InvalidValue
 
 Convert = Callable[[Any], Any]
@@ -77,7 +77,7 @@ def _integer(field: Any, least: int | None) -> Convert:
 
 
 def _json(field: Any, spelling: Dialect) -> Convert:
-    plain = spelling is Sqlite and not isinstance(field, EnvironField)
+    plain = not issubclass(spelling, Postgres) and not isinstance(field, EnvironField)
     kind = type(field.get_default())
 
     def convert(value: Any) -> Any:
@@ -86,9 +86,12 @@ def _json(field: Any, spelling: Dialect) -> Convert:
                 return spelling.json(value)
             if plain:
                 try:
-                    return _encode(value)
+                    text = _encode(value)
                 except (TypeError, ValueError, RecursionError):
                     pass  # said by what follows
+                else:
+                    if not UNSTORABLE(text):
+                        return text
         return spelling.json(checked(field, value))
 
     return convert

@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core import waiting
 from balsam.core.advance import Hop, advance_set
 from balsam.core.rules import FAIL
-from balsam.core.sql import column, key_list, keys, quoted, rows
+from balsam.core.sql import column, insert, is_sqlite, key_list, keys, quoted, rows
 from balsam.errors import DependencyError, NoSuchJob
 
 _WAITING = quoted(states.WAITING_STATES)
@@ -130,13 +130,28 @@ def child_keys(parent: int) -> list[int]:
     )
 
 
+def _next_below() -> str:
+    """One step down, in a recursive query of the jobs ``below``: an index is asked for each.
+
+    Postgres expects such a recursion to reach everything, and would read all edges.
+    """
+    if is_sqlite():
+        return (
+            "SELECT edge.child_id FROM balsam_dependency edge JOIN below "
+            "ON edge.parent_id = below.id"
+        )
+    return (
+        "SELECT edge.child_id FROM below CROSS JOIN LATERAL "
+        "(SELECT child_id FROM balsam_dependency WHERE parent_id = below.id OFFSET 0) edge"
+    )
+
+
 def descendants(ids: Collection[int]) -> list[int]:
     """Every job below ``ids``, each once, without ``ids`` themselves unless below another."""
     return column(
         f"""WITH RECURSIVE below (id) AS (
                 SELECT child_id FROM balsam_dependency WHERE parent_id IN ({keys()})
-                UNION SELECT edge.child_id FROM balsam_dependency edge
-                    JOIN below ON edge.parent_id = below.id)
+                UNION {_next_below()})
             SELECT id FROM below""",
         (key_list(ids),),
     )
@@ -222,8 +237,7 @@ def _check_paths(child: int, parents: Collection[int]) -> None:
     cycle = column(
         f"""WITH RECURSIVE below (id) AS (
                 SELECT child_id FROM balsam_dependency WHERE parent_id = %s
-                UNION SELECT edge.child_id FROM balsam_dependency edge
-                    JOIN below ON edge.parent_id = below.id)
+                UNION {_next_below()})
             SELECT id FROM below WHERE id IN ({keys()}) LIMIT 1""",
         (child, key_list(parents)),
     )
@@ -235,10 +249,7 @@ def _check_paths(child: int, parents: Collection[int]) -> None:
 
 
 def _write(edges: Iterable[tuple[int, int]]) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO balsam_dependency (child_id, parent_id) VALUES (%s, %s)", list(edges)
-        )
+    insert("balsam_dependency", ("child_id", "parent_id"), list(edges))
 
 
 def _erase(child: int, parents: Collection[int] | None) -> None:

@@ -8,7 +8,7 @@ that a stream of them needs no more memory than one chunk.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -17,10 +17,11 @@ from django.db import IntegrityError, connection, models, transaction
 
 from balsam import states
 from balsam.core import advance, graph, history, ids
+from balsam.core.bulk import bulk_dialect, cells
 from balsam.core.columns import converters
 from balsam.core.names import canonical, twice
 from balsam.core.rules import MINIMUM, check_policy
-from balsam.core.sql import dialect, is_sqlite
+from balsam.core.sql import column, is_sqlite
 from balsam.errors import IllegalMove, InvalidValue, UsageError
 
 #: Written by Balsam alone; a new job starts with their defaults.
@@ -43,7 +44,7 @@ def jobs(
     new = [item for item in given if not isinstance(item, dict) and item._state.adding]
     if given:
         try:
-            with transaction.atomic():
+            with connection.out_of_turn(), transaction.atomic():
                 _insert(model, given, message, progress)
         except BaseException:
             for item in new:  # an id of a row that is not there would be taken for one
@@ -61,10 +62,10 @@ def stream(
 ) -> int:
     """Insert the dicts of any iterable as :func:`jobs` does, keeping none; how many there were.
 
-    The record is locked for other writers from the first to the last: an iterable that waits for
-    anything keeps them waiting.
+    SQLite's record is locked for other writers from the first to the last: an iterable that waits
+    for anything keeps them waiting.
     """
-    with transaction.atomic():
+    with connection.out_of_turn(), transaction.atomic():
         return _insert(model, given, message, progress)
 
 
@@ -89,11 +90,12 @@ def _insert(
     edges: list[tuple[int, list[Any]]] = []
     new: dict[uuid.UUID, int] = {}
     number = 0
+    runs: list[tuple[int, int]] = []
     made = map(columns.made, given)
     while chunk := list(islice(made, _CHUNK)):
-        first = _reserve(table, len(chunk))
-        for key, (item, row, job_id, parents) in enumerate(chunk, first):
-            row[0] = key
+        keys = _reserve(table, len(chunk))
+        for key, (item, row, job_id, parents) in zip(keys, chunk, strict=True):
+            row[0] = columns.cell(key)
             if parents:
                 edges.append((key, parents))
             if job_id is not None:
@@ -101,15 +103,27 @@ def _insert(
             if not isinstance(item, dict):
                 item.id = key
         try:
-            _write(table, columns.names, [row for _, row, _, _ in chunk])
+            columns.write(table, [row for _, row, _, _ in chunk])
         except IntegrityError as error:
             raise InvalidValue(f"A job_id is there already, or given twice ({error}).") from error
-        advance.created(range(first, first + len(chunk)), message)
+        runs += _runs(keys)
         number += len(chunk)
         if progress is not None:
             progress(number)
+    connection.take_turn()
+    for first, last in runs:
+        advance.created(first, last, message)
     _link(model, edges, new)
     return number
+
+
+def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ascending keys as ranges: (first, last)."""
+    begin = keys[0]
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        if following != key + 1:
+            yield begin, key
+            begin = following or 0
 
 
 def _link(model: Any, edges: list[tuple[int, list[Any]]], new: dict[uuid.UUID, int]) -> None:
@@ -136,8 +150,8 @@ class _Columns:
         self.fields = {field.attname: field for field in model._meta.concrete_fields}
         self.names = [field.column for field in self.fields.values()]
         self.place = {name: index for index, name in enumerate(self.fields)}
-        self.spelling = dialect()
-        self.convert = converters(self.fields, MINIMUM, self.spelling)
+        self.spelling = bulk_dialect()
+        self.convert = cells(converters(self.fields, MINIMUM, self.spelling), self.spelling)
         self.apps: dict[Any, int | None] = {"": None}
         self.canonical: dict[str, str] = {}
         now = history.now()
@@ -161,6 +175,13 @@ class _Columns:
             return item, self.row(values), values.get("job_id"), parents
         values, parents = self.of_object(item)
         return item, self.row(values), None, parents
+
+    def cell(self, value: Any) -> Any:
+        """A value of the driver as part of a row."""
+        return self.spelling.cell(value)
+
+    def write(self, table: str, rows: list[list[Any]]) -> None:
+        self.spelling.write(table, self.names, rows)
 
     def row(self, values: dict[str, Any]) -> list[Any]:
         row = self.template.copy()
@@ -232,23 +253,14 @@ class _Columns:
         return self.apps[name]
 
 
-def _reserve(table: str, number: int) -> int:
-    """The first of ``number`` consecutive keys that nobody else gets, in this transaction."""
-    with connection.cursor() as cursor:
-        if not is_sqlite():
-            cursor.execute(
-                "SELECT min(k) FROM (SELECT nextval(pg_get_serial_sequence(%s, 'id')) AS k "
-                "FROM generate_series(1, %s)) AS reserved",
-                (table, number),
-            )
-            return int(cursor.fetchone()[0])
-        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", (table,))
-        row = cursor.fetchone()
-        return (row[0] if row else 0) + 1
-
-
-def _write(table: str, names: list[str], rows: list[list[Any]]) -> None:
-    listed = ", ".join(f'"{name}"' for name in names)
-    marks = ", ".join(["%s"] * len(names))
-    with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} ({listed}) VALUES ({marks})", rows)
+def _reserve(table: str, number: int) -> Sequence[int]:
+    """Keys that nobody else gets, ascending."""
+    if not is_sqlite():
+        statement = (
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        )
+        return sorted(column(statement, (table, number)))
+    # Nobody else inserts while this transaction lasts.
+    last = column("SELECT seq FROM sqlite_sequence WHERE name = %s", (table,))
+    first = (last[0] if last else 0) + 1
+    return range(first, first + number)

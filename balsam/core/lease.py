@@ -203,7 +203,13 @@ def counts(scope: Scope) -> dict[str, int]:
 
 
 def data_version() -> int:
-    """A number that changes when another connection has committed (SQLite)."""
-    if connection.vendor != "sqlite":
-        return 0
-    return int(rows("PRAGMA data_version")[0][0])
+    """A number that changes when another connection has committed."""
+    return int(connection.heard())
+
+
+def listener() -> Any:
+    """What becomes readable (``fileno()``) when another connection has committed.
+
+    None where one has to look at :func:`data_version` now and then, or has not looked yet.
+    """
+    return connection.listener()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,9 +22,55 @@ def any_of(conditions: Iterable[Q]) -> Q:
 
 
 def glob_regex(pattern: str) -> str:
-    """A shell pattern as a POSIX regular expression for the whole text."""
-    regex = fnmatch.translate(pattern).replace("(?s:", "(?:")
-    return regex.replace("\\Z", "$").replace("\\z", "$")
+    """A shell pattern as a regular expression of Postgres for the whole text.
+
+    What SQLite's GLOB makes of it, it makes too: ``[`` without its end and a set of nothing match
+    nothing.
+    """
+    parts = []
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        at += 1
+        if character == "*":
+            parts.append(".*")
+        elif character == "?":
+            parts.append(".")
+        elif character == "[":
+            part, at = _set(pattern, at)
+            parts.append(part)
+        else:
+            parts.append(_literal(character))
+    return f"^{''.join(parts)}$"
+
+
+#: Matches nothing.
+_NOTHING = "(?!)"
+
+
+def _set(pattern: str, at: int) -> tuple[str, int]:
+    """The set that begins at ``at``, behind its bracket, and where it ends."""
+    negated = pattern[at : at + 1] in ("!", "^") and pattern[at : at + 1] != ""
+    at += negated
+    end = pattern.find("]", at + 1)
+    if end < 0:
+        return _NOTHING, len(pattern)
+    given, members = pattern[at:end], []
+    while given:
+        if len(given) > 2 and given[1] == "-":
+            low, high, given = given[0], given[2], given[3:]
+            if low <= high:
+                members.append(f"{_literal(low)}-{_literal(high)}")
+        else:
+            members.append(_literal(given[0]))
+            given = given[1:]
+    if not members:
+        return "." if negated else _NOTHING, end + 1
+    return f"[{'^' if negated else ''}{''.join(members)}]", end + 1
+
+
+def _literal(character: str) -> str:
+    return character if character.isalnum() or character == "_" else f"\\{character}"
 
 
 @TextField.register_lookup

@@ -5,4 +5,9 @@ from __future__ import annotations
 from django.db import DatabaseError
 from django.db.transaction import atomic
 
-__all__ = ["DatabaseError", "atomic"]
+from balsam.errors import DatabaseUnavailable
+
+__all__ = ["TROUBLE", "atomic"]
+
+#: The database is locked, full or away, or has refused what it was asked.
+TROUBLE = (DatabaseError, DatabaseUnavailable)

@@ -6,6 +6,7 @@ Times are aware, in UTC, oldest first. Each report is two lists of one length, m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -27,20 +28,26 @@ class JobTimes(dict[str, list[datetime]]):
         self.run_ends: list[datetime] = []
 
 
-def process_job_times(qs: Any = None) -> JobTimes:
+def process_job_times(qs: Any = None, only: Collection[str] | None = None) -> JobTimes:
     """When the jobs of ``qs`` (all by default) entered each state, as often as they did.
 
-    States that no job entered are absent.
+    States that no job entered are absent, as are those that are not among ``only``.
     """
     from balsam.core.models.event import EventLog
 
     events = EventLog.objects.exclude(from_state=models.F("to_state"))
     if qs is not None:
         events = events.filter(job__in=qs)
+    if only is not None:
+        wanted = models.Q(to_state__in=only)
+        if states.RUNNING in only:
+            wanted |= models.Q(from_state=states.RUNNING)
+        events = events.filter(wanted)
     times = JobTimes()
     columns = events.order_by("timestamp", "id").values_list("timestamp", "from_state", "to_state")
     for time, old, new in columns.iterator(chunk_size=10_000):
-        times.setdefault(new, []).append(time)
+        if only is None or new in only:
+            times.setdefault(new, []).append(time)
         if old == states.RUNNING:
             times.run_ends.append(time)
     return times
@@ -48,7 +55,7 @@ def process_job_times(qs: Any = None) -> JobTimes:
 
 def utilization_report(time_data: dict[str, list[datetime]] | None = None) -> Report:
     """(times, number of running jobs from each on). ``time_data`` is of ``process_job_times``."""
-    times = process_job_times() if time_data is None else time_data
+    times = process_job_times(only=[states.RUNNING]) if time_data is None else time_data
     if isinstance(times, JobTimes):
         ends = times.run_ends
     else:
@@ -61,7 +68,7 @@ def utilization_report(time_data: dict[str, list[datetime]] | None = None) -> Re
 
 def throughput_report(time_data: dict[str, list[datetime]] | None = None) -> Report:
     """(times, number of runs done by each)."""
-    times = process_job_times() if time_data is None else time_data
+    times = process_job_times(only=[states.RUN_DONE]) if time_data is None else time_data
     done = sorted(times.get(states.RUN_DONE, ()))
     return done, list(range(1, len(done) + 1))
 
@@ -71,7 +78,7 @@ def error_report(time_data: dict[str, list[datetime]] | None = None) -> Report |
 
     Minutes are counted from the first error on, up to that of the last.
     """
-    times = process_job_times() if time_data is None else time_data
+    times = process_job_times(only=[states.RUN_ERROR]) if time_data is None else time_data
     errors = sorted(times.get(states.RUN_ERROR, ()))
     if not errors:
         return None

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from balsam.conf import registry
 from balsam.conf.bootstrap import SCHEMA_VERSION
+from balsam.conf.bootstrap.opening import any_schema
 from balsam.conf.current import using
-from balsam.conf.new_project import creating
+from balsam.conf.new_project import SQLITE, Engine, creating
+from balsam.conf.postgres.url import masked
 from balsam.core.care import database_file
 from balsam.core.care.backup import back_up
-from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew
+from balsam.errors import BalsamError, DatabaseUnavailable, ProjectExists, SchemaTooNew
 
 if TYPE_CHECKING:
     from balsam.conf.project import Project
 
 
-def create_project(path: Path, engine: str = "sqlite", name: str | None = None) -> Project:
+def create_project(
+    path: Path, engine: Engine = SQLITE, name: str | None = None
+) -> Project:
     """Make a project directory with its database; nothing is left behind on failure.
 
     Raises ProjectExists, LockingUnavailable and other ProjectErrors.
     """
     with creating(path, engine=engine, name=name) as project:
+        if engine.url:
+            _refuse_what_is_there(project, engine)
         _migrate(project)
-        os.chmod(project.database_file, stat.S_IRUSR | stat.S_IWUSR)
+        if engine == SQLITE:
+            os.chmod(project.database_file, stat.S_IRUSR | stat.S_IWUSR)
     registry.add(project)
     return project
+
+
+def _refuse_what_is_there(project: Project, engine: Engine) -> None:
+    """A database of somebody else's is only used if nothing is in it."""
+    with _at(project):
+        tables = connection.introspection.table_names()
+    if tables:
+        raise ProjectExists(
+            f"The database {masked(engine.url)} holds tables already ({', '.join(tables[:3])}, "
+            "...); make an empty one for the project with 'createdb'."
+        )
 
 
 def upgrade_project(project: Project) -> Path | None:
@@ -48,7 +68,7 @@ def upgrade_project(project: Project) -> Path | None:
             f"knows {SCHEMA_VERSION}); use that version or a newer one."
         )
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    target = project.database_file.with_name(f"backup-schema{found}-{stamp}.sqlite3")
+    target = project.database_dir / f"backup-schema{found}-{stamp}.sqlite3"
     back_up(project, target)
     _migrate(project)
     return target
@@ -56,6 +76,8 @@ def upgrade_project(project: Project) -> Path | None:
 
 def version(project: Project) -> int:
     """The schema number that the project's database carries."""
+    if project.settings().database.engine != SQLITE.name:
+        return _asked_version(project)
     if not project.database_file.is_file():
         raise DatabaseUnavailable(
             f"The project {project.path} has no database file {project.database_file}; put a "
@@ -71,24 +93,42 @@ def version(project: Project) -> int:
         return found
 
 
+def _asked_version(project: Project) -> int:
+    with _at(project):
+        found = connection.found_schema()
+    if found is None:
+        raise DatabaseUnavailable(
+            f"The database of {project.path} is damaged: it holds no record of Balsam; put a "
+            "backup in its place with 'balsam restore FILE'."
+        )
+    return int(found)
+
+
 def _migrate(project: Project) -> None:
-    from django.db import DatabaseError
     from django.db.migrations.executor import MigrationExecutor
 
-    from balsam.conf.bootstrap.base import any_schema
-
-    connection.close()
     try:
-        with using(project), any_schema():
+        with _at(project):
             executor = MigrationExecutor(connection)
             executor.migrate(executor.loader.graph.leaf_nodes())
-            with connection.cursor() as cursor:
-                cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BalsamError:
         raise
     except DatabaseError as error:
         raise DatabaseUnavailable(
-            f"The tables in {project.database_file} could not be made: {error}."
+            f"The tables of {project.path} could not be made: {error}."
         ) from error
+
+
+@contextlib.contextmanager
+def _at(project: Project) -> Iterator[None]:
+    """Work on this project's database, whatever its schema, with a connection of its own."""
+    connection.close()
+    try:
+        with using(project), any_schema():
+            yield
+            connection.close()
     finally:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from django.db.models.functions import Cast
 
 from balsam import states
 from balsam.core.ids import as_uuid, uuid_range
-from balsam.core.lookups import any_of, is_glob
+from balsam.core.lookups import any_of, glob_regex, is_glob
 from balsam.errors import AmbiguousId, InvalidValue, NoSuchJob, nearest
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 LAST = "last"
 #: The end of a UUID stands for it from so many digits on; fewer name too many jobs.
 SHORTEST_SUFFIX = 4
+#: Beyond so many workflows, their names are compared in the query.
+MOST_WORKFLOWS = 300
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class Selection:
         """
         for text_field, texts in [
             ("name", self.names),
-            ("workflow", self.workflows),
             ("app__name", self.apps),
         ]:
             if texts:
                 jobs = jobs.filter(any_of(self._text(text_field, text) for text in texts))
+        if self.workflows:
+            jobs = jobs.filter(any_of(self._workflow(jobs, text) for text in self.workflows))
         if self.states:
             jobs = jobs.filter(state__in=[_state(text) for text in self.states])
         for tag in self.tags:
@@ -93,6 +97,21 @@ class Selection:
         if is_glob(text):  # and a name may hold such a character
             return Q(**{f"{field}__glob": text}) | Q(**{field: text})
         return Q(**{f"{field}__icontains" if self.parts else field: text})
+
+    def _workflow(self, jobs: JobQuerySet, text: str) -> Q:
+        """By whole names, which an index finds."""
+        if not (is_glob(text) or self.parts):
+            return Q(workflow=text)
+        names = jobs.model._default_manager.all().workflow_names()
+        if is_glob(text):
+            fits = re.compile(glob_regex(text), re.DOTALL).match
+            found = [name for name in names if name == text or fits(name)]
+        else:
+            part = text.lower()
+            found = [name for name in names if part in name.lower()]
+        if len(found) > MOST_WORKFLOWS:
+            return self._text("workflow", text)
+        return Q(workflow__in=found)
 
     def one_of(self, jobs: JobQuerySet) -> Any:
         """The one job of ``jobs`` that is meant.

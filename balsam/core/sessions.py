@@ -99,5 +99,10 @@ def claim(dead: Session, recoverer: Life) -> bool:
 
 
 def expired(session: Session, lease_seconds: float) -> bool:
-    """Whether the heartbeat is older than a lease lasts."""
-    return history.now() - session.heartbeat > timedelta(seconds=lease_seconds)
+    """Whether there was no heartbeat for longer than a lease lasts.
+
+    As long as the database was down, there could be none.
+    """
+    began = connection.up_since()
+    latest = max(session.heartbeat, began) if began else session.heartbeat
+    return history.now() - latest > timedelta(seconds=lease_seconds)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
+
+#: Fewer rows than this are not worth a COPY.
+FEW = 4
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -83,6 +87,38 @@ def keys() -> str:
 def key_list(ids: Collection[int]) -> Any:
     """The parameter for :func:`keys`."""
     return dialect().key_list(ids)
+
+
+def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> None:
+    """Insert rows whose values the driver takes as they are."""
+    if not given:
+        return
+    if is_sqlite() or len(given) < FEW:
+        marks = ", ".join(["%s"] * len(names))
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {table} ({_listed(names)}) VALUES ({marks})", given
+            )
+        return
+    with copying(table, names) as copy:
+        for row in given:
+            copy.write_row(row)
+
+
+@contextlib.contextmanager
+def copying(table: str, names: Sequence[str]) -> Iterator[Any]:
+    """A Postgres COPY into a table, to write to."""
+    statement = f"COPY {table} ({_listed(names)}) FROM STDIN"
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,
+        cursor.copy(statement) as copy,
+    ):
+        yield copy
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def rows(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -6,6 +6,8 @@ import json
 import numbers
 import operator
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import models
@@ -54,6 +56,11 @@ def from_text(field: Any, text: str) -> Any:
     if isinstance(field, models.TextField):
         return text
     raise InvalidValue(f"{field.name} can not be changed by hand.")
+
+
+_REFUSED = re.compile("[\0\ud800-\udfff]")
+#: Whether a JSON text may hold such a thing, among others that are well.
+UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])").search
 
 
 def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
@@ -106,9 +113,28 @@ def _checked_text(field: Any, value: Any) -> str:
 def _as_json(field: Any, value: Any) -> Any:
     if value:
         try:
-            json.dumps(value, allow_nan=False)
+            text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidValue(f"{field.name} can not be stored as JSON: {error}.") from error
+        if UNSTORABLE(text) and storable(value) != value:
+            raise InvalidValue(
+                f"{field.name} holds a NUL character or half of a character, which no database "
+                "takes."
+            )
+    return value
+
+
+def storable(value: Any) -> Any:
+    """``value``, text or JSON, with ``�`` for what Postgres refuses: NUL, halves of characters.
+
+    SQLite would take some of it, but no record is to depend on where it is kept.
+    """
+    if isinstance(value, str):
+        return _REFUSED.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
     return value
 
 

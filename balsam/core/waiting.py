@@ -42,9 +42,10 @@ WAITS = f"(job.wait_for_parents AND {UNFINISHED_PARENT})"
 def children(parents: Collection[int], condition: str) -> list[int]:
     """The children of ``parents`` that wait for them at all and meet ``condition`` on ``job``."""
     return column(
-        f"""SELECT DISTINCT job.id FROM balsam_dependency link
-            JOIN balsam_job job ON job.id = link.child_id
-            WHERE link.parent_id IN ({keys()}) AND job.wait_for_parents AND {condition}""",
+        f"""SELECT job.id FROM balsam_job job WHERE job.id IN (
+                SELECT link.child_id FROM balsam_dependency link
+                WHERE link.parent_id IN ({keys()}))
+            AND job.wait_for_parents AND {condition}""",
         (key_list(parents),),
     )
 
@@ -140,7 +141,7 @@ def _fail_in_vain(
             JOIN balsam_job job ON job.id = link.child_id
             JOIN balsam_job parent ON parent.id = link.parent_id
             WHERE {"link.parent_id" if below else "link.child_id"} IN ({keys()})
-            {"" if below else f"AND parent.state IN ({_BROKEN})"}
+            {"" if below else f"AND COALESCE(parent.state, '') IN ({_BROKEN})"}
             AND job.wait_for_parents AND {STATE} IN ({_WAITING})
             AND job.on_parent_failure = '{FAIL}' AND job.session_id IS NULL ORDER BY link.id""",
         (key_list(ids),),

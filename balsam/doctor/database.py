@@ -1,4 +1,4 @@
-"""Checks of the database file: whether it is sound, can be locked, and keeps the right journal."""
+"""Checks of SQLite's file: whether it is sound, can be locked, and keeps the right journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from balsam.conf import filesystem
 from balsam.conf.bootstrap import SCHEMA_VERSION
 from balsam.conf.project import Project
-from balsam.core.care import database_file
+from balsam.core.care import database_file, questions, record
 from balsam.core.care.restore import REPLACED_PREFIX
 from balsam.doctor.finding import Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
@@ -29,7 +29,7 @@ _RESTORE = "Put a backup in its place with 'balsam restore FILE'."
 def file(patient: Patient) -> Iterator[Finding]:
     """There is a database, of this version, sound, and one may write to it."""
     project = patient.project
-    if project is None:
+    if project is None or record.is_postgres(project):
         return
     path = project.database_file
     hidden = os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK)
@@ -43,27 +43,15 @@ def file(patient: Patient) -> Iterator[Finding]:
             yield problem("database", f"{path} holds no tables of Balsam", _RESTORE)
             return
         schema = database_file.schema_version(database)
-        if schema > SCHEMA_VERSION:
-            yield problem(
-                "database",
-                f"it was made by a newer Balsam (schema {schema}; this one knows {SCHEMA_VERSION})",
-                "Use that version or a newer one.",
-            )
-            return
-        if schema < SCHEMA_VERSION:
-            yield problem(
-                "database",
-                f"it was made by an older Balsam (schema {schema}; this one needs "
-                f"{SCHEMA_VERSION})",
-                f"balsam init --upgrade {project.path}",
-            )
+        if schema != SCHEMA_VERSION:
+            yield other_schema(project, schema)
             return
         size = path.stat().st_size
         wrong = database_file.damage(database, quick=True) if size <= QUICK_BYTES else []
         if wrong:
             yield problem("database", f"{path} is damaged: {' '.join(wrong[0].split())}", _RESTORE)
             return
-        jobs = database_file.number_of_jobs(database)
+        jobs = questions.number_of_jobs(database)
     # That nobody can write there was said of the project.
     blocked = project.database_dir in patient.blocked
     refused = None if blocked else _write_refused(project)
@@ -79,6 +67,21 @@ def file(patient: Patient) -> Iterator[Finding]:
             f"{log} has grown to {log.stat().st_size / 1e9:.1f} GB",
             f"Some process reads without an end{_named(openfiles.holders([path]))}; end it.",
         )
+
+
+def other_schema(project: Project, schema: int) -> Finding:
+    """What is to be done about a record of another version."""
+    if schema > SCHEMA_VERSION:
+        return problem(
+            "database",
+            f"it was made by a newer Balsam (schema {schema}; this one knows {SCHEMA_VERSION})",
+            "Use that version or a newer one.",
+        )
+    return problem(
+        "database",
+        f"it was made by an older Balsam (schema {schema}; this one needs {SCHEMA_VERSION})",
+        f"balsam init --upgrade {project.path}",
+    )
 
 
 def _write_refused(project: Project) -> Finding | None:
@@ -121,7 +124,7 @@ def _named(pids: list[int]) -> str:
 def locking(patient: Patient) -> Iterator[Finding]:
     """The file system keeps one writer from another."""
     project = patient.project
-    if project is None or not project.database_dir.is_dir():
+    if project is None or not project.database_dir.is_dir() or record.is_postgres(project):
         return
     if project.database_dir in patient.blocked:
         return  # it can not be tried out, as was said of the project
@@ -149,7 +152,9 @@ def locking(patient: Patient) -> Iterator[Finding]:
 def journal_mode(patient: Patient) -> Iterator[Finding]:
     """The journal fits the file system: a write-ahead log works on one host only."""
     project = patient.project
-    if project is None or not os.path.isfile(project.database_file):
+    if project is None or record.is_postgres(project):
+        return
+    if not os.path.isfile(project.database_file):
         return
     kind = filesystem.kind(project.database_dir)
     wanted = patient.settings.database.journal_mode
@@ -174,8 +179,8 @@ def journal_mode(patient: Patient) -> Iterator[Finding]:
 def usable(project: Project) -> bool:
     """Whether the record can be asked: there, readable, and of this version."""
     try:
-        with database_file.reading(project.database_file, timeout_seconds=LOCK_SECONDS) as database:
-            current = database_file.schema_version(database) == SCHEMA_VERSION
-            return current and database_file.is_balsam(database)
+        with record.reading(project, timeout_seconds=LOCK_SECONDS) as database:
+            current = record.schema_version(database) == SCHEMA_VERSION
+            return current and record.is_balsam(database)
     except BalsamError:
         return False

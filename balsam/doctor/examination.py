@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from balsam.conf.logs import close_log, open_log
-from balsam.doctor import database, machine, mpi, place, sessions
+from balsam.doctor import database, limits, machine, mpi, place, server, sessions
 from balsam.doctor.finding import PROBLEM, Finding, problem
 from balsam.doctor.patient import Patient
 from balsam.errors import BalsamError
@@ -22,9 +22,11 @@ CHECKS: tuple[tuple[str, Look], ...] = (
     ("settings", place.settings),
     ("permissions", place.permissions),
     ("leftovers", place.leftovers),
+    ("server", server.server),
     ("database", database.file),
     ("locking", database.locking),
     ("journal mode", database.journal_mode),
+    ("limits", limits.limits),
     ("sessions", sessions.dead),
     ("leases", sessions.stale_leases),
     ("outcomes", sessions.journals),

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import balsam
-from balsam.core.care import database_file
+from balsam.core.care import questions, record
 from balsam.doctor.database import LOCK_SECONDS, usable
 from balsam.doctor.finding import Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
@@ -45,8 +45,8 @@ def clock(patient: Patient) -> Iterator[Finding]:
     if project.log.is_dir() and (skew := file_system_skew(project.log)) is not None:
         skews.append((skew, f"of the file system of {project.log}"))
     if usable(project):
-        with database_file.reading(project.database_file, timeout_seconds=LOCK_SECONDS) as database:
-            times = database_file.newest_times(database)
+        with record.reading(project, timeout_seconds=LOCK_SECONDS) as database:
+            times = questions.newest_times(database)
         ahead = max(((at - datetime.now(timezone.utc)).total_seconds() for at in times), default=0)
         if ahead > SKEW_SECONDS:
             skews.append((-ahead, "of the host that wrote the newest entry of the record"))
@@ -91,6 +91,8 @@ def disk(patient: Patient) -> Iterator[Finding]:
     places: dict[str, Path] = {}
     if patient.project is not None:
         places = {"project": patient.project.path, "log": patient.project.log}
+        if patient.project.cluster_dir.is_dir():
+            places["the Postgres server"] = patient.project.cluster_dir
     places["HOME"] = Path(os.path.expanduser("~"))
     places["temporary files"] = Path(tempfile.gettempdir())
     by_device: dict[int, tuple[list[str], Path]] = {}
@@ -200,7 +202,7 @@ def installed() -> dict[str, str]:
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
     }
-    for package in ("django", "click", "rich", "psutil", "mpi4py"):
+    for package in ("django", "click", "rich", "psutil", "psycopg", "mpi4py"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

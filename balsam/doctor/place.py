@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from balsam.conf.project import Project
+from balsam.core.care import record, server_files
 from balsam.core.care.backup import PARTIAL_PREFIX
 from balsam.core.care.restore import REPLACED_PREFIX, kept_name
 from balsam.doctor.finding import Finding, ok, problem, warning
@@ -19,7 +21,7 @@ from balsam.doctor.patient import Patient
 OLD_SECONDS = 3600.0
 #: Between its last two steps a restoring process takes much less.
 RESTORE_SECONDS = 60.0
-_TEMPORARY = (".lock-probe-*", f"{PARTIAL_PREFIX}*")
+_TEMPORARY = (".lock-probe-*", ".new-postgres-*", f"{PARTIAL_PREFIX}*")
 _EVERYBODY_ELSE = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -130,6 +132,7 @@ def _wanted(path: Path, mode: int) -> int:
 
 def _private(project: Project) -> list[Path]:
     files = sorted(project.database_dir.glob("*sqlite3*"))
+    files += [project.password_file, project.server_file]
     return [project.database_dir, *(path for path in files if path.is_file())]
 
 
@@ -166,8 +169,47 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
             "Remove them: " + " ".join(str(path) for path in old[:5]),
             lambda: _remove(old),
         )
-    elif not twins:
+    unused = _unused_server(patient)
+    if unused:
+        yield unused
+    if not (old or twins or unused):
         yield ok("leftovers", "no temporary files of killed processes")
+
+
+def _unused_server(patient: Patient) -> Finding | None:
+    """A Postgres server in a project that works with another database."""
+    project, database = patient.project, patient.settings.database
+    assert project is not None
+    own = database.engine == record.POSTGRES and not database.url
+    if own or patient.settings_error or not project.cluster_dir.is_dir():
+        return None
+    if not server_files.is_unfinished(project):
+        return warning(
+            "leftovers",
+            f"{project.cluster_dir} is a Postgres server that the project does not use, left by a "
+            "'balsam db copy' that was killed at its end",
+            f"balsam doctor --fix puts it aside in {project.database_dir}; what is put aside there "
+            "you may remove if you have no use for it.",
+            lambda: _put_aside(project),
+        )
+    marker = project.database_dir / server_files.UNFINISHED
+    if time.time() - marker.stat().st_mtime < OLD_SECONDS:
+        return None  # it may be at work
+    return warning(
+        "leftovers",
+        f"{project.cluster_dir} is a Postgres server left by a 'balsam db copy' that was killed",
+        "balsam doctor --fix stops and removes it, as the next 'balsam db copy' does.",
+        lambda: _remove_server(project),
+    )
+
+
+def _put_aside(project: Project) -> str:
+    return f"it is in {server_files.set_aside(project)} now"
+
+
+def _remove_server(project: Project) -> str:
+    server_files.remove_unfinished(project)
+    return "removed"
 
 
 def second_names(database: Path) -> list[Path]:
@@ -183,9 +225,7 @@ def second_names(database: Path) -> list[Path]:
 def _remove(paths: list[Path]) -> str:
     for path in paths:
         if path.is_dir() and not path.is_symlink():
-            for inner in path.iterdir():
-                inner.unlink()
-            path.rmdir()
+            shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     return "removed"

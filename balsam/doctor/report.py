@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balsam.conf.postgres.status import status
 from balsam.conf.project import Project
-from balsam.core.care import database_file, fsck
+from balsam.core.care import fsck, questions, record
 from balsam.core.models import BalsamJob
 from balsam.doctor.examination import examine
 from balsam.doctor.machine import installed
@@ -80,7 +82,7 @@ def parts(
     with_jobs: bool = False,
 ) -> Iterator[Part]:
     """The files of a report, one after the other; one that can not be made says why instead."""
-    mask = Mask(environ)
+    mask = Mask({**environ, **passwords(patient)})
     for name, about, source in _sources(patient, environ, with_jobs):
         try:
             content = source()
@@ -139,6 +141,8 @@ def _sources(
         return
     yield "settings.yml", "the settings", lambda: _file_text(project.settings_file)
     yield "fsck.json", "what 'balsam fsck' finds", lambda: _fsck(project)
+    if _has_server(patient):
+        yield "server.json", "the Postgres server", lambda: _server(project)
     yield "schema.sql", "the tables", lambda: _schema(project)
     yield "states.json", "how many jobs are in each state", lambda: _states(project)
     yield "sessions.json", "launchers and other processes that lease jobs", (
@@ -189,12 +193,27 @@ def variables(environ: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def passwords(patient: Patient) -> dict[str, str]:
+    """The passwords of the database, by names that say so: wherever they turn up, they go."""
+    project = patient.project
+    if project is None:
+        return {}
+    files = [project.password_file]
+    if given := patient.settings.database.password_file:
+        files.append(project.path / Path(given).expanduser())
+    found = {}
+    for number, file in enumerate(files):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found[f"PASSWORD_{number}"] = file.read_text(encoding="utf-8")
+    return found
+
+
 def _doctor(patient: Patient) -> list[dict[str, str]]:
     return [finding.to_dict() for finding in examine(patient)]
 
 
 def _fsck(project: Project) -> dict[str, Any]:
-    report = fsck.check(project.database_file)
+    report = fsck.check_project(project)
     return {
         "schema": report.schema,
         "rows": report.rows,
@@ -202,20 +221,29 @@ def _fsck(project: Project) -> dict[str, Any]:
     }
 
 
+def _has_server(patient: Patient) -> bool:
+    assert patient.project is not None
+    return patient.settings.database.engine == record.POSTGRES
+
+
+def _server(project: Project) -> dict[str, Any]:
+    return dataclasses.asdict(status(project))
+
+
 def _schema(project: Project) -> str:
-    with database_file.reading(project.database_file) as database:
-        return database_file.schema_text(database)
+    with record.reading(project) as database:
+        return record.schema_text(database)
 
 
 def _states(project: Project) -> dict[str, int]:
-    with database_file.reading(project.database_file) as database:
-        return database_file.counts_by_state(database)
+    with record.reading(project) as database:
+        return questions.counts_by_state(database)
 
 
 def _rows(project: Project, statement: str) -> list[dict[str, Any]]:
     """Rows of a query; columns that hold JSON as what that says, so that names in it are seen."""
-    with database_file.reading(project.database_file) as database:
-        found = database_file.records(database, statement)
+    with record.reading(project) as database:
+        found = questions.records(database, statement)
     return [{key: _decoded(value) for key, value in row.items()} for row in found]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from balsam.conf.project import Project
 from balsam.core import sessions
-from balsam.core.care import database_file, strays
-from balsam.core.care.database_file import SessionRow
+from balsam.core.care import questions, record, strays
+from balsam.core.care.questions import SessionRow
 from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.doctor.database import LOCK_SECONDS, usable
@@ -66,9 +66,9 @@ def stale_leases(patient: Patient) -> Iterator[Finding]:
     project = patient.project
     if project is None or not usable(project):
         return
-    with database_file.reading(project.database_file, timeout_seconds=LOCK_SECONDS) as database:
-        stale = database_file.stale_leases(database)
-        homeless = database_file.running_without_lease(database)
+    with record.reading(project, timeout_seconds=LOCK_SECONDS) as database:
+        stale = questions.stale_leases(database)
+        homeless = questions.running_without_lease(database)
     for session, jobs in stale:
         yield problem(
             "leases",
@@ -212,8 +212,8 @@ def _life() -> Life:
 
 
 def _open_sessions(project: Project) -> Sequence[SessionRow]:
-    with database_file.reading(project.database_file, timeout_seconds=LOCK_SECONDS) as database:
-        return database_file.open_sessions(database)
+    with record.reading(project, timeout_seconds=LOCK_SECONDS) as database:
+        return questions.open_sessions(database)
 
 
 def living_sessions(patient: Patient) -> list[str]:

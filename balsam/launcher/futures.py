@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from balsam import states
-from balsam.core import lease
+from balsam.core.changes import Changes
 from balsam.core.models import BalsamJob
 from balsam.errors import InvalidValue, TaskFailed, UsageError
 
@@ -19,8 +19,6 @@ __all__ = ["FutureTask", "TaskFailed", "WaitResult", "wait"]
 
 ANY_COMPLETED = "ANY_COMPLETED"
 ALL_COMPLETED = "ALL_COMPLETED"
-#: Between two looks at whether the database changed, in seconds.
-LOOK_SECONDS = 0.02
 
 
 class WaitResult(NamedTuple):
@@ -135,8 +133,8 @@ def wait(
     """Wait until any, or all, of the futures have ended (finished, failed or cancelled).
 
     Futures that had ended before count. ``timeout`` is in seconds; TimeoutError if it passes first.
-    ``poll_period`` (seconds) bounds how long a change can go unnoticed where the database can not
-    tell of changes. No futures are all completed at once.
+    ``poll_period`` (seconds) bounds how long a change can go unnoticed. No futures are all
+    completed at once.
     """
     futures = list(futures)
     if return_when not in (ANY_COMPLETED, ALL_COMPLETED):
@@ -145,13 +143,14 @@ def wait(
         )
     enough = any if return_when == ANY_COMPLETED else all
     deadline = None if timeout is None else time.monotonic() + timeout
+    changes = Changes() if futures else None
     while True:
-        version = lease.data_version() if futures else 0
         _refresh(futures)
         ended = [future._state in states.END_STATES for future in futures]
-        if not futures or enough(ended):
+        if changes is None or enough(ended):
             return _sorted(futures)
-        _until_changed(version, poll_period, deadline)
+        left = poll_period if deadline is None else deadline - time.monotonic()
+        changes.wait(min(poll_period, left))
         if deadline is not None and time.monotonic() >= deadline:
             _refresh(futures)
             if enough(future._state in states.END_STATES for future in futures):
@@ -160,16 +159,6 @@ def wait(
                 f"{ended.count(False)} of {len(futures)} futures were still active "
                 f"after {timeout} seconds"
             )
-
-
-def _until_changed(version: int, period: float, deadline: float | None) -> None:
-    end = time.monotonic() + period
-    if deadline is not None:
-        end = min(end, deadline)
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(LOOK_SECONDS, left))
-        if version and lease.data_version() != version:
-            return
 
 
 def _refresh(futures: Iterable[FutureTask]) -> None:

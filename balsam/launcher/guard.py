@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from balsam.core.record import DatabaseError
+from balsam.core.record import TROUBLE
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,11 @@ class Guard:
             return False
         try:
             action()
-        except DatabaseError as error:
+        except TROUBLE as error:
             self.retry_at = time.monotonic() + RETRY_SECONDS
             self.shaken = True
             logger.error("the database does not answer: %s", error)
-            self._tell(f"The database does not answer ({error}); tasks go on, trying again.")
+            said = str(error).rstrip(".\n")
+            self._tell(f"The database does not answer ({said}); tasks go on, trying again.")
             return False
         return True

@@ -27,6 +27,9 @@ from balsam.launcher.stopping import Stopping
 from balsam.launcher.telling import Teller
 from balsam.launcher.wakeup import Wakeup
 
+#: How often a launcher looks for changes that it should have been told of.
+TOLD_SECONDS = 1.0
+
 
 class Launcher:
     """A pilot on one node: ``step`` does what is due, ``run`` steps until nothing is left to do."""
@@ -168,7 +171,8 @@ class Launcher:
 
     def step(self) -> None:
         """Wait for the next thing to happen, and do what is due."""
-        self._wakeup.watch(self.steps.fds())
+        heard, renewed = self.source.fds()
+        self._wakeup.watch(heard.union(self.steps.fds()), renewed=renewed)
         self._wakeup.wait(self._pause())
         self._heed()
         if self._reap() and self.source.stock and not self.stopping.why:
@@ -222,8 +226,9 @@ class Launcher:
             self._disputes.catch_up()
             self._guard.shaken = False
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + self.settings.launcher.poll_milliseconds / 1000
+        if now >= self._next_look or self.source.is_told:
+            seldom = TOLD_SECONDS if self.source.is_told else 0.0
+            self._next_look = now + max(seldom, self.settings.launcher.poll_milliseconds / 1000)
             if self.source.changed():
                 self._disputes.reconcile()
         if self.stopping.why:

@@ -12,7 +12,7 @@ from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
-from balsam.core.record import DatabaseError, atomic
+from balsam.core.record import TROUBLE, atomic
 from balsam.errors import BalsamError
 from balsam.launcher.main import leave_outer_mpi
 from balsam.launcher.options import LauncherOptions, Report
@@ -100,7 +100,7 @@ class Single(Launcher):
     def _commit(self) -> None:
         try:
             super()._commit()
-        except DatabaseError:
+        except TROUBLE:
             self.source.stock.clear()
             self.steps.let_go()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from balsam import states
 from balsam.core import bookkeeping, lease, misfits
@@ -35,6 +36,7 @@ class Source:
     dirty: bool = True
     #: Others may have changed something.
     _version: int = -1
+    _listener: Any = None
     _event: int = 0
     _more_events: bool = False
     _backlog: deque[tuple[str, int]] = field(default_factory=deque)
@@ -63,6 +65,20 @@ class Source:
         self._more_events = True
         self._apps.clear()
         return True
+
+    def fds(self) -> tuple[set[int], bool]:
+        """What becomes readable at a change, if anything does; whether it is new since last time.
+
+        Where there is nothing, one has to ask :meth:`changed` now and then.
+        """
+        listener = lease.listener()
+        renewed, self._listener = listener is not self._listener, listener
+        return ({listener.fileno()} if listener else set()), renewed
+
+    @property
+    def is_told(self) -> bool:
+        """Whether changes wake the launcher."""
+        return self._listener is not None
 
     def keep_books(self) -> bool:
         """Move a page of jobs that need no step; whether any moved (or may now need a step)."""

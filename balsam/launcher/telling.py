@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from balsam.core.record import DatabaseError
+from balsam.core.record import TROUBLE
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.options import Report
 from balsam.launcher.progress import Progress
@@ -26,6 +26,6 @@ class Teller:
     def progress(self, final: bool = False) -> None:
         """Count and tell how the work goes, if it is time to."""
         if final or self.work.due():
-            with contextlib.suppress(DatabaseError):
+            with contextlib.suppress(*TROUBLE):
                 self.work.count()
             self.report(self.work.snapshot(len(self.attempts), final=final))

@@ -66,9 +66,16 @@ class Wakeup:
         if self.on_stop:
             self.on_stop()
 
-    def watch(self, descriptors: Iterable[int]) -> None:
-        """Wake up when one of these becomes readable; replaces what was watched before."""
+    def watch(self, descriptors: Iterable[int], *, renewed: bool = False) -> None:
+        """Wake up when one of these becomes readable; replaces what was watched before.
+
+        ``renewed`` says that some may be other files by now, under the numbers of closed ones.
+        """
         wanted = set(descriptors)
+        if renewed:
+            for descriptor in self._watched:
+                self._selector.unregister(descriptor)
+            self._watched = set()
         for descriptor in self._watched - wanted:
             self._selector.unregister(descriptor)
         for descriptor in wanted - self._watched:

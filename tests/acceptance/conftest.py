@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +18,12 @@ import pytest
 from django.db import connection
 
 from balsam import states
+from balsam.conf.project import Project
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import ENDED
 from balsam.platform import node
 from balsam.platform.process import marked_processes
+from tests import databases
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -116,6 +117,7 @@ class Site:
     def __init__(self, path: Path, home: Path) -> None:
         self.path = path
         self.home = home
+        self.settings_file = path / "settings.yml"
         self.runs = home / "runs.txt"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BALSAM")}
         self.env.update(HOME=str(home), PYTHONPATH=str(ROOT), RUNS=str(self.runs))
@@ -123,10 +125,10 @@ class Site:
 
     # -- doing ----------------------------------------------------------------------------------
 
-    def settings(self, **changed: object) -> None:
+    def settings(self, database: dict[str, object] | None = None, **changed: object) -> None:
         """Write settings for short waits, with these changed."""
         text = SETTINGS.format(**{**DEFAULTS, **changed})
-        (self.path / "settings.yml").write_text(text)
+        databases.write_settings(Project(self.path), text, **(database or {}))
 
     def balsam(self, line: str, code: int = 0) -> str:
         """What a command prints, which has to end with ``code``."""
@@ -327,14 +329,17 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("pristine")
     env = {k: v for k, v in os.environ.items() if not k.startswith("BALSAM")}
     env.update(HOME=str(home), PYTHONPATH=str(ROOT))
-    subprocess.run([*BALSAM, "init", "project"], cwd=home, env=env, check=True, capture_output=True)
+    engine = databases.new()
+    where = ["--db", engine.url, "--password-file", engine.password_file] if engine.url else []
+    command = [*BALSAM, "init", "project", *where]
+    subprocess.run(command, cwd=home, env=env, check=True, capture_output=True)
     return home / "project"
 
 
 def copy_project(pristine: Path, directory: Path) -> Path:
     """A copy that is a project of its own."""
     path = directory / "project"
-    shutil.copytree(pristine, path)
+    databases.copy(pristine, path)
     marker = path / ".balsam-site"
     identity = {**json.loads(marker.read_text()), "id": uuid.uuid4().hex}
     marker.unlink()
@@ -348,12 +353,14 @@ def opened(pristine: Path, directory: Path) -> Iterator[Site]:
     connection.close()
     site = Site(copy_project(pristine, directory), directory)
     os.environ["BALSAM_DB_PATH"] = str(site.path)
+    used = databases.name_of(site.path)
     site.settings()
     try:
         yield site
     finally:
         site.close()
         connection.close()
+        databases.drop(used)
         os.environ.pop("BALSAM_DB_PATH")
         if before is not None:
             os.environ["BALSAM_DB_PATH"] = before

@@ -341,7 +341,7 @@ def test_which_project(shell: Shell, tmp_path: Path) -> None:
         ("app --name hello --exec echo", "registered already"),
         ("app --name z --exec echo --env oops", "NAME=VALUE"),
         ("init .", "already"),
-        ("init other --db postgres", "Postgres"),
+        ("init other --db oracle", "Unknown database 'oracle'"),
         ("dep 1 2", "No job has the id or the name '1'"),
     ],
 )

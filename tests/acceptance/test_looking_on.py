@@ -285,6 +285,7 @@ def read_until(terminal: int, wanted: str | None) -> str:
     return said
 
 
+@pytest.mark.sqlite
 def test_a_project_of_an_older_schema_is_refused_and_upgraded(site: Site) -> None:
     import sqlite3
 

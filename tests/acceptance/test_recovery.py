@@ -6,7 +6,6 @@ import os
 import random
 import shlex
 import signal
-import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from balsam import states
 from balsam.core import lease, sessions
 from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.launcher import journal
+from tests import databases
 
 from .conftest import PROGRAMS, Launcher, Site, gone
 
@@ -299,8 +299,7 @@ def test_a_step_that_a_user_asked_for_again_is_not_replayed(site: Site) -> None:
 
 
 def test_a_locked_database_loses_nothing(site: Site) -> None:
-    path = site.path / "settings.yml"
-    path.write_text(path.read_text() + "database:\n  busy_timeout_seconds: 0.2\n")
+    site.settings(database={"busy_timeout_seconds": 0.2})
     gate = site.home / "gate"
     site.shells(
         [f"n{number}" for number in range(20)],
@@ -308,14 +307,9 @@ def test_a_locked_database_loses_nothing(site: Site) -> None:
     )
     launcher = site.start()
     site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
-    holder = sqlite3.connect(site.path / "balsamdb" / "balsam.sqlite3", isolation_level=None)
-    try:
-        holder.execute("BEGIN IMMEDIATE")
+    with databases.held(site.path):
         gate.touch()
         site.until(lambda: "does not answer" in launcher.said, "it says that it is locked out")
-        holder.execute("ROLLBACK")
-    finally:
-        holder.close()
     launcher.wait()
     site.all_finished()
     assert max(Counter(site.ran()).values()) == 1
@@ -323,8 +317,7 @@ def test_a_locked_database_loses_nothing(site: Site) -> None:
 
 
 def test_a_database_that_stays_locked_does_not_hold_a_second_signal(site: Site) -> None:
-    path = site.path / "settings.yml"
-    path.write_text(path.read_text() + "database:\n  busy_timeout_seconds: 0.2\n")
+    site.settings(database={"busy_timeout_seconds": 0.2})
     site.shell("job", 'echo ran >> "$RUNS"; touch here; cat fifo', workflow="w")
     site.shell("next", ":", parents=[site.named("job")])
     work = Path(site.named("job").working_directory)
@@ -332,9 +325,7 @@ def test_a_database_that_stays_locked_does_not_hold_a_second_signal(site: Site) 
     os.mkfifo(work / "fifo")
     launcher = site.start()
     site.until_state("job", states.RUNNING)
-    holder = sqlite3.connect(site.path / "balsamdb" / "balsam.sqlite3", isolation_level=None)
-    try:
-        holder.execute("BEGIN IMMEDIATE")
+    with databases.held(site.path):
         site.until((work / "here").exists, "the task has come far enough")
         (work / "fifo").open("w").close()
         site.until(lambda: b'"end"' in outcomes(site), "its end is journalled")
@@ -342,9 +333,6 @@ def test_a_database_that_stays_locked_does_not_hold_a_second_signal(site: Site) 
         site.until(lambda: "asked to stop" in launcher.said, "it heard")
         launcher.signal(signal.SIGTERM)
         launcher.wait(0, 10)
-        holder.execute("ROLLBACK")
-    finally:
-        holder.close()
     assert site.state("job") == states.RUNNING
     site.launch()
     site.all_finished()
@@ -394,6 +382,7 @@ def test_a_full_disk_under_the_journal_loses_nothing(site: Site, small_disk: Pat
     site.check_clean()
 
 
+@pytest.mark.sqlite
 def test_a_database_that_can_not_be_written_is_told_in_a_sentence(site: Site) -> None:
     site.job("job")
     connection.close()

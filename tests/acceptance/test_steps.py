@@ -199,6 +199,7 @@ def test_a_hook_that_is_killed_fails_only_its_job(site: Site) -> None:
     launcher = site.start()
     here = Path(site.named("job").working_directory, "here")
     site.until(here.exists, "the hook runs")
+    site.until(lambda: len(site.processes()) == 1, "nothing else runs")
     (pid,) = site.processes()
     os.kill(pid, signal.SIGKILL)
     launcher.wait()

@@ -9,16 +9,15 @@ import re
 import select
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from tests import databases
 from tests.acceptance.conftest import BALSAM, PATIENCE_SECONDS, Site
 
 JOB = "job --name run --workflow w --application hello"
@@ -228,27 +227,16 @@ FILES = {
 }
 
 
-def locked(site: Site) -> bool:
-    """Whether somebody is writing."""
-    (database,) = Path(site.path, "balsamdb").glob("*.sqlite3")
-    connection = sqlite3.connect(database, timeout=0, isolation_level=None)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-    except sqlite3.OperationalError:
-        return True
-    finally:
-        connection.close()
-    return False
-
-
 def test_an_interrupted_insertion_leaves_nothing(swept: Site) -> None:
     process = subprocess.Popen(
         words(HUGE), cwd=swept.path, env=swept.env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        swept.until(lambda: process.poll() is not None or locked(swept), "jobs are inserted")
+        swept.until(
+            lambda: process.poll() is not None or databases.is_being_written(swept.path),
+            "jobs are inserted",
+        )
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=PATIENCE_SECONDS)
     finally:

@@ -10,8 +10,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import creation, latency, listings, machine, mpi, scale, serial, startup
-from tests.benchmarks.options import Options
+from tests.benchmarks import (
+    concurrency,
+    creation,
+    large,
+    latency,
+    listings,
+    machine,
+    mpi,
+    scale,
+    serial,
+    startup,
+)
+from tests.benchmarks.options import DATABASES, Options
 from tests.benchmarks.project import workspace
 from tests.benchmarks.table import Table, page
 
@@ -23,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "startup": startup.measure,
     "listings": listings.measure,
     "scale": scale.measure,
+    "large": large.measure,
+    "concurrency": concurrency.measure,
 }
 
 
@@ -34,6 +47,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=default.repeat, help="rounds")
     parser.add_argument("--cores", type=int, default=default.cores, help="tasks at once")
     parser.add_argument("--rows", type=int, default=default.rows, help="jobs of the largest one")
+    parser.add_argument("--campaign", type=int, default=default.campaign, help="its jobs")
+    parser.add_argument("--db", default=",".join(default.databases), help="sqlite,postgres")
     parser.add_argument("--scratch", type=Path, help="where to put projects and output files")
     parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation")
     given = parser.parse_args()
@@ -41,7 +56,13 @@ def main() -> None:
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
-    options = Options(given.tasks, given.repeat, given.cores, given.rows)
+    databases = tuple(given.db.split(","))
+    for name in databases:
+        if name not in DATABASES:
+            parser.error(f"there is no database '{name}'; there are {', '.join(DATABASES)}")
+    options = Options(
+        given.tasks, given.repeat, given.cores, given.rows, given.campaign, databases
+    )
     facts = machine.describe()
     for what, value in facts:
         print(f"{what}: {value}")

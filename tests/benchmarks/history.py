@@ -19,26 +19,26 @@ def add_waiting(made: Bench, rows: int) -> None:
 
 
 def _copy(made: Bench, rows: int, which_events: str) -> None:
+    plain = made.database
     job = made.ask("SELECT max(id) FROM balsam_job")
-    columns = [
-        name
-        for _, name, *_ in made.database.execute("PRAGMA table_info(balsam_job)")
-        if name not in ("id", "job_id")
-    ]
-    listed = ", ".join(columns)
+    copied = [name for name in plain.columns("balsam_job") if name not in ("id", "job_id")]
+    listed = ", ".join(copied)
     numbers = (
         f"WITH RECURSIVE copy(n) AS (SELECT {job + 1} UNION ALL "
         f"SELECT n + 1 FROM copy WHERE n < {job + rows})"
     )
-    made.database.execute("BEGIN IMMEDIATE")
-    made.database.execute(
+    key = "printf('%032x', n)" if plain.is_sqlite else "lpad(to_hex(n), 32, '0')::uuid"
+    plain.execute("BEGIN IMMEDIATE" if plain.is_sqlite else "BEGIN")
+    plain.execute(
         f"{numbers} INSERT INTO balsam_job (id, job_id, {listed}) "
-        f"SELECT n, printf('%032x', n), {listed} FROM copy, balsam_job WHERE balsam_job.id = {job}"
+        f"SELECT n, {key}, {listed} FROM copy, balsam_job WHERE balsam_job.id = {job}"
     )
     values = "timestamp, from_state, to_state, message, data"
-    made.database.execute(
+    plain.execute(
         f"{numbers} INSERT INTO balsam_event (job_id, {values}) SELECT n, {values} FROM copy, "
-        f"(SELECT * FROM balsam_event WHERE job_id = {job} AND {which_events} ORDER BY id)"
+        f"(SELECT * FROM balsam_event WHERE job_id = {job} AND {which_events} ORDER BY id) life"
     )
-    made.database.execute("COMMIT")
-    made.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if not plain.is_sqlite:
+        plain.execute(f"SELECT setval(pg_get_serial_sequence('balsam_job', 'id'), {job + rows})")
+    plain.execute("COMMIT")
+    plain.execute("PRAGMA wal_checkpoint(TRUNCATE)" if plain.is_sqlite else "VACUUM ANALYZE")

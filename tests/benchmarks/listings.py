@@ -21,14 +21,14 @@ COMMANDS = (
     "ls --state FAILED",
     "ls --name job77",
     "ls job*7",
-    "ls --wf workflow3 --tag group=3",
+    "ls --wf campaign-0003 --tag group=3",
     "ls --since 1h --order-by -num_nodes,name",
     "ls --parent 50",
     "ls last --verbose",
     "ls --history",
     "ls --verbose",
     "ls --tree",
-    "why job99999",
+    "why job999",
     "watch --once",
 )
 #: Each writes all the jobs.
@@ -39,14 +39,14 @@ BAR_SECONDS = 1.0
 def measure(options: Options) -> list[Table]:
     """Tables of listings and of bulk commands."""
     with bench() as made:
-        made.python("add_campaign", str(JOBS))
+        made.python("campaign", str(made.path), "--jobs", str(JOBS))
         table = Table(
             f"Commands at {JOBS:,} jobs",
-            "With a tree of dependencies, tags, and five to eight events a job. Tables stop at "
+            "With dependencies, tags, and six to twelve events a job. Tables stop at "
             "5000 jobs, as they do by default; --csv and --json write all of them.",
         )
         for line in (*COMMANDS, *DUMPS):
-            times = [_seconds(made, line.split()) for _ in range(max(3, options.repeat // 2))]
+            times = [seconds(made, line.split()) for _ in range(max(3, options.repeat // 2))]
             table.add(f"balsam {line}", "s", times, most=BAR_SECONDS)
         bulk = _bulk(made)
     return [table, bulk]
@@ -56,7 +56,7 @@ def _bulk(made: Bench) -> Table:
     table = Table(f"Bulk commands at {JOBS:,} jobs", "Each once, on the project above.")
     rows = scratch() / "rows.csv"
     rows.write_text("x\n" + "".join(f"{index}\n" for index in range(JOBS)))
-    add = f"job --name n{{{{x}}}} --workflow csv --app hello --from-csv {rows} --yes"
+    add = f"job --name n{{{{x}}}} --workflow csv --app simulate --from-csv {rows} --yes"
     for name, line in [
         (f"job --from-csv of {JOBS:,} rows", [*add.split(), "--args", "{{ x }}"]),
         ("modify --wf csv num_nodes 2", ["modify", "--wf", "csv", "num_nodes", "2", "--yes"]),
@@ -66,11 +66,12 @@ def _bulk(made: Bench) -> Table:
         ("backup", ["backup", str(Path(scratch()) / "copy.sqlite3")]),
         ("rm jobs --wf csv", ["rm", "jobs", "--wf", "csv", "--force"]),
     ]:
-        table.add(f"balsam {name}", "s", [_seconds(made, line)])
+        table.add(f"balsam {name}", "s", [seconds(made, line)])
     return table
 
 
-def _seconds(made: Bench, words: list[str]) -> float:
+def seconds(made: Bench, words: list[str]) -> float:
+    """From the start of a command to its end; CalledProcessError if it fails."""
     begin = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "balsam", *words],

@@ -21,7 +21,7 @@ def describe() -> list[tuple[str, str]]:
         ("Python", platform.python_version()),
         ("SQLite", sqlite3.sqlite_version),
     ]
-    for package in ("django", "hyperqueue", "mpi4py", "mpich", "openmpi"):
+    for package in ("django", "psycopg", "hyperqueue", "mpi4py", "mpich", "openmpi"):
         try:
             facts.append((package, metadata.version(package)))
         except metadata.PackageNotFoundError:

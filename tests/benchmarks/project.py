@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.options import POSTGRES, SQLITE
+from tests.benchmarks.project_database import Plain, seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,8 @@ def scratch() -> Path:
 class Bench:
     """A fresh project, the environment for its processes, a plain connection to look at it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str = SQLITE) -> None:
+        self.kind = database
         self.path = home / "project"
         self.environ = {
             **os.environ,
@@ -51,10 +53,11 @@ class Bench:
             "PYTHONPATH": str(ROOT),
             "BALSAM_DB_PATH": str(self.path),
         }
-        self.balsam("init", str(self.path))
-        self.database = sqlite3.connect(
-            self.path / "balsamdb" / "balsam.sqlite3", isolation_level=None, timeout=60.0
-        )
+        if database == POSTGRES:
+            self.balsam("init", str(self.path), "--db", database)
+        else:
+            self.balsam("init", str(self.path))
+        self.database = Plain(self.path, database)
 
     def balsam(self, *words: str) -> None:
         """Run a command of the command line."""
@@ -117,14 +120,16 @@ class Bench:
         return self.ask("SELECT max(id) FROM balsam_event") or 0
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and end its server."""
         self.database.close()
+        if self.kind == POSTGRES:
+            self.balsam("server", "stop")
 
 
 @contextlib.contextmanager
-def bench() -> Iterator[Bench]:
+def bench(database: str = SQLITE) -> Iterator[Bench]:
     """A project in a directory of its own."""
-    made = Bench(scratch())
+    made = Bench(scratch(), database)
     try:
         yield made
     finally:
@@ -136,11 +141,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     process.wait(30)
-
-
-def seconds(text: str) -> float:
-    """Epoch seconds of a time as the database keeps it (UTC)."""
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
 
 
 def run_peer(words: Sequence[str], cwd: Path, environ: dict[str, str] | None = None) -> str:

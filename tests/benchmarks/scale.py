@@ -9,6 +9,7 @@ import time
 import psutil
 
 from tests.benchmarks import history
+from tests.benchmarks.memory import peak_of
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, stop, until
 from tests.benchmarks.serial import balsam_rate
@@ -63,7 +64,7 @@ def _needs(large: Bench, options: Options) -> Table:
     launcher = large.start()
     peak = 0.0
     while launcher.poll() is None:
-        peak = _peak_memory(launcher.pid) or peak
+        peak = peak_of(launcher.pid) or peak
         time.sleep(0.05)
     what = f"memory: {options.rows:,} finished jobs, {options.tasks:,} run"
     table.add(what, "MB", [peak], most=200)
@@ -89,7 +90,7 @@ def _add_waiting(table: Table, options: Options) -> None:
             )  # fmt: skip
             ready = time.monotonic() - begin
             time.sleep(max(0.0, WATCH_SECONDS - ready))
-            peak = _peak_memory(launcher.pid)
+            peak = peak_of(launcher.pid)
         finally:
             stop(launcher)
     table.add(f"memory: {options.rows:,} new jobs", "MB", [peak], most=200)
@@ -116,15 +117,3 @@ def _cpu_seconds(launcher: subprocess.Popen[bytes]) -> float:
         times = member.cpu_times()
         total += times.user + times.system
     return total
-
-
-def _peak_memory(pid: int) -> float:
-    """Megabytes; 0 once the process has ended."""
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1000
-    except OSError:
-        return 0.0
-    return 0.0

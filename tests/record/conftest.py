@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from balsam.conf import project as projects
 from balsam.conf.project import Project
 from balsam.core import schema
 from balsam.core.models import ApplicationDefinition, BalsamJob
+from tests import databases
 
 ROOT = Path(balsam.__file__).parent.parent
 SECONDS = 60
@@ -42,7 +42,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: object
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():  # type: ignore[attr-defined]
         patch.setenv("HOME", str(home))
         connection.close()
-        path = schema.create_project(tmp_path_factory.mktemp("template") / "project").path
+        where = tmp_path_factory.mktemp("template") / "project"
+        path = schema.create_project(where, databases.new()).path
         connection.close()
     return path
 
@@ -72,16 +73,19 @@ def database(django_db_blocker: object) -> Iterator[None]:
 @pytest.fixture
 def project(
     template: Path, tmp_path: Path, home: Path, database: None, monkeypatch: pytest.MonkeyPatch
-) -> Project:
+) -> Iterator[Project]:
     """A new project, in use."""
     path = tmp_path / "project"
-    shutil.copytree(template, path)
+    databases.copy(template, path)
     marker = path / projects.MARKER
     text = marker.read_text().replace(Project(template).id, uuid.uuid4().hex)
     marker.chmod(stat.S_IRUSR | stat.S_IWUSR)
     marker.write_text(text)
     monkeypatch.setenv("BALSAM_DB_PATH", str(path))
-    return Project(path)
+    used = databases.name_of(path)
+    yield Project(path)
+    connection.close()
+    databases.drop(used)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from balsam.core.care.restore import restore
 from balsam.core.models import BalsamJob
 from balsam.errors import DatabaseUnavailable, InvalidValue, SchemaTooNew
 
+pytestmark = pytest.mark.sqlite
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:

@@ -90,6 +90,7 @@ def test_jobs_are_offered_by_id_and_by_name(jobs: list[BalsamJob]) -> None:
     assert [item.value for item in completion.jobs(HERE, PARAM, "sim_3")] == ["sim_3"]
 
 
+@pytest.mark.sqlite
 def test_without_a_project_or_with_a_broken_one_nothing_is_offered(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

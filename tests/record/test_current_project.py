@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,22 @@ from balsam.core.models import BalsamJob
 from balsam.core.place import current_project
 from balsam.errors import DatabaseUnavailable, ProjectNotFound
 from balsam.launcher import dag
+from tests import databases
 
 NOBODY = 65534
 
 
 @pytest.fixture
-def two(template: Path, tmp_path: Path, home: Path, database: None) -> tuple[Path, Path]:
+def two(
+    template: Path, tmp_path: Path, home: Path, database: None
+) -> Iterator[tuple[Path, Path]]:
     """Two projects; neither is named by the environment."""
     for name in ("one", "two"):
-        shutil.copytree(template, tmp_path / name)
-    return tmp_path / "one", tmp_path / "two"
+        databases.copy(template, tmp_path / name)
+    yield tmp_path / "one", tmp_path / "two"
+    connection.close()
+    for name in ("one", "two"):
+        databases.drop(databases.name_of(tmp_path / name))
 
 
 def column(project: Path, query: str) -> list[str]:
@@ -40,7 +46,11 @@ def column(project: Path, query: str) -> list[str]:
 
 
 def names_in(project: Path) -> list[str]:
-    return column(project, "SELECT name FROM balsam_job ORDER BY id")
+    connection.close()
+    with current.using(Project(project)):
+        names = list(BalsamJob.objects.order_by("id").values_list("name", flat=True))
+    connection.close()
+    return names
 
 
 def tables(project: Path) -> list[str]:
@@ -105,14 +115,16 @@ def test_no_project_is_not_remembered(
 def test_a_new_project_is_made_beside_the_one_in_use(project: Project, tmp_path: Path) -> None:
     BalsamJob.objects.create(name="mine")
     before = dict(os.environ)
-    made = schema.create_project(tmp_path / "new")
+    made = schema.create_project(tmp_path / "new", databases.new())
     assert dict(os.environ) == before
     assert names_in(made.path) == [] and BalsamJob.objects.get().name == "mine"
     with current.using(made):
         assert current.project() == made
     assert current.project() == project
+    databases.drop(databases.name_of(made.path))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "tables of somebody else"])
 def test_a_database_without_jobs_is_damaged_not_old(project: Project, content: Any) -> None:
     project.database_file.unlink()
@@ -128,6 +140,7 @@ def test_a_database_without_jobs_is_damaged_not_old(project: Project, content: A
     assert "balsam_job" not in tables(project.path)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("start", [0, 100], ids=["header", "tables"])
 def test_a_damaged_database_says_what_helps(project: Project, start: int) -> None:
     connection.close()
@@ -139,6 +152,7 @@ def test_a_damaged_database_says_what_helps(project: Project, start: int) -> Non
     assert "readable" not in str(caught.value)
 
 
+@pytest.mark.sqlite
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_unreadable_project_says_so(project: Project) -> None:
     """In a child process, which gives its rights up for good."""

@@ -27,6 +27,8 @@ Plant = Callable[..., None]
 LIFE = Life("launcher", "host", "machine", 1, 1)
 
 
+pytestmark = pytest.mark.sqlite
+
 @pytest.fixture
 def jobs(project: Project) -> list[Any]:
     """A campaign that has come some way: parents and children, one runs, one failed."""
@@ -106,7 +108,7 @@ PLANTED = [
     ("UPDATE balsam_job SET session_id = 99 WHERE id = 3", "leases", "job 3 is leased by"),
     ("UPDATE balsam_job SET session_id = 99 WHERE id = 3", "references", "balsam_job row 3 names"),
     ("INSERT INTO balsam_dependency (child_id, parent_id) VALUES (3, 77)", "references", "names a"),
-    ("UPDATE balsam_event SET job_id = 55 WHERE id = 1", "references", "balsam_event row 1"),
+    ("UPDATE balsam_event SET job_id = 55 WHERE id = 1", "events", "event 1 is of job 55"),
     ("UPDATE balsam_job SET attempt = 4 WHERE id = 1", "attempts", "job 1 is at attempt 4, its"),
     ("UPDATE balsam_job SET lost_attempts = 2", "lost-attempts", "job 1 has lost 2 of 1"),
     (

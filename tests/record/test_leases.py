@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
@@ -157,8 +157,21 @@ def test_leases_are_given_back_by_their_holder_only(project: Any) -> None:
     assert sessions.others(second) == []
 
 
-def test_a_dead_session_is_claimed_once(project: Any) -> None:
+def test_as_long_as_the_database_was_down_nobody_could_live(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session.objects.get(pk=sessions.open_session(life()))
+    session.heartbeat = history.now() - timedelta(hours=1)
+    began = history.now() - timedelta(seconds=60)
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: began)
+    assert not sessions.expired(session, 120.0) and sessions.expired(session, 30.0)
+
+
+def test_a_dead_session_is_claimed_once(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runnable(2)
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     dead = sessions.open_session(life())
     lease.lease_runnable(dead, EVERYTHING, 2)
     long_ago = history.now() - timedelta(hours=1)

@@ -18,6 +18,7 @@ from balsam.core.models import BalsamJob, EventLog
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.platform import node
+from tests import databases
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -114,6 +115,8 @@ def test_looking_writes_nothing_and_reads_no_whole_table(put: Callable[..., None
     assert made.captured_queries
     for query in made:
         assert query["sql"].startswith("SELECT"), query["sql"]
+        if databases.POSTGRES:
+            continue
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN QUERY PLAN " + query["sql"].replace("%", "%%"))
             plan = [row[3] for row in cursor.fetchall()]

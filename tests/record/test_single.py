@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 
 import pytest
+from django.db import DatabaseError
 
 from balsam import states
 from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
-from balsam.core.record import DatabaseError
 from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ledger import Ledger, StepEnd

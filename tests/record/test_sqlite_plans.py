@@ -15,7 +15,7 @@ from balsam.core import bookkeeping, lease, misfits
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.models import BalsamJob
 
-pytestmark = pytest.mark.usefixtures("project")
+pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("project")]
 #: A search by state alone, where a key was given too.
 WHOLE_STATE = re.compile(r"SCAN (balsam_)?(job|event)|balsam_job_state \(state=\?\)")
 

@@ -1,142 +1,34 @@
-"""Django's SQLite backend, opened in the project that the environment or the directory names."""
+"""The database behind the record, as Django asks for it: SQLite's or Postgres' backend.
+
+Django knows one engine for a process; which of the two it is depends on the project, so it is
+chosen when the first question is asked.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from django.db.backends.sqlite3 import base
+from balsam.conf import current
+from balsam.errors import ProjectNotFound, SettingsError
 
-from balsam.conf import current, database_errors
-from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.conf.project import Project
-from balsam.errors import DatabaseUnavailable, SchemaTooNew, SchemaTooOld
-
-_any_schema = False
+POSTGRES = "postgres"
 
 
-@contextlib.contextmanager
-def any_schema() -> Iterator[None]:
-    """Let connections opened inside see a database of any version (``init`` and ``--upgrade``)."""
-    global _any_schema
-    before, _any_schema = _any_schema, True
-    try:
-        yield
-    finally:
-        _any_schema = before
+def DatabaseWrapper(settings_dict: dict[str, Any], alias: str) -> Any:
+    """A connection for the project at hand, not opened yet; Django wants it under this name.
 
-
-_PRAGMAS = {
-    "wal": "PRAGMA journal_mode=wal; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
-    "PRAGMA temp_store=MEMORY",
-    "delete": "PRAGMA journal_mode=delete; PRAGMA synchronous=FULL",
-}
-#: Of a connection that only reads, where nothing can be written.
-_LOOK_ONLY = "PRAGMA query_only=ON; SELECT count(*) FROM sqlite_master"
-
-
-def _read_only(path: Path, error: sqlite3.Error) -> Iterator[str]:
-    """How to open a database without writing, though its log can not be opened or made.
-
-    As it lies there only where nobody can write to it at this time, and no log adds to it.
+    Without a project, or with settings that can not be read, it is one that says so when it is to
+    be opened.
     """
-    yield f"{path.as_uri()}?mode=ro"
-    log = path.with_name(path.name + "-wal")
-    still = os.statvfs(path.parent).f_flag & os.ST_RDONLY or database_errors.says_full(error)
-    if still and not (log.exists() and log.stat().st_size):
-        yield f"{path.as_uri()}?immutable=1"
+    try:
+        engine = current.project().settings().database.engine
+    except (ProjectNotFound, SettingsError):
+        engine = ""
+    own = {**settings_dict, "OPTIONS": {}}
+    if engine == POSTGRES:
+        from balsam.conf.bootstrap import postgres
 
+        return postgres.DatabaseWrapper(own, alias)
+    from balsam.conf.bootstrap import sqlite
 
-class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection to the project's database file, with the pragmas its file system needs."""
-
-    project: Project | None = None
-
-    def get_connection_params(self) -> dict[str, Any]:
-        if not self.settings_dict["NAME"]:
-            self.project = current.project()
-            database = self.project.settings().database
-            self.settings_dict["OPTIONS"] = {
-                "timeout": database.busy_timeout_seconds,
-                "transaction_mode": "IMMEDIATE",
-            }
-            name = self.settings_dict["NAME"]
-            self.settings_dict["NAME"] = str(self.project.database_file)
-            try:
-                return super().get_connection_params()
-            finally:
-                self.settings_dict["NAME"] = name
-        return super().get_connection_params()
-
-    def get_new_connection(self, conn_params: dict[str, Any]) -> sqlite3.Connection:
-        if self.project is None:
-            return super().get_new_connection(conn_params)
-        path = self.project.database_file
-        self._check_file(self.project)
-        pragmas = _PRAGMAS[self.project.settings().database.journal_mode]
-        try:
-            return self._opened(conn_params, pragmas)
-        except BaseException as error:
-            if isinstance(error, sqlite3.Error):
-                if not _any_schema and database_errors.forbids_writing(error):
-                    for uri in _read_only(path, error):
-                        with contextlib.suppress(sqlite3.Error):
-                            return self._opened({**conn_params, "database": uri}, _LOOK_ONLY)
-                told = database_errors.advice(error) or "check its disk"
-                raise DatabaseUnavailable(
-                    f"The database {path} can not be opened ({error}): {told}."
-                ) from error
-            raise
-
-    def _opened(self, conn_params: dict[str, Any], pragmas: str) -> sqlite3.Connection:
-        assert self.project is not None
-        connection = super().get_new_connection(conn_params)
-        try:
-            connection.executescript(pragmas)
-            if not _any_schema:
-                self._check_schema(connection, self.project)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    @staticmethod
-    def _check_file(project: Project) -> None:
-        path = project.database_file
-        try:
-            path.stat()
-        except FileNotFoundError:
-            if not _any_schema:
-                raise DatabaseUnavailable(
-                    f"The project {project.path} has no database file {path}; put a backup in its "
-                    "place with 'balsam restore FILE', or make a new project with 'balsam init'."
-                ) from None
-        except OSError as error:
-            raise DatabaseUnavailable(
-                f"The database {path} can not be read ({error.strerror}); it may be somebody "
-                "else's project: check that you may read and write it."
-            ) from error
-
-    @staticmethod
-    def _check_schema(connection: sqlite3.Connection, project: Project) -> None:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found == SCHEMA_VERSION:
-            return
-        if found > SCHEMA_VERSION:
-            raise SchemaTooNew(
-                f"The project {project.path} was made by a newer Balsam (schema {found}, "
-                f"this one knows {SCHEMA_VERSION}); use that version or a newer one."
-            )
-        if not list(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'balsam_job'")):
-            raise DatabaseUnavailable(
-                f"The database {project.database_file} is damaged: it holds no record of Balsam; "
-                "put a backup in its place with 'balsam restore FILE'."
-            )
-        raise SchemaTooOld(
-            f"The project {project.path} was made by an older Balsam (schema {found}, this "
-            f"one needs {SCHEMA_VERSION}); run 'balsam init --upgrade {project.path}'."
-        )
+    return sqlite.DatabaseWrapper(own, alias)

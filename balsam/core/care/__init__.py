@@ -1,1 +1,1 @@
-"""The database as a file: copied, put back, and checked with what it holds."""
+"""The record as a whole: copied, put back, moved between databases, and checked."""

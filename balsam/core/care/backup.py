@@ -1,4 +1,4 @@
-"""Copies of the database: made while others write, checked, and put back in its place."""
+"""Copies of the record, each a SQLite file: made while others write, checked, looked at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import balsam
 from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.core.care import database_file
+from balsam.core.care import database_file, questions, record
 from balsam.core.care.database_file import sides
 from balsam.errors import DatabaseUnavailable, InvalidValue, SchemaTooNew
 
@@ -61,8 +61,9 @@ class Backup:
 def back_up(
     project: Project, target: Path, *, replace: bool = False, timeout_seconds: float = 60.0
 ) -> Backup:
-    """Copy the database to the file ``target``, consistent even while others write.
+    """Copy the record to the file ``target``, consistent even while others write.
 
+    It is a SQLite file whatever database the project has, so any project can be restored from it.
     The copy is checked, readable for its owner only, and appears under its name when it is
     complete and on disk. Writers go on meanwhile; with journal mode ``delete`` they wait.
     Raises InvalidValue if there is a file already (unless ``replace``), DatabaseUnavailable.
@@ -71,14 +72,11 @@ def back_up(
     _refuse_target(project, target, replace)
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with new_file(target.parent) as partial, explained(f"The backup {target}"):
-        with database_file.reading(
-            project.database_file, timeout_seconds=timeout_seconds
-        ) as source:
-            copy(source, partial)
+        copy_record(project, partial, timeout_seconds)
         label = {"project": project.id, "name": project.name, "path": str(project.path)}
         finish(partial, {**label, "made": made, "balsam": balsam.__version__})
         found = inspect(partial, called=project.database_file)
-        _publish(partial, target, replace)
+        publish(partial, target, replace)
     return Backup(target, found.schema, found.jobs, **label, made=made)
 
 
@@ -92,6 +90,19 @@ def _refuse_target(project: Project, target: Path, replace: bool) -> None:
         raise InvalidValue(f"{target} is the database itself; name another file for the copy.")
     if os.path.lexists(target) and not replace:
         raise InvalidValue(f"{target} exists already; choose another name, or give --force.")
+
+
+def copy_record(project: Project, target: Path, timeout_seconds: float = 60.0) -> None:
+    """Copy the record of a project to the empty file ``target``, in one transaction."""
+    if record.is_postgres(project):
+        from balsam.core.care import database_server
+        from balsam.core.care.export import export
+
+        with database_server.reading(project, timeout_seconds=timeout_seconds) as server:
+            export(server, target, record.place(project))
+        return
+    with database_file.reading(project.database_file, timeout_seconds=timeout_seconds) as source:
+        copy(source, target)
 
 
 def copy(source: sqlite3.Connection, target: Path) -> None:
@@ -128,7 +139,7 @@ def finish(partial: Path, label: dict[str, str]) -> None:
     sync(partial)
 
 
-def _publish(partial: Path, target: Path, replace: bool) -> None:
+def publish(partial: Path, target: Path, replace: bool) -> None:
     """Give the finished copy its name; without ``replace``, to nobody else's loss."""
     if replace:
         os.replace(partial, target)
@@ -185,7 +196,7 @@ def _inspected(file: Path, database: sqlite3.Connection, called: Path) -> Backup
     with contextlib.suppress(sqlite3.OperationalError):  # no such table
         rows = database.execute(f"SELECT name, value FROM {_LABEL}")
         label = {name: value for name, value in rows if name in known}
-    return Backup(file, schema, database_file.number_of_jobs(database), **label)
+    return Backup(file, schema, questions.number_of_jobs(database), **label)
 
 
 # -- files --------------------------------------------------------------------------------------

@@ -8,13 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from balsam import states
-from balsam.core.models.session import ENDED
 from balsam.errors import DatabaseUnavailable
 
 #: What SQLite keeps beside a database file while it is in use, or after a crash.
@@ -107,21 +102,6 @@ def _has_content(path: Path) -> bool:
 # -- questions ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SessionRow:
-    """A session as the file has it, with the number of jobs it holds."""
-
-    id: int
-    kind: str
-    state: str
-    host: str
-    machine: str
-    pid: int
-    pid_start: int
-    heartbeat: datetime
-    jobs: int
-
-
 def schema_version(connection: sqlite3.Connection) -> int:
     """The schema number that the file carries; 0 in a database that is not Balsam's."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -151,63 +131,7 @@ def header_says_wal(path: Path) -> bool:
         return stream.read(_WRITE_VERSION.stop)[_WRITE_VERSION] == _WAL_HEADER
 
 
-def number_of_jobs(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM balsam_job").fetchone()[0])
-
-
-def counts_by_state(connection: sqlite3.Connection) -> dict[str, int]:
-    """State -> number of jobs, whatever states there are."""
-    return dict(connection.execute("SELECT state, count(*) FROM balsam_job GROUP BY state"))
-
-
-def open_sessions(connection: sqlite3.Connection) -> list[SessionRow]:
-    """Sessions that have not ended, oldest first."""
-    rows = connection.execute(
-        f"""SELECT id, kind, state, host, machine, pid, pid_start, heartbeat,
-                (SELECT count(*) FROM balsam_job WHERE session_id = balsam_session.id)
-            FROM balsam_session WHERE state <> '{ENDED}' ORDER BY id"""
-    )
-    return [SessionRow(*(*row[:7], _time(row[7]), row[8])) for row in rows]
-
-
-def stale_leases(connection: sqlite3.Connection) -> list[tuple[int, int]]:
-    """(session, number of jobs) of leases whose session has ended or is not there."""
-    return list(
-        connection.execute(
-            f"""SELECT session_id, count(*) FROM balsam_job WHERE session_id IS NOT NULL
-                AND session_id NOT IN (SELECT id FROM balsam_session WHERE state <> '{ENDED}')
-                GROUP BY session_id"""
-        )
-    )
-
-
-def running_without_lease(connection: sqlite3.Connection) -> int:
-    """How many jobs run according to the record, though nobody runs them."""
-    statement = "SELECT count(*) FROM balsam_job WHERE state = ? AND session_id IS NULL"
-    return int(connection.execute(statement, (states.RUNNING,)).fetchone()[0])
-
-
-def newest_times(connection: sqlite3.Connection) -> list[datetime]:
-    """When the newest event and the newest heartbeat were written, by the clocks of their hosts."""
-    (event,) = connection.execute(
-        "SELECT timestamp FROM balsam_event ORDER BY id DESC LIMIT 1"
-    ).fetchone() or (None,)
-    (beat,) = connection.execute("SELECT max(heartbeat) FROM balsam_session").fetchone()
-    return [_time(text) for text in (event, beat) if text]
-
-
 def schema_text(connection: sqlite3.Connection) -> str:
     """The statements that made the tables."""
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
     return "".join(f"{row[0]};\n" for row in rows)
-
-
-def records(connection: sqlite3.Connection, statement: str) -> list[dict[str, Any]]:
-    """The rows of a query as dicts."""
-    cursor = connection.execute(statement)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)

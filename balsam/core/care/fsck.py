@@ -1,4 +1,4 @@
-"""Checks of what the database holds: the file, and the invariants of the record.
+"""Checks of what the database holds: its files, and the invariants of the record.
 
 Everything is read in one transaction, so writers at work change nothing of what a check sees. Each
 check is one statement for all rows; only cycles are looked for in memory.
@@ -6,14 +6,18 @@ check is one statement for all rows; only cycles are looked for in memory.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.core.care import database_file
+from balsam.core.care import database_file, record
 from balsam.core.care.invariants import MODELS, REPORT, RESTORE, RULES, Rule
+from balsam.core.care.sides import FileSide, ServerSide, Side
+
+if TYPE_CHECKING:
+    from balsam.conf.project import Project
 
 #: So many of each kind are named.
 EXAMPLES = 5
@@ -36,7 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a file; ``rows`` counts what there was to check, by table."""
+    """What was found; ``rows`` counts what there was to check, by table.
+
+    ``path`` is the file, or the project whose database is in Postgres.
+    """
 
     path: Path
     schema: int
@@ -63,79 +70,107 @@ def check(
         path, timeout_seconds=timeout_seconds, untouched=untouched
     ) as database:
         database.execute("BEGIN")
-        found = list(_findings(database))
-        schema = database_file.schema_version(database)
-        return Report(path, schema, _row_counts(database), tuple(found))
+        return _report(path, FileSide(database))
 
 
-def _findings(database: sqlite3.Connection) -> Iterator[Finding]:
-    yield _structure(database)
-    yield _guarded("references", _references, database)
-    schema = _guarded("tables", _tables, database)
+def check_project(project: Project, *, timeout_seconds: float = 60.0) -> Report:
+    """Check the record of a project, in whichever database it is, while others may use it.
+
+    Raises DatabaseUnavailable, also if a server does not answer.
+    """
+    if not record.is_postgres(project):
+        return check(project.database_file, timeout_seconds=timeout_seconds)
+    from balsam.core.care import database_server
+
+    with (
+        database_server.connected(project, timeout_seconds=timeout_seconds) as second,
+        database_server.reading(project, timeout_seconds=timeout_seconds) as server,
+    ):
+        return _report(project.path, ServerSide(server, second))
+
+
+def _report(path: Path, side: Side) -> Report:
+    found = list(_findings(side))
+    return Report(path, side.schema, _row_counts(side), tuple(found))
+
+
+def _findings(side: Side) -> Iterator[Finding]:
+    yield _structure(side)
+    yield _guarded("references", _references, side)
+    schema = _guarded("tables", _tables, side)
     yield schema
     if not schema.sound:
         return
     for rule in RULES:
-        yield _applied(rule, database)
-    yield _guarded("cycles", _cycles, database)
+        yield _applied(rule, side)
+    yield _guarded("numbering", _numbering, side)
+    yield _guarded("cycles", _cycles, side)
 
 
-def _structure(database: sqlite3.Connection) -> Finding:
-    found = database_file.damage(database)
+def _structure(side: Side) -> Finding:
+    found = side.damage()
     return Finding(
         "structure",
-        "the file is sound",
+        side.sound,
         len(found),
         tuple(" ".join(line.split()) for line in found[:EXAMPLES]),
         RESTORE,
     )
 
 
-def _references(database: sqlite3.Connection) -> Finding:
-    rows = database.execute("PRAGMA foreign_key_check")
-    words = (f"{child} row {rowid} names a {parent} row" for child, rowid, parent, _ in rows)
-    return _counted("references", "every row that another one names is there", words, RESTORE)
+def _references(side: Side) -> Finding:
+    says = "every row that another one names is there"
+    return _counted("references", says, side.dangling(), RESTORE)
 
 
-def _tables(database: sqlite3.Connection) -> Finding:
+def _tables(side: Side) -> Finding:
     """Whether the tables, columns and indexes are those that this Balsam works with."""
     says = "tables and indexes are those of this Balsam"
-    version = database_file.schema_version(database)
+    version = side.schema
     if version > SCHEMA_VERSION:
         words = f"schema {version}; this Balsam knows {SCHEMA_VERSION}, and can not check the rest"
         return Finding("tables", says, 1, (words,), "Use that newer version, or a newer one.")
     if version < SCHEMA_VERSION:
         words = f"schema {version}; this Balsam needs {SCHEMA_VERSION}"
         return Finding("tables", says, 1, (words,), "Run 'balsam init --upgrade'.")
-    names = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
-    return _counted("tables", says, _missing(database, names), RESTORE)
+    return _counted("tables", says, _missing(side), RESTORE)
 
 
-def _missing(database: sqlite3.Connection, names: set[str]) -> Iterator[str]:
+def _missing(side: Side) -> Iterator[str]:
+    there, names = side.columns(), side.objects()
     for model in MODELS:
         table = model._meta.db_table
-        if table not in names:
+        if table not in there:
             yield f"table {table} is missing"
             continue
-        columns = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
         for field in model._meta.concrete_fields:
-            if field.column not in columns:
+            if field.column not in there[table]:
                 yield f"column {table}.{field.column} is missing"
         for index in model._meta.indexes:
             if index.name not in names:
                 yield f"index {index.name} is missing"
+    for table in side.silent():
+        yield f"the trigger of {table} that tells launchers of changes is missing"
 
 
-def _applied(rule: Rule, database: sqlite3.Connection) -> Finding:
-    def apply(database: sqlite3.Connection) -> Finding:
-        words = (rule.words.format(*row) for row in database.execute(rule.statement))
+def _applied(rule: Rule, side: Side) -> Finding:
+    def apply(side: Side) -> Finding:
+        words = (rule.words.format(*row) for row in side.execute(rule.statement))
         return _counted(rule.check, rule.says, words, rule.repair)
 
-    return _guarded(rule.check, apply, database)
+    return _guarded(rule.check, apply, side)
 
 
-def _cycles(database: sqlite3.Connection) -> Finding:
-    edges = database.execute("SELECT child_id, parent_id FROM balsam_dependency").fetchall()
+def _numbering(side: Side) -> Finding:
+    words = (
+        f"{table} has a row {newest}, and has given out {given} numbers"
+        for table, newest, given in side.numbers()
+    )
+    return _counted("numbering", "new rows get numbers above all there are", words, RESTORE)
+
+
+def _cycles(side: Side) -> Finding:
+    edges = side.execute("SELECT child_id, parent_id FROM balsam_dependency").fetchall()
     words = (f"job {job}" for job in in_cycles(edges))
     return _counted("cycles", "no job depends on itself, directly or through others", words)
 
@@ -169,13 +204,14 @@ def _not_reached_from_the_top(edges: Iterable[tuple[int, int]]) -> set[int]:
     return set(waiting)
 
 
-def _guarded(
-    check: str, look: Callable[[sqlite3.Connection], Finding], database: sqlite3.Connection
-) -> Finding:
-    """What a check found, or that the file is too damaged for it."""
+def _guarded(check: str, look: Callable[[Side], Finding], side: Side) -> Finding:
+    """What a check found, or that the database is too damaged for it."""
     try:
-        return look(database)
-    except sqlite3.DatabaseError as error:
+        with side.attempt():
+            return look(side)
+    except side.errors as error:
+        if side.lost:
+            raise
         return Finding(check, "the check could be made", 1, (str(error),), RESTORE)
 
 
@@ -189,12 +225,13 @@ def _counted(check: str, says: str, words: Iterable[str], repair: str = REPORT) 
     return Finding(check, says, count, tuple(first), repair)
 
 
-def _row_counts(database: sqlite3.Connection) -> dict[str, int]:
+def _row_counts(side: Side) -> dict[str, int]:
     counts: dict[str, int] = {}
     for model in MODELS:
         table = model._meta.db_table
         try:
-            (counts[table],) = database.execute(f"SELECT count(*) FROM {table}").fetchone()
-        except sqlite3.DatabaseError:
+            with side.attempt():
+                (counts[table],) = side.execute(f"SELECT count(*) FROM {table}").fetchone()
+        except side.errors:
             counts[table] = 0
     return counts

@@ -60,6 +60,13 @@ RULES = (
         "{} {} is '{}'",
     ),
     Rule(
+        "events",
+        "every event is of a job that is there",
+        """SELECT id, job_id FROM balsam_event event
+            WHERE NOT EXISTS (SELECT 1 FROM balsam_job WHERE id = event.job_id)""",
+        "event {} is of job {}",
+    ),
+    Rule(
         "state-of-events",
         "every job is in the state that its newest event led to",
         """SELECT job.id, job.state, COALESCE(event.to_state, 'no event')
@@ -126,7 +133,7 @@ RULES = (
             JOIN balsam_dependency edge ON edge.child_id = job.id
             JOIN balsam_job parent ON parent.id = edge.parent_id
             WHERE {_WAITS} AND job.wait_for_parents AND job.on_parent_failure = '{FAIL}'
-            AND parent.state IN ({_BROKEN})""",
+            AND COALESCE(parent.state, '') IN ({_BROKEN})""",  # see waiting.STATE
         "job {} waits for job {}, which is {}",
         LAUNCHER,
     ),
@@ -136,18 +143,5 @@ RULES = (
         f"SELECT job.id FROM balsam_job job WHERE {_WAITS} AND NOT {UNFINISHED_PARENT}",
         "job {}",
         LAUNCHER,
-    ),
-    Rule(
-        "numbering",
-        "new rows get numbers above all there are",
-        " UNION ALL ".join(
-            f"""SELECT '{model._meta.db_table}', (SELECT max(id) FROM {model._meta.db_table}),
-                COALESCE((SELECT max(seq) FROM sqlite_sequence
-                    WHERE name = '{model._meta.db_table}'), 0) AS given
-                WHERE given < (SELECT max(id) FROM {model._meta.db_table})"""
-            for model in MODELS
-        ),
-        "{} has a row {}, and has given out {} numbers",
-        RESTORE,
     ),
 )

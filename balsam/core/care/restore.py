@@ -1,4 +1,4 @@
-"""Putting a copy of the database in the place of the database, all or nothing."""
+"""Putting a copy of the record in the place of a project's record, all or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from balsam.core.care import database_file
+from balsam.core.care import database_file, record
 from balsam.core.care.backup import copy, explained, finish, inspect, new_file, sync
 from balsam.core.care.database_file import sides
 from balsam.errors import DatabaseUnavailable, InvalidValue
@@ -27,14 +27,18 @@ REPLACED_PREFIX = "replaced-"
 
 
 def restore(project: Project, file: Path, *, in_use: bool = False) -> Path | None:
-    """Put a copy of ``file`` in the place of the project's database; where that is kept now.
+    """Put a copy of ``file`` in the place of the project's record; the file where that is kept now.
 
-    The database that is there stays until the very end and is kept beside (None if there was
-    none). ``in_use`` goes on though other processes have it open: what they write from then on
+    The record that is there stays until the very end and is kept (None if there was none).
+    ``in_use`` goes on though other processes have SQLite's file open: what they write from then on
     goes into the one that is kept. Raises InvalidValue, SchemaTooNew or DatabaseUnavailable, and
     has changed nothing then.
     """
     inspect(file)
+    if record.is_postgres(project):
+        from balsam.core.care.restore_server import restore_server
+
+        return restore_server(project, file)
     own = project.database_file
     if own.exists() and os.path.samefile(file, own):
         raise InvalidValue(f"{file} is the database of the project already.")
@@ -54,7 +58,7 @@ def _swap(partial: Path, own: Path, in_use: bool) -> Path | None:
         sync(own.parent)
         return None
     kept = kept_name(own, time.time())
-    with _settled(own, in_use), ExitStack() as undo:
+    with settled(own, in_use), ExitStack() as undo:
         if own.exists():
             _keep(own, kept, undo)
         # A log that belongs to the old database would be replayed into the new one.
@@ -69,13 +73,14 @@ def _swap(partial: Path, own: Path, in_use: bool) -> Path | None:
 
 
 @contextlib.contextmanager
-def _settled(own: Path, in_use: bool) -> Iterator[None]:
-    """A block in which all of the old database is in its one file, and nobody writes to it.
+def settled(own: Path, in_use: bool) -> Iterator[sqlite3.Connection | None]:
+    """A block in which all of the old database is in its one file, and nobody else uses it.
 
-    A damaged one stays as it lies there. Raises DatabaseUnavailable if others are using it.
+    A damaged one stays as it lies there. Raises DatabaseUnavailable if others are using it. The
+    connection is the only one that can read it meanwhile (None if there is no database).
     """
     if not own.exists():
-        yield
+        yield None
         return
     with contextlib.closing(sqlite3.connect(own, timeout=2.0, isolation_level=None)) as database:
         try:
@@ -84,9 +89,9 @@ def _settled(own: Path, in_use: bool) -> Iterator[None]:
         except sqlite3.DatabaseError as error:
             if "locked" in str(error) and not in_use:
                 raise DatabaseUnavailable(
-                    f"The database {own} is in use; end what uses it, or give --force."
+                    f"The database {own} is in use; end what uses it, and try again."
                 ) from error
-        yield
+        yield database
 
 
 def _keep(own: Path, kept: Path, undo: ExitStack) -> None:

@@ -7,7 +7,8 @@ from django.db import models
 from balsam import states
 
 INDEXES = [
-    models.Index(fields=["state"], name="balsam_job_state"),
+    # With the id, for pages of the jobs in one state; SQLite would have it there anyhow.
+    models.Index(fields=["state", "id"], name="balsam_job_state"),
     models.Index(fields=["workflow", "state"], name="balsam_job_workflow"),
     models.Index(
         fields=["session"],

@@ -15,7 +15,11 @@ class EventLog(NamedModel):
     ``nodes``, ``cores``, ``gpus``, ``wall_seconds``, ``cpu_seconds``, ``max_rss_kb`` and ``tail``.
     """
 
-    job = models.ForeignKey(BalsamJob, on_delete=models.CASCADE, related_name="events")
+    # Events are written together with what they tell of, and removed with it; having the database
+    # look up the job of each again takes a third of a commit.
+    job = models.ForeignKey(
+        BalsamJob, on_delete=models.CASCADE, related_name="events", db_constraint=False
+    )
     timestamp = models.DateTimeField()
     from_state = models.TextField(default="")
     to_state = models.TextField()

@@ -63,6 +63,7 @@ class BalsamJob(
         blank=True,
         on_delete=models.PROTECT,
         related_name="jobs",
+        db_index=False,  # it would cost every lease, start and end a write
     )
     direct_command = _text()
     args = _text()

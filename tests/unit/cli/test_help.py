@@ -75,7 +75,7 @@ def test_the_help_of_a_command_loads_no_other(command: str) -> None:
         (("launcher",), "Give one of --consume-all and --wf-filter WORKFLOW."),
         (("launcher", "--consume", "--wf", "x"), "Give one of --consume-all and --wf-filter"),
         (("submit_launch", "-n", "1"), "does not submit batch jobs yet; put 'balsam launcher"),
-        (("server", "--connect"), "A project on SQLite needs no server"),
+        (("server", "start", "--json"), "--json goes with status"),
         (("init",), "Give the directory to make"),
     ],
 )

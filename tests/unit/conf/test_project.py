@@ -81,16 +81,32 @@ def test_the_database_of_an_older_balsam_is_not_taken_over(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("engine", "error", "words"),
+    ("text", "words"),
     [
-        ("postgres", errors.BalsamError, "later release; use --db sqlite"),
-        ("oracle", errors.InvalidValue, "Unknown database 'oracle'"),
+        ("oracle", "Unknown database 'oracle'; use sqlite, postgres, or postgres://USER@HOST"),
+        ("", "Unknown database ''"),
+        ("mysql://me@there/db", "no address of a Postgres server"),
+        ("postgres://me:secret@there/db", "password does not belong into the address"),
+        ("postgres://me@there", "does not name one database"),
+        ("postgres://me@there:port/db", "Port"),
+        ("postgres://me@there/db?color=red", "'color' is no option"),
     ],
 )
-def test_other_databases(tmp_path: Path, engine: str, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        new_project.create(tmp_path / "new", engine=engine)
-    assert tree(tmp_path) == []
+def test_other_databases(text: str, words: str) -> None:
+    with pytest.raises(errors.InvalidValue, match=words) as caught:
+        new_project.engine_of(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_of_somebody_else_is_written_into_the_settings(tmp_path: Path) -> None:
+    engine = new_project.engine_of("postgres://me@there/db?sslmode=require", "/a 'file'")
+    made = new_project.create(tmp_path, engine=engine)
+    database = made.settings().database
+    assert (database.engine, database.url) == ("postgres", engine.url)
+    assert database.password_file == engine.password_file
+    assert list(made.database_dir.iterdir()) == []
+    with pytest.raises(errors.ProjectExists):
+        new_project.create(tmp_path, engine=engine)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines", "bell\a"])
@@ -123,7 +139,7 @@ def test_places_where_no_project_can_be_are_refused_in_words(tmp_path: Path, pat
     ("there", "text", "words"),
     [
         ("settings.yml", "color: red", "unknown section 'color'"),
-        ("settings.yml", "database: {engine: postgres}", "expected sqlite"),
+        ("settings.yml", "database: {engine: postgres}", "expected 'sqlite'"),
         ("log", "a file", "log is not a directory"),
         ("qsubmit", "a file", "qsubmit is not a directory"),
     ],

@@ -128,13 +128,15 @@ def test_each_setting_explains_itself(section: str, field: dataclasses.Field[obj
     assert schema.expected(field)
     text = yaml.safe_dump({section: {field.name: field.default}})
     assert parse(text) == settings.Settings()
-    if isinstance(field.default, (int, float)):
+    if isinstance(field.default, bool):
+        assert "expected true or false" in refusal(yaml.safe_dump({section: {field.name: 1}}))
+    elif isinstance(field.default, (int, float)):
         assert str(field.metadata["most"])[:1] in schema.expected(field)
         assert "expected" in refusal(yaml.safe_dump({section: {field.name: -1}}))
 
 
 def test_the_template_shows_every_setting_with_its_default() -> None:
-    values = {"engine": "sqlite", "journal_mode": "wal"}
+    values = {"engine": "sqlite", "journal_mode": "wal", "url": "", "password_file": ""}
     text = templates.render(templates.text("settings.yml"), values, name="settings.yml")
     assert parse(text) == settings.Settings()
     shown = yaml.safe_load(re.sub(r"^  # (\w+: \S+)$", r"  \1", text, flags=re.MULTILINE))

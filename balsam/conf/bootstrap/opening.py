@@ -1,0 +1,118 @@
+"""What both databases have in common when they are opened: whose they are, and which schema."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from balsam.conf import current
+from balsam.conf.bootstrap import SCHEMA_VERSION
+from balsam.conf.project import Project
+from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew, SchemaTooOld
+
+_any_schema = False
+
+
+@contextlib.contextmanager
+def any_schema() -> Iterator[None]:
+    """Let connections opened inside see a database of any version (``init`` and ``--upgrade``)."""
+    global _any_schema
+    before, _any_schema = _any_schema, True
+    try:
+        yield
+    finally:
+        _any_schema = before
+
+
+def is_any_schema() -> bool:
+    """Whether :func:`any_schema` is in force."""
+    return _any_schema
+
+
+def check_schema(found: int | None, project: Project, where: object) -> None:
+    """Refuse a database of schema ``found`` (None: it holds no record) that is not ours to read.
+
+    Raises SchemaTooNew, SchemaTooOld, DatabaseUnavailable.
+    """
+    if found == SCHEMA_VERSION:
+        return
+    if found is None:
+        raise DatabaseUnavailable(
+            f"The database {where} is damaged: it holds no record of Balsam; "
+            "put a backup in its place with 'balsam restore FILE'."
+        )
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"The project {project.path} was made by a newer Balsam (schema {found}, "
+            f"this one knows {SCHEMA_VERSION}); use that version or a newer one."
+        )
+    raise SchemaTooOld(
+        f"The project {project.path} was made by an older Balsam (schema {found}, this "
+        f"one needs {SCHEMA_VERSION}); run 'balsam init --upgrade {project.path}'."
+    )
+
+
+class OfProject:
+    """A Django connection that belongs to a project and goes when it is closed.
+
+    The next one is made for the project of that moment, which may live in the other database.
+    """
+
+    #: As the settings name it.
+    ENGINE = ""
+
+    project: Project | None = None
+    alias: str
+    in_atomic_block: bool
+
+    def found_project(self) -> Project:
+        """The project at hand, which must live in this database.
+
+        A connection that is refused here leaves its place to one that fits. Raises ProjectNotFound
+        and DatabaseUnavailable.
+        """
+        try:
+            project = current.project()
+            if project.settings().database.engine != self.ENGINE:
+                raise DatabaseUnavailable(
+                    f"The project {project.path} was found only after its database was asked for; "
+                    "ask again."
+                )
+        except BalsamError:
+            self.forget()
+            raise
+        return project
+
+    # -- what Postgres does in its own way ------------------------------------------------------
+
+    def take_turn(self) -> None:
+        """Wait until no other transaction is in progress, and keep others waiting until its end."""
+
+    @contextlib.contextmanager
+    def out_of_turn(self) -> Iterator[None]:
+        """Transactions begun inside need not wait for others, where the database allows it."""
+        yield
+
+    def up_since(self) -> datetime | None:
+        """When the server of the database was started; None where there is none."""
+        return None
+
+    def listener(self) -> Any:
+        """What becomes readable when somebody else has committed; None if one has to look."""
+        return None
+
+    def close(self) -> None:
+        """Close it, and be forgotten, but inside a transaction."""
+        super().close()  # type: ignore[misc]
+        if not self.in_atomic_block:
+            self.forget()
+
+    def forget(self) -> None:
+        """Leave this thread's place for the next connection, if it is ours."""
+        from django.db import connections
+
+        mine: Any = getattr(connections._connections, self.alias, None)
+        if mine is self:
+            del connections[self.alias]

@@ -1,0 +1,1 @@
+"""The Postgres server of a project: made, started, secured and found."""

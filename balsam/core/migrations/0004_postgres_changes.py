@@ -1,0 +1,42 @@
+"""Postgres tells whoever listens that the record has changed; SQLite needs no help for that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import migrations
+
+_TELL = """
+CREATE FUNCTION balsam_tell() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN NOTIFY balsam; RETURN NULL; END $$
+"""
+#: Every change of a state writes an event; the others change what is to be run, and how.
+_TRIGGERS = (
+    ("balsam_event", "INSERT"),
+    ("balsam_job", "DELETE"),
+    ("balsam_app", "INSERT OR UPDATE OR DELETE"),
+)
+
+
+def listen(apps: Any, editor: Any) -> None:
+    if editor.connection.vendor != "postgresql":
+        return
+    editor.execute(_TELL)
+    for table, actions in _TRIGGERS:
+        editor.execute(
+            f"CREATE TRIGGER {table}_tell AFTER {actions} ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION balsam_tell()"
+        )
+
+
+def stop(apps: Any, editor: Any) -> None:
+    if editor.connection.vendor != "postgresql":
+        return
+    for table, _ in _TRIGGERS:
+        editor.execute(f"DROP TRIGGER {table}_tell ON {table}")
+    editor.execute("DROP FUNCTION balsam_tell()")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("core", "0003_indexes")]
+    operations = [migrations.RunPython(listen, stop)]
