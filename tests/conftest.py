@@ -13,6 +13,8 @@ from tests import databases
 #: Where this is set (``.ci/run``), a test may be skipped for who runs it, not for what is missing.
 REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
 ALLOWED = "root may "
+#: Where this is set, tests run that start Postgres servers of their own.
+SERVERS = "BALSAM_TEST_SERVERS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,8 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    absent = []
     if databases.POSTGRES:
-        left = {item for item in items if item.get_closest_marker("sqlite")}
+        absent.append("sqlite")
+    if not os.environ.get(SERVERS):
+        absent.append("server")
+    left = {item for item in items if any(map(item.get_closest_marker, absent))}
+    if left:
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
 

@@ -7,6 +7,8 @@ that a stream of them needs no more memory than one chunk.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -26,6 +28,7 @@ from balsam.errors import IllegalMove, InvalidValue, UsageError
 
 #: Written by Balsam alone; a new job starts with their defaults.
 _MANAGED = ("state", "session_id", "attempt", "lost_attempts")
+_TIMES = ("state_timestamp", "last_update")
 _CHUNK = 5000
 
 #: Told how many jobs have been written so far; what it raises undoes them all.
@@ -44,14 +47,15 @@ def jobs(
     new = [item for item in given if not isinstance(item, dict) and item._state.adding]
     if given:
         try:
-            with connection.out_of_turn(), transaction.atomic():
+            with connection.out_of_turn(), transaction.atomic(), _without_collecting():
                 _insert(model, given, message, progress)
         except BaseException:
             for item in new:  # an id of a row that is not there would be taken for one
                 item.id = None
             raise
+        alias = connection.alias
         for item in new:
-            item._state.adding, item._state.db = False, connection.alias
+            item._state.adding, item._state.db = False, alias
             item._new_parents = []
             item._remember()
     return given
@@ -65,7 +69,7 @@ def stream(
     SQLite's record is locked for other writers from the first to the last: an iterable that waits
     for anything keeps them waiting.
     """
-    with connection.out_of_turn(), transaction.atomic():
+    with connection.out_of_turn(), transaction.atomic(), _without_collecting():
         return _insert(model, given, message, progress)
 
 
@@ -117,6 +121,19 @@ def _insert(
     return number
 
 
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Rows refer to nothing that refers to them; looking for that again and again takes a tenth."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Ascending keys as ranges: (first, last)."""
     begin = keys[0]
@@ -154,8 +171,8 @@ class _Columns:
         self.convert = cells(converters(self.fields, MINIMUM, self.spelling), self.spelling)
         self.apps: dict[Any, int | None] = {"": None}
         self.canonical: dict[str, str] = {}
-        now = history.now()
-        changing = ("id", "job_id", "state_timestamp", "last_update")
+        now = self.now = history.now()
+        changing = ("id", "job_id", *_TIMES)
         self.defaults = {
             name: None if name in changing else field.get_default()
             for name, field in self.fields.items()
@@ -165,7 +182,7 @@ class _Columns:
             None if name in changing else self.convert[name](value)
             for name, value in self.defaults.items()
         ]
-        for name in ("state_timestamp", "last_update"):
+        for name in _TIMES:
             self.template[self.place[name]] = self.convert[name](now)
 
     def made(self, item: Any) -> tuple[Any, list[Any], uuid.UUID | None, list[Any]]:
@@ -225,12 +242,15 @@ class _Columns:
         if job._app_name is not None:
             job.app_id, job._app_name = self.app(job._app_name), None
         values = {}
+        for name in _TIMES:
+            job.__dict__[name] = self.now
         present = self.all_of(job.__dict__)
         for (name, default), value in zip(self.defaults.items(), present, strict=True):
             # An equal value of another type (True for 1) has to be looked at.
             if value is not default and (value != default or type(value) is not type(default)):
                 values[name] = value
-        values.pop("id", None)
+        for name in ("id", *_TIMES):
+            values.pop(name, None)
         for name in _MANAGED:
             if name in values:
                 self._refuse(name, values[name])

@@ -13,6 +13,8 @@ from balsam.core.job_set.writing import JobWriting
 from balsam.core.retry import Retried, retry
 from balsam.core.written import MESSAGE, field_of, value_of
 
+#: Named, for an index finds them then.
+_UNENDED = [state for state in states.STATES if state not in states.END_STATES]
 _BUSY = models.Q(state__in=states.ACTIVE_STATES) | models.Q(session__isnull=False)
 
 
@@ -71,7 +73,7 @@ class JobQuerySet(JobFinding, JobWriting):
             if recursive:
                 keys = [*keys, *graph.descendants(keys)]
             jobs = self.model._default_manager.all().among(keys)
-            killed: int = jobs.exclude(state__in=states.END_STATES).move(
+            killed: int = jobs.filter(state__in=_UNENDED).move(
                 states.USER_KILLED, message
             )
             return killed
@@ -92,7 +94,7 @@ class JobQuerySet(JobFinding, JobWriting):
 
     def unended(self) -> JobQuerySet:
         """Jobs that have not ended."""
-        return self.exclude(state__in=states.END_STATES)
+        return self.filter(state__in=_UNENDED)
 
     def broken(self) -> JobQuerySet:
         """Jobs that failed or were killed."""

@@ -7,6 +7,7 @@ import os
 
 from balsam.conf.logs import close_log, open_log
 from balsam.conf.project import Project
+from balsam.core.record import go_first
 from balsam.errors import BalsamError
 from balsam.launcher.options import LauncherOptions, Report, Snapshot, silent
 from balsam.launcher.pilot import Launcher
@@ -26,6 +27,7 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     log = open_log(project.log, "launcher", project.settings().logging.level)
     logger.info("launcher %s in %s: %s", os.getpid(), project.path, options)
     leave_outer_mpi()
+    go_first()
     try:
         with Wakeup() as wakeup:
             launcher = Launcher(project, options, wakeup, report, worker_log=str(log))

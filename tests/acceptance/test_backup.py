@@ -272,7 +272,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(site: Site) -> None:
 def small_disk(site: Site) -> Iterator[Path]:
     directory = site.home / "small"
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(directory)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("root may mount a small file system, others may not")
     yield directory

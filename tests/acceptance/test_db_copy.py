@@ -31,7 +31,7 @@ from .test_backup import WRITER, jobs_in
 from .test_doctor import examined, problems
 
 #: They begin on SQLite, and go to a server of their own from there.
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.server]
 
 
 @pytest.fixture

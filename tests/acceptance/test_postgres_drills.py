@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +20,7 @@ from balsam.core.models import BalsamJob
 
 from .conftest import BALSAM, ROOT, Site
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("initdb") and not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
-    reason="there is no Postgres on this machine",
-)
+pytestmark = pytest.mark.server
 NOTE = 'echo "$BALSAM_JOB_ID" >> "$RUNS"'
 
 

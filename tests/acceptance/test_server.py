@@ -19,6 +19,8 @@ import pytest
 from balsam.conf.postgres import life, server
 from balsam.conf.project import Project
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0
 PYTHONPATH = ":".join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))

@@ -44,6 +44,8 @@ from balsam.errors import BalsamError, DatabaseUnavailable, InvalidValue, Projec
 from .. import databases
 from ..unit.core.test_cells import JSON, TEXTS
 
+pytestmark = pytest.mark.server
+
 MODELS = (ApplicationDefinition, BalsamJob, BatchJob, Dependency, EventLog, Session)
 NASTY = "it's \"quoted\"\\ \\N \\. \t\r\n\x0b\x08 é ☃ 😀 \x01 ''"
 LIFE = Life("launcher", "host", "machine", 1, 1)
@@ -528,12 +530,8 @@ def test_an_older_record_in_postgres_is_copied_as_it_is(
 ) -> None:
     """As ``init --upgrade`` does before it changes anything."""
     connection.close()
-    with psycopg.connect(**address.parameters(on_postgres), autocommit=True) as server:
-        server.execute("ALTER TABLE balsam_session DROP COLUMN offer")
-        server.execute("DELETE FROM django_migrations WHERE app = 'core' AND name > '0002'")
-        for trigger in ("balsam_event", "balsam_job", "balsam_app"):
-            server.execute(f"DROP TRIGGER {trigger}_tell ON {trigger}")
-        server.execute("DROP FUNCTION balsam_tell()")
+    with tables.at(on_postgres) as there:
+        tables.migrate(there, 1)
     kept = schema.upgrade_project(on_postgres)
     assert kept is not None and backup.inspect(kept).schema == 1
     assert backup.inspect(kept).jobs == 31

@@ -13,6 +13,18 @@ from balsam.conf.project import Project
 from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew, SchemaTooOld
 
 _any_schema = False
+_urgent = False
+
+
+def go_first() -> None:
+    """Let the transactions of this process, a launcher, go before those of its clients."""
+    global _urgent
+    _urgent = True
+
+
+def is_urgent() -> bool:
+    """Whether :func:`go_first` was called."""
+    return _urgent
 
 
 @contextlib.contextmanager
@@ -65,7 +77,10 @@ class OfProject:
 
     project: Project | None = None
     alias: str
+    autocommit: bool
+    connection: Any
     in_atomic_block: bool
+    _forgotten = False
 
     def found_project(self) -> Project:
         """The project at hand, which must live in this database.
@@ -109,6 +124,17 @@ class OfProject:
         if not self.in_atomic_block:
             self.forget()
 
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        """As Django's; it also ends a transaction that broke down, whose place is taken by now."""
+        if self._forgotten and autocommit and self.connection is None:
+            self.autocommit = True
+            return
+        super().set_autocommit(  # type: ignore[misc]
+            autocommit, force_begin_transaction_with_broken_autocommit
+        )
+
     def forget(self) -> None:
         """Leave this thread's place for the next connection, if it is ours."""
         from django.db import connections
@@ -116,3 +142,4 @@ class OfProject:
         mine: Any = getattr(connections._connections, self.alias, None)
         if mine is self:
             del connections[self.alias]
+        self._forgotten = True

@@ -3,7 +3,7 @@
 Transactions take turns, as those of SQLite do: what is decided in one (a child becomes READY for
 its last parent has finished) was not decided at the same time in another, and events are numbered
 in the order in which they become visible. Turns are served in the order in which they were asked
-for. Single statements outside transactions wait for nobody.
+for, those of launchers first. Single statements outside transactions wait for nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from balsam.conf import database_errors
+from balsam.conf.bootstrap import opening
 from balsam.conf.bootstrap.opening import OfProject, check_schema, is_any_schema
 from balsam.conf.project import Project
 from balsam.errors import DatabaseUnavailable, ServerError
@@ -33,8 +34,10 @@ except ImportError as error:
         "install it with \"pip install 'balsam[postgres]'\"."
     ) from error
 
-#: The advisory lock by which transactions take turns, in each database.
+#: The advisory lock by which transactions take turns, in each database, and that by which all but
+#: launchers queue for it: a launcher waits for one of them, however many there are.
 TURN = 0x62616C73
+GATE = TURN + 1
 #: Where the triggers of migration 0004 tell of commits.
 CHANNEL = "balsam"
 #: Never the same for two connections of a process.
@@ -58,8 +61,6 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
 
     #: Whether a transaction that begins now waits for its turn.
     take_turns = True
-    #: The driver's connection.
-    connection: Any
     _listening: Any = None
     _version = 0
 
@@ -211,8 +212,9 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
 
     def take_turn(self) -> None:
         """Wait until no other transaction is in progress, and keep others waiting until its end."""
+        first = "" if opening.is_urgent() else f"pg_advisory_xact_lock({GATE}), "
         with self.wrap_database_errors:
-            self.connection.execute(f"SELECT pg_advisory_xact_lock({TURN})")
+            self.connection.execute(f"SELECT {first}pg_advisory_xact_lock({TURN})")
 
     @contextlib.contextmanager
     def out_of_turn(self) -> Iterator[None]:

@@ -65,7 +65,9 @@ def connected(project: Project, start: bool = False) -> Iterator[Any]:
 def explain(project: Project, error: Exception) -> str:
     """One sentence about an error of the driver: what, where, and what to do next."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
+    # Below the reason libpq asks whether the server is running, which is what we are about to say.
+    told = [line for line in lines if not line.endswith("?") and "Multiple connection" not in line]
+    said = (told or lines or [type(error).__name__])[-1]
     advice = next((told for sign, told in _ADVICE.items() if sign in str(error)), "")
     advice = advice or database_errors.advice(error)
     if advice:

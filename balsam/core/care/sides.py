@@ -156,7 +156,7 @@ class ServerSide:
         for model in MODELS:
             table = model._meta.db_table
             for field in model._meta.concrete_fields:
-                if not field.is_relation:
+                if not field.is_relation or not field.db_constraint:
                     continue
                 parent = field.related_model._meta.db_table
                 for (row,) in self.execute(

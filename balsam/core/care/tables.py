@@ -34,7 +34,7 @@ _KINDS = {
     "jsonb": "json",
 }
 _ALIAS = "care"
-#: Migration 0003 makes it.
+#: A migration makes it.
 _TELL = "balsam_tell"
 
 

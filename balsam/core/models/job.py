@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from balsam import states
 from balsam.core import graph, history, ids, waiting
@@ -217,9 +218,11 @@ class BalsamJob(
             changed.append("workdir")
         self.last_update = history.now()
         written = [*changed, "last_update"]
-        with transaction.atomic():
+        rules = WAITING_RULES.intersection(written)
+        turn = contextlib.nullcontext() if rules else connection.out_of_turn()
+        with turn, transaction.atomic():
             super().save(using=using, update_fields=written)
-            if WAITING_RULES.intersection(written):
+            if rules:
                 waiting.reconsider([self.pk], "what it waits for was changed")
                 self.refresh_from_db(fields=["state", "state_timestamp"])
         self._remember(written)

@@ -20,6 +20,8 @@ from balsam.conf.project import Project
 from balsam.errors import InvalidValue, ServerError
 from tests.machine.postgres.conftest import Make, Other, ask, pid_of, programs_of_wheel
 
+pytestmark = pytest.mark.server
+
 ROLES = ("balsam", "postgres", "root", "nobody", "jane", "pg_read_all_data", "", "Balsam")
 DATABASES = ("balsam", "postgres", "template1", "template0", "replication", "")
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST, PROTOCOL = 80877103, 80877104, 80877102, 196608

@@ -22,6 +22,8 @@ from pathlib import Path
 from balsam.conf.postgres import address, server, status
 from balsam.conf.project import Project
 from balsam.errors import ServerError
+
+pytestmark = pytest.mark.server
 project = Project(Path(sys.argv[1]))
 try:
     if sys.argv[2] == "take-over":
