@@ -22,9 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    absent = []
-    if databases.POSTGRES:
-        absent.append("sqlite")
+    absent = ["sqlite" if databases.POSTGRES else "postgres"]
     if not os.environ.get(SERVERS):
         absent.append("server")
     left = {item for item in items if any(map(item.get_closest_marker, absent))}

@@ -111,9 +111,12 @@ def _need_locks(project: Project) -> None:
 
 def _make_server(project: Project, undo: ExitStack) -> None:
     """Make and start the project's own Postgres server; undone, there is nothing left of it."""
-    from balsam.conf.postgres import cluster, server
+    from balsam.conf.postgres import cluster, external, server
 
+    external.driver()
+    undoable.remove_later(project.log, "postgres.log*", undo)
     undo.callback(cluster.remove, project)
+    undo.callback(server.stop, project)
     cluster.make(project)
     server.start(project)
 

@@ -48,8 +48,8 @@ class PostgresBulk(Postgres):
 
     @staticmethod
     def cell(value: Any) -> str:
-        if type(value) is str:
-            return value.translate(_ESCAPES) if _has_special(value) else value
+        if isinstance(value, str):
+            return value.translate(_ESCAPES) if _has_special(value) else str.__str__(value)
         if value is None:
             return "\\N"
         if value is True or value is False:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import select
 import time
 
+from balsam.conf.bootstrap.opening import readable
 from balsam.core import lease
 
 #: Between two looks at whether the database changed, where it does not tell; in seconds.
@@ -32,4 +32,4 @@ class Changes:
             if listener is None:
                 time.sleep(min(LOOK_SECONDS, left))
             else:
-                select.select([listener], [], [], left)
+                readable(listener, left)

@@ -16,7 +16,7 @@ from django.db import models
 
 from balsam.core.fields import DirectoryField, EnvironField
 from balsam.core.sql import Dialect, Postgres
-from balsam.core.values import ABSURD, LARGEST, UNSTORABLE, checked
+from balsam.core.values import ABSURD, LARGEST, UNSTORABLE, checked, refused
 from balsam.errors import InvalidValue
 
 Convert = Callable[[Any], Any]
@@ -59,7 +59,7 @@ def _exact(field: Any, kind: type, spell: Convert) -> Convert:
 
 def _text(field: Any) -> Convert:
     def convert(value: Any) -> Any:
-        return value if type(value) is str and "\0" not in value else checked(field, value)
+        return value if type(value) is str and not refused(value) else checked(field, value)
 
     return convert
 

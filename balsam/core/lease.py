@@ -95,13 +95,13 @@ def lease_runnable(
         where += f" AND {ONE_RANK}"
     elif without_mpi:
         where += f" AND {_no_mpi()}"
-    skip = dialect().skip_locked
+    spell = dialect()
+    chosen = f"""SELECT id FROM balsam_job {scope.index} WHERE state IN ({_RUNNABLE})
+        AND session_id IS NULL AND {_STILL_LIVE} AND {where}
+        ORDER BY {_ORDER} LIMIT %s {spell.skip_locked}"""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
-                    SELECT id FROM balsam_job {scope.index} WHERE state IN ({_RUNNABLE})
-                    AND session_id IS NULL AND {_STILL_LIVE} AND {where}
-                    ORDER BY {_ORDER} LIMIT %s {skip})
+            f"""UPDATE balsam_job SET session_id = %s WHERE id {spell.one_of.format(chosen)}
                 RETURNING priority, {", ".join(RUN_COLUMNS)}""",
             (session, session, *parameters, limit),
         )
@@ -156,18 +156,18 @@ def lease_for_steps(
 ) -> list[tuple[int, str]]:
     """Lease up to ``limit`` free jobs that wait in one of the ``wanted`` states: (id, state)."""
     where, parameters = scope.sql()
-    skip = dialect().skip_locked
+    spell = dialect()
+    chosen = f"""SELECT id FROM balsam_job WHERE state = %s
+        AND session_id IS NULL AND {_STILL_LIVE} AND {where}
+        ORDER BY id LIMIT %s {spell.skip_locked}"""
     leased: list[tuple[int, str]] = []
     with transaction.atomic(), connection.cursor() as cursor:
         for state in wanted:
             if len(leased) >= limit:
                 break
             cursor.execute(
-                f"""UPDATE balsam_job SET session_id = %s WHERE id IN (
-                        SELECT id FROM balsam_job WHERE state = %s
-                        AND session_id IS NULL AND {_STILL_LIVE} AND {where}
-                        ORDER BY id LIMIT %s {skip})
-                    RETURNING id, state""",
+                f"""UPDATE balsam_job SET session_id = %s
+                    WHERE id {spell.one_of.format(chosen)} RETURNING id, state""",
                 (session, state, session, *parameters, limit - len(leased)),
             )
             leased.extend(cursor.fetchall())

@@ -24,6 +24,8 @@ class Sqlite:
     #: keys travel as one parameter, so their length is no limit of the driver.
     keys = "SELECT value FROM json_each(%s)"
     skip_locked = ""
+    #: "One of" a subselect that is to be asked once.
+    one_of = "IN ({})"
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:
@@ -47,6 +49,8 @@ class Postgres:
 
     keys = "SELECT unnest(%s::bigint[])"
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    #: In a join it would be asked, and limited, for each row anew.
+    one_of = "= ANY(ARRAY({}))"
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:

@@ -59,6 +59,8 @@ def from_text(field: Any, text: str) -> Any:
 
 
 _REFUSED = re.compile("[\0\ud800-\udfff]")
+#: Whether a text holds what no database takes.
+refused = _REFUSED.search
 #: Whether a JSON text may hold such a thing, among others that are well.
 UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])").search
 
@@ -105,8 +107,14 @@ def _checked_text(field: Any, value: Any) -> str:
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
         raise InvalidValue(f"{field.name} is text, not {value!r}.")
+    text = str.__str__(text)  # of numpy, or an Enum, perhaps
     if "\0" in text:
         raise InvalidValue(f"{field.name} holds a NUL character, which no program can take.")
+    if refused(text):
+        raise InvalidValue(
+            f"{field.name} holds half of a character, perhaps of a file name that is not in UTF-8: "
+            f"{text!r}."
+        )
     return field.absolute(text) if isinstance(field, DirectoryField) else text
 
 

@@ -10,8 +10,9 @@ from balsam.core.record import TROUBLE
 
 logger = logging.getLogger(__name__)
 
-#: Between two tries to reach a database that does not answer.
+#: Between two tries to reach a database that does not answer: at first, and at most.
 RETRY_SECONDS = 1.0
+MOST_RETRY_SECONDS = 15.0
 
 
 class Guard:
@@ -23,6 +24,7 @@ class Guard:
         self.retry_at = 0.0
         #: It failed since somebody last took notice.
         self.shaken = False
+        self._pause = RETRY_SECONDS
 
     def run(self, action: Callable[[], None]) -> bool:
         """Do something with the database; False if it is locked, full or away for the moment.
@@ -34,10 +36,12 @@ class Guard:
         try:
             action()
         except TROUBLE as error:
-            self.retry_at = time.monotonic() + RETRY_SECONDS
+            self.retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, MOST_RETRY_SECONDS)
             self.shaken = True
             logger.error("the database does not answer: %s", error)
             said = str(error).rstrip(".\n")
             self._tell(f"The database does not answer ({said}); tasks go on, trying again.")
             return False
+        self._pause = RETRY_SECONDS
         return True

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping
+from balsam.core import bookkeeping, lease
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.record import atomic
 from balsam.launcher import journal
@@ -96,6 +96,8 @@ class Ledger:
         self._afterwards = afterwards
         self._unwritten: list[Entry] = []
         self._pending: list[Entry] = []
+        #: A commit failed: whether it was carried out all the same, only the record can tell.
+        self._in_doubt = False
         self.oldest = 0.0
 
     def __len__(self) -> int:
@@ -124,7 +126,11 @@ class Ledger:
         Jobs that need no step go on at once. A DatabaseError leaves everything pending.
         """
         entries = self._pending + self._unwritten
-        if not entries:
+        if self._in_doubt:
+            entries = unknown(entries, lease.held(self._session))
+        doubtful, self._in_doubt = self._in_doubt, True
+        if not entries and not doubtful:
+            self._in_doubt = False
             return Committed()
         moves = to_moves(entries, self._session)
         with atomic():
@@ -133,6 +139,7 @@ class Ledger:
             here = bookkeeping.pass_jobs(ended, self._max_attempts)
             if self._afterwards:
                 self._afterwards()
+        self._in_doubt = False
         self._pending = []
         self._unwritten = []
         self._journal.all_committed()
@@ -141,6 +148,18 @@ class Ledger:
             runnable=[job for job, state in here.items() if state in states.RUNNABLE_STATES],
             steps=not set(here.values()).isdisjoint(states.PROCESSABLE_STATES),
         )
+
+
+def unknown(entries: Sequence[Entry], held: Mapping[int, tuple[str, int, int]]) -> list[Entry]:
+    """``entries`` without the starts that the record has already, by what the session ``held``."""
+    return [
+        entry
+        for entry in entries
+        if not (
+            isinstance(entry, Start)
+            and held.get(entry.job, ("", 0))[:2] == (states.RUNNING, entry.attempt)
+        )
+    ]
 
 
 def to_moves(entries: list[Entry], session: int) -> list[Move]:

@@ -225,6 +225,8 @@ class Launcher:
         if self._guard.shaken:
             self._disputes.catch_up()
             self._guard.shaken = False
+            # As long as we could reach nobody, the others may have been in no better place.
+            self._next_sessions = time.monotonic() + self.settings.launcher.lease_seconds
         now = time.monotonic()
         if now >= self._next_look or self.source.is_told:
             seldom = TOLD_SECONDS if self.source.is_told else 0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,8 @@ from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew, Schema
 
 _any_schema = False
 _urgent = False
+#: Connections of the process that this one was forked from, never to be used or closed here.
+_of_parents: list[Any] = []
 
 
 def go_first() -> None:
@@ -66,6 +70,13 @@ def check_schema(found: int | None, project: Project, where: object) -> None:
     )
 
 
+def readable(connection: Any, seconds: float = 0.0) -> bool:
+    """Wait until there is something to read from a connection; whether there is."""
+    poll = select.poll()  # select takes no descriptor above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
 class OfProject:
     """A Django connection that belongs to a project and goes when it is closed.
 
@@ -80,7 +91,11 @@ class OfProject:
     autocommit: bool
     connection: Any
     in_atomic_block: bool
+    savepoint_ids: list[Any]
+    atomic_blocks: list[Any]
+    needs_rollback: bool
     _forgotten = False
+    _pid = 0
 
     def found_project(self) -> Project:
         """The project at hand, which must live in this database.
@@ -123,6 +138,26 @@ class OfProject:
         super().close()  # type: ignore[misc]
         if not self.in_atomic_block:
             self.forget()
+
+    def connect(self) -> None:
+        """Connect, for this process."""
+        self._pid = os.getpid()
+        super().connect()  # type: ignore[misc]
+
+    def ensure_connection(self) -> None:
+        """Connect, also in a fork, which shares the connection of its parent with it."""
+        self.leave_parent()
+        super().ensure_connection()  # type: ignore[misc]
+
+    def leave_parent(self) -> None:
+        """In a fork: leave the connection to the process that opened it."""
+        if self.connection is not None and self._pid != os.getpid():
+            _of_parents.append(self.connection)
+            self.connection = None
+            self.in_atomic_block = False
+            self.savepoint_ids = []
+            self.atomic_blocks = []
+            self.needs_rollback = False
 
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-import select
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -47,9 +46,6 @@ MOST_PATIENCE_SECONDS = 2.0
 #: A client that asks nothing for so long is disconnected, and comes back when it has a question:
 #: a job that computes for hours holds no connection.
 IDLE_SECONDS = 30
-#: A client that stops in the middle of a transaction loses it, for others wait for their turn.
-FROZEN_SECONDS = 120
-
 _TABLE = "SELECT to_regclass('balsam_job') IS NOT NULL"
 _VERSION = "SELECT max(left(name, 4)::int) FROM django_migrations WHERE app = 'core'"
 
@@ -77,7 +73,10 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
             "context": get_adapters_template(settings.USE_TZ, self.timezone),
             "options": f"-c TimeZone=UTC -c lock_timeout={wait} -c client_min_messages=warning "
             f"-c idle_session_timeout={IDLE_SECONDS * 1000} "
-            f"-c idle_in_transaction_session_timeout={FROZEN_SECONDS * 1000} -c jit=off",
+            # Who stops in the middle of a transaction loses it before the others lose patience.
+            f"-c idle_in_transaction_session_timeout={max(1, wait // 2)} -c jit=off",
+            # Of what was sent and not acknowledged, as keepalives are of silence.
+            "tcp_user_timeout": 60_000,
             "prepare_threshold": None,
         }
 
@@ -138,8 +137,9 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
 
     def ensure_connection(self) -> None:
         """Connect, also anew if the server has hung up since the last question."""
+        self.leave_parent()
         if self.connection is not None and not self.in_atomic_block and self._hung_up():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(psycopg.Error):
                 self.connection.close()
             self.connection = None
         super().ensure_connection()
@@ -149,9 +149,16 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
         connection = self.connection
         if connection.closed or connection.broken:
             return True
-        if not select.select([connection.fileno()], [], [], 0)[0]:
+        if not opening.readable(connection):
             return False
-        return not self._drained() and not self.is_usable()
+        # A farewell may follow upon notifications.
+        return (not self._drained() or opening.readable(connection)) and not self.is_usable()
+
+    def chunked_cursor(self) -> Any:
+        """As Django's; who reads a large answer slowly is not taken for idle."""
+        with self.cursor() as cursor:
+            cursor.execute("SET idle_session_timeout = 0")
+        return super().chunked_cursor()
 
     def _drained(self) -> bool:
         """Take notifications in; whether there were any."""

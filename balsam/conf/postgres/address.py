@@ -41,13 +41,21 @@ def parameters(project: Project) -> dict[str, Any]:
     try:
         told = record.read(project)
     except PermissionError:
-        return {**_OWN, **timeout, **_as_guest(project)}
+        return {**_OWN, **timeout, **_only_proof(), **_as_guest(project)}
     if told is None or _ended_with_its_machine(project, told):
         raise ServerStopped(
             f"The database server of {project.path} does not run; type 'balsam server start'."
         )
     secret = {"user": cluster.OWNER, "password": cluster.password(project)}
-    return {**_OWN, **timeout, **secret, **_way(project, told)}
+    return {**_OWN, **timeout, **_only_proof(), **secret, **_way(project, told)}
+
+
+def _only_proof() -> dict[str, Any]:
+    """Prove to know the password, and give it to nobody who merely asks for it.
+
+    Another program may have taken the port while the server was down. libpq knows this from 16 on.
+    """
+    return {"require_auth": "scram-sha-256"} if external.libpq_version() >= 160000 else {}
 
 
 def _ended_with_its_machine(project: Project, told: Record) -> bool:

@@ -39,6 +39,7 @@ password_encryption = scram-sha-256
 tcp_keepalives_idle = 30
 tcp_keepalives_interval = 10
 tcp_keepalives_count = 3
+tcp_user_timeout = 60s
 client_connection_check_interval = 10s
 
 # Modest, for a login node that others use too.

@@ -23,6 +23,15 @@ def driver() -> Any:
     return psycopg
 
 
+def libpq_version() -> int:
+    """The version of the library below the driver, such as 160004; 0 without one."""
+    try:
+        import psycopg.pq
+    except ImportError:
+        return 0
+    return int(psycopg.pq.version())
+
+
 def parameters(project: Project) -> dict[str, Any]:
     """How to connect to the server that the settings name. Raises InvalidValue, ServerError."""
     settings = project.settings().database

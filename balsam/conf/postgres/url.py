@@ -42,7 +42,9 @@ def parse(text: str) -> ServerUrl:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise InvalidValue(f"The address of a Postgres server is {FORM} ({error}).") from error
+        raise InvalidValue(
+            f"'{masked(text)}' is no address of a Postgres server; write {FORM}."
+        ) from error
     if parts.password is not None:
         raise InvalidValue(
             "A password does not belong into the address of a server, where others see it: put it "
@@ -71,4 +73,4 @@ def parse(text: str) -> ServerUrl:
 
 def masked(text: str) -> str:
     """``text`` for a message or a log: without what might be a password."""
-    return re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)

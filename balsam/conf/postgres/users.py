@@ -66,8 +66,9 @@ def explain(project: Project, error: Exception) -> str:
     """One sentence about an error of the driver: what, where, and what to do next."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # Below the reason libpq asks whether the server is running, which is what we are about to say.
-    told = [line for line in lines if not line.endswith("?") and "Multiple connection" not in line]
-    said = (told or lines or [type(error).__name__])[-1]
+    told = [line for line in lines if "FATAL:" in line or "ERROR:" in line]
+    told += [line for line in lines if not line.endswith("?") and "Multiple connection" not in line]
+    said = (told or lines or [type(error).__name__])[0]
     advice = next((told for sign, told in _ADVICE.items() if sign in str(error)), "")
     advice = advice or database_errors.advice(error)
     if advice:
@@ -100,6 +101,7 @@ def add(project: Project, name: str) -> str:
             f"'{name}' can not be the name of a user: use letters, digits, '_', '.' and '-', 63 at "
             "most, with a letter first."
         )
+    _need_own_server(project)
     password = passwords.generate()
     with connected(project, start=True) as connection, connection.transaction():
         if _exists(connection, name):
@@ -111,8 +113,17 @@ def add(project: Project, name: str) -> str:
     return password
 
 
+def _need_own_server(project: Project) -> None:
+    if project.settings().database.url:
+        raise ServerError(
+            f"The database of {project.path} is on a server of somebody else's, who alone gives "
+            "and takes its accounts."
+        )
+
+
 def drop(project: Project, name: str) -> None:
     """Remove a user and end its connections. What it wrote stays. Raises ServerError."""
+    _need_own_server(project)
     if name == cluster.OWNER:
         raise ServerError(f"'{name}' is the owner of the database, and stays.")
     with connected(project, start=True) as connection:

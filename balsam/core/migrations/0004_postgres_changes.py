@@ -10,10 +10,10 @@ _TELL = """
 CREATE FUNCTION balsam_tell() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN NOTIFY balsam; RETURN NULL; END $$
 """
-#: Every change of a state writes an event; the others change what is to be run, and how.
+#: Every change of a state writes an event; the others change what is to be run, and how, and by whom.
 _TRIGGERS = (
     ("balsam_event", "INSERT"),
-    ("balsam_job", "DELETE"),
+    ("balsam_job", "UPDATE OR DELETE"),
     ("balsam_app", "INSERT OR UPDATE OR DELETE"),
 )
 

@@ -16,14 +16,14 @@ from balsam.conf.project import Project
 from balsam.errors import ServerError, ServerStopped
 from tests.machine.postgres.conftest import PATIENCE_SECONDS, PYTHONPATH, ask, pid_of
 
+pytestmark = pytest.mark.server
+
 CALL = """
 import sys
 from pathlib import Path
 from balsam.conf.postgres import address, server, status
 from balsam.conf.project import Project
 from balsam.errors import ServerError
-
-pytestmark = pytest.mark.server
 project = Project(Path(sys.argv[1]))
 try:
     if sys.argv[2] == "take-over":

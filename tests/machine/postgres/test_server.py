@@ -30,6 +30,8 @@ from tests.machine.postgres.conftest import (
     until,
 )
 
+pytestmark = pytest.mark.server
+
 ENSURE = """
 import sys
 from pathlib import Path
@@ -222,8 +224,6 @@ from pathlib import Path
 import psycopg
 from balsam.conf.postgres import address
 from balsam.conf.project import Project
-
-pytestmark = pytest.mark.server
 connection = psycopg.connect(**address.parameters(Project(Path(sys.argv[1]))), autocommit=True)
 print(connection.info.backend_pid, flush=True)
 connection.execute("SELECT pg_sleep(600)")
