@@ -117,6 +117,19 @@ def is_ours(pid: int, cluster: Path) -> bool:
         return False
     try:
         return os.path.samefile(f"/proc/{pid}/cwd", cluster)
+    except PermissionError:
+        return _names(pid, cluster)
+    except OSError:
+        return False
+
+
+def _names(pid: int, cluster: Path) -> bool:
+    """Whether a process was started for these files, by its command line, which anybody may read.
+
+    In a container root may not look into the processes of the user that runs the server for it.
+    """
+    try:
+        return os.fsencode(cluster) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
 

@@ -350,9 +350,13 @@ def uid_of(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["", "and processes are hidden"])
 def test_root_where_user_namespaces_are_refused(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hidden: bool
 ) -> None:
+    """``hidden``: as in a container whose root may not look into processes of other users."""
+    if hidden:
+        monkeypatch.setattr(life.os.path, "samefile", not_permitted)
     if os.geteuid() != 0:
         pytest.skip("root may run a server in the name of others")
     for name in ("setpriv", "test", "postgres", "openssl"):
@@ -375,6 +379,10 @@ def test_root_where_user_namespaces_are_refused(
         assert server.stop(project)
     finally:
         finish(project)
+
+
+def not_permitted(first: str, second: object) -> bool:
+    raise PermissionError(first)
 
 
 def test_root_in_the_project_of_another_user(make: Make, other: Other) -> None:
