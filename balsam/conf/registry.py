@@ -10,12 +10,12 @@ import fcntl
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from balsam import errors
+from balsam.conf import undoable
 from balsam.conf.project import Project
 
 logger = logging.getLogger(__name__)
@@ -111,17 +111,8 @@ def _drop(names: Names, path: Path) -> None:
 def _replace(file: Path, names: Names) -> None:
     """Write all or nothing: a reader sees the old file or the new one. Mode 0600."""
     content = {name: [str(path) for path in paths] for name, paths in sorted(names.items())}
-    descriptor, temporary = tempfile.mkstemp(prefix=".projects-", dir=file.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with undoable.replacing(file, ".projects-") as stream:
+        stream.write(json.dumps(content, indent=1).encode())
 
 
 @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from balsam.conf import undoable
 from balsam.conf.settings import parse
 from balsam.errors import SettingsError
 
@@ -81,18 +80,9 @@ def _scalar(value: Any) -> str:
 def replace(path: Path, text: str) -> None:
     """Put a new text in the place of the file's, all or nothing, with its mode. Raises OSError."""
     target = Path(os.path.realpath(path))
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:
-            os.fchmod(descriptor, target.stat().st_mode & 0o7777)
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with undoable.replacing(target, f".{target.name}-") as stream:
+        os.fchmod(stream.fileno(), target.stat().st_mode & 0o7777)
+        stream.write(text.encode())
     directory = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -9,9 +9,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 
 def make_directory(path: Path, undo: ExitStack, mode: int = 0o777) -> None:
@@ -42,6 +44,24 @@ def make_file(path: Path, text: str, undo: ExitStack, mode: int = 0o666) -> None
         stream.write(text)
         stream.flush()
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(file: Path, prefix: str) -> Iterator[BinaryIO]:
+    """A stream whose bytes take the place of ``file`` at the end, all or nothing. Mode 0600.
+
+    They stand beside it under a name with that prefix until then. Raises OSError.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=file.parent)
+    try:
+        with open(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(name, file)
+    except BaseException:
+        _quietly(lambda: os.unlink(name))
+        raise
 
 
 def remove_later(directory: Path, pattern: str, undo: ExitStack) -> None:

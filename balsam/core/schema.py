@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from balsam.conf import registry
 from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.conf.bootstrap.opening import any_schema
-from balsam.conf.current import using
 from balsam.conf.new_project import SQLITE, Engine, creating
 from balsam.conf.postgres.url import masked
-from balsam.core.care import database_file
+from balsam.core.care import database_file, tables
 from balsam.core.care.backup import back_up
 from balsam.errors import BalsamError, DatabaseUnavailable, ProjectExists, SchemaTooNew
 
@@ -45,11 +41,11 @@ def create_project(
 
 def _refuse_what_is_there(project: Project, engine: Engine) -> None:
     """A database of somebody else's is only used if nothing is in it."""
-    with _at(project):
-        tables = connection.introspection.table_names()
-    if tables:
+    with tables.at(project) as there:
+        names = there.introspection.table_names()
+    if names:
         raise ProjectExists(
-            f"The database {masked(engine.url)} holds tables already ({', '.join(tables[:3])}, "
+            f"The database {masked(engine.url)} holds tables already ({', '.join(names[:3])}, "
             "...); make an empty one for the project with 'createdb'."
         )
 
@@ -94,8 +90,8 @@ def version(project: Project) -> int:
 
 
 def _asked_version(project: Project) -> int:
-    with _at(project):
-        found = connection.found_schema()
+    with tables.at(project) as there:
+        found = there.found_schema()
     if found is None:
         raise DatabaseUnavailable(
             f"The database of {project.path} is damaged: it holds no record of Balsam; put a "
@@ -105,30 +101,12 @@ def _asked_version(project: Project) -> int:
 
 
 def _migrate(project: Project) -> None:
-    from django.db.migrations.executor import MigrationExecutor
-
     try:
-        with _at(project):
-            executor = MigrationExecutor(connection)
-            executor.migrate(executor.loader.graph.leaf_nodes())
-            if connection.vendor == "sqlite":
-                with connection.cursor() as cursor:
-                    cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        with tables.at(project) as there:
+            tables.migrate(there)
     except BalsamError:
         raise
     except DatabaseError as error:
         raise DatabaseUnavailable(
             f"The tables of {project.path} could not be made: {error}."
         ) from error
-
-
-@contextlib.contextmanager
-def _at(project: Project) -> Iterator[None]:
-    """Work on this project's database, whatever its schema, with a connection of its own."""
-    connection.close()
-    try:
-        with using(project), any_schema():
-            yield
-            connection.close()
-    finally:
-        connection.close()

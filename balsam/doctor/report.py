@@ -10,13 +10,13 @@ import os
 import platform
 import sqlite3
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balsam.conf import undoable
 from balsam.conf.postgres.status import status
 from balsam.conf.project import Project
 from balsam.core.care import fsck, questions, record
@@ -104,7 +104,10 @@ def write(target: Path, contents: list[Part]) -> None:
     if os.path.lexists(target):
         raise InvalidValue(f"{target} exists already; choose another name.")
     try:
-        with _partial(target) as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        with (
+            undoable.replacing(target, ".balsam-report-") as stream,
+            tarfile.open(fileobj=stream, mode="w:gz") as archive,
+        ):
             root = target.name.partition(".")[0]
             for part in contents:
                 data = part.text.encode("utf-8", "backslashreplace")
@@ -113,21 +116,6 @@ def write(target: Path, contents: list[Part]) -> None:
                 archive.addfile(entry, io.BytesIO(data))
     except OSError as error:
         raise InvalidValue(f"{target} can not be written ({error.strerror or error}).") from error
-
-
-@contextlib.contextmanager
-def _partial(target: Path) -> Iterator[io.BufferedIOBase]:
-    descriptor, name = tempfile.mkstemp(prefix=".balsam-report-", dir=target.parent)
-    try:
-        with open(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(descriptor)
-        os.rename(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _sources(
