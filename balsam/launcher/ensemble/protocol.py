@@ -1,0 +1,137 @@
+"""What a launcher says to those who run tasks on other nodes, and what it hears from them.
+
+An attempt is named by a token, ``job:attempt``. The events of one token come in order, and its
+last one exactly once: Ended, Refused, or NodeLost with the token among its ``tokens``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from balsam.platform.process import Exit, RunSpec
+
+
+@dataclass(frozen=True)
+class Started:
+    """The process of an attempt exists; ``time`` is seconds since the epoch, by its node's clock."""
+
+    token: str
+    pid: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended, as measured on its node.
+
+    ``oom``: the kernel's counters on the node show an out-of-memory kill that may be this one.
+    ``tail``: the last lines of its output, empty after exit code 0.
+    ``wall_seconds``: from its start to its end, by a clock that nobody sets.
+    ``stopped``: a stop, or the loss of the launcher, reached it while it ran; without that, it
+    ended by itself, whatever was asked for in the meantime.
+    """
+
+    token: str
+    end: Exit
+    wall_seconds: float
+    oom: bool = False
+    tail: str = ""
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An attempt that could not begin, with its cause of ``states`` and a sentence.
+
+    An empty cause says that it was withdrawn: stopped before it began. It was no attempt. With
+    ``shortage`` the node lacked processes, memory or descriptors: it may work later.
+    """
+
+    token: str
+    cause: str
+    message: str
+    shortage: bool = False
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    """A node lost all its attempts, those that had not begun too. None of them runs any more.
+
+    ``gone``: the node is out for good. Else only what ran on it was lost, and it is in
+    ``ready_nodes``, or will be.
+    """
+
+    node: str
+    why: str
+    tokens: tuple[str, ...]
+    gone: bool = True
+
+
+Event = Started | Ended | Refused | NodeLost
+
+
+class Hands(Protocol):
+    """Starts and watches serial attempts on nodes. Nothing here blocks but ``close``."""
+
+    @property
+    def ready_nodes(self) -> frozenset[str]:
+        """The nodes that have reported in, answer, and can be given tasks now."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) to call ``poll`` at the latest; None if there is nothing to wait for."""
+        ...
+
+    def fds(self) -> list[int]:
+        """When one of these is readable, ``poll`` has something to say. May change at each poll."""
+        ...
+
+    def start(self, token: str, node: str, spec: RunSpec, after: str = "") -> None:
+        """Start an attempt, now, or when the attempt ``after`` on the same node has ended."""
+        ...
+
+    def signal(self, token: str, number: int) -> None:
+        """Send a signal to the process group of an attempt; nothing happens if it does not run."""
+        ...
+
+    def stop(self, token: str, grace_seconds: float) -> None:
+        """TERM the group of an attempt, KILL all that it started after the grace.
+
+        One that has not begun is withdrawn. Asked again, the earlier KILL counts.
+        """
+        ...
+
+    def kill_all(self) -> None:
+        """KILL everything, and withdraw the rest."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was asked for since; to be called before going to sleep. ``poll`` does it too."""
+        ...
+
+    def poll(self) -> list[Event]:
+        """What has happened. Raises LaunchError if there can be no node at all, once."""
+        ...
+
+    def close(self, grace_seconds: float) -> None:
+        """End what runs and all processes on all nodes; returns within about the grace."""
+        ...
+
+
+def token(job: int, attempt: int) -> str:
+    """The name of an attempt."""
+    return f"{job}:{attempt}"
+
+
+def job_of(token: str) -> int:
+    """The job of an attempt."""
+    return int(token.partition(":")[0])
+
+
+def names(nodes: Sequence[str]) -> str:
+    """A few nodes in words: ``nid1, nid2, nid3 and 5 more``."""
+    some = ", ".join(nodes[:3])
+    return f"{some} and {len(nodes) - 3} more" if len(nodes) > 3 else some
