@@ -8,6 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
@@ -19,12 +20,15 @@ from balsam.errors import (
     Unsatisfiable,
 )
 from balsam.launcher import runs
+from balsam.launcher.ensemble.protocol import Hands, NodeLost
+from balsam.launcher.far import Far, Returned
 from balsam.launcher.ledger import End, Start
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, never, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Application, Draft, Preparer, Task
+from balsam.launcher.timers import Timers
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, process
 
@@ -34,8 +38,16 @@ logger = logging.getLogger(__name__)
 DRAFT_SECONDS = 0.5
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A task is on its way to a node; :meth:`Attempts.reap` tells when it begins."""
+
+
 class Attempts:
-    """What runs, by job. Nothing here knows the database."""
+    """What runs, by job. Nothing here knows the database.
+
+    ``hands`` start serial tasks on other nodes. Without them all nodes are this one.
+    """
 
     def __init__(
         self,
@@ -44,18 +56,25 @@ class Attempts:
         config: LauncherSettings,
         mpi: MpiFinder,
         job_mode: str,
+        hands: Hands | None = None,
     ) -> None:
         self.nodes = nodes
         self._preparer = preparer
         self._config = config
         self._mpi = mpi
         self._job_mode = job_mode
+        self._far = Far(hands, nodes) if hands else None
         self._running: dict[int, Run] = {}
+        #: Those of them that are processes of this machine, mpiruns above all.
+        self._near: dict[int, Run] = {}
+        self._timers = Timers()
         self._recent: deque[Task] = deque(maxlen=16)
         self._draft: Draft | None = None
         self._oom = evidence.OomWatch()
         self._oom.refresh()
         self._stop_requested = False
+        #: What a person should know, until somebody has told it.
+        self.news: list[str] = []
 
     def __len__(self) -> int:
         return len(self._running)
@@ -64,17 +83,18 @@ class Attempts:
         return job in self._running
 
     def jobs(self) -> set[int]:
-        """The jobs that run."""
+        """The jobs that run, or were sent to a node."""
         return set(self._running)
 
     def room(self) -> int:
-        """How many more tasks like the recent ones could start now."""
-        return slots(self.nodes, [task.request for task in self._recent])
+        """How many more tasks like the recent ones could start now, or were taken for soon."""
+        room = slots(self.nodes, [task.request for task in self._recent])
+        return room + self._far.room() if self._far else room
 
     # -- starting -------------------------------------------------------------------------------
 
-    def start(self, task: Task, app: Application) -> Start | None:
-        """Start a task if its share of the node, and a process to run it, is free.
+    def start(self, task: Task, app: Application) -> Start | Sent | None:
+        """Start a task if its share of a node, and a process to run it, is free.
 
         None means later: then, or when mpirun has said what it is. Raises BalsamError, for
         :func:`could_not_start`, if it can not run at all; MpiUnavailable, if not without an mpirun.
@@ -84,22 +104,47 @@ class Attempts:
         mpi = self._mpi.get() if needs_mpi else None
         if needs_mpi and (mpi is None or self._mpiruns() >= self._config.max_concurrent_mpiruns):
             return None
+        far = self._far is not None and not needs_mpi and task.ranks == 1
         placement = self.nodes.place(task.request)
         if placement is None:
-            return None
+            return self._send_ahead(task, app) if far else None
         try:
             draft = self._take_draft(task, app)
             spec = self._preparer.spec(draft, placement, mpi)
-            run = runs.start(task, placement, spec, mpi, task.time_limit_minutes)
+            if far and self._far:
+                return self._sent(self._far.send(task, placement, spec))
+            run, start = runs.start(task, placement, spec, mpi)
         except BaseException as error:
             self.nodes.give_back(placement)
             if self._running and isinstance(error, LaunchError) and process.shortage(error):
                 return None
             raise
-        self._running[task.id] = run
-        self._recent.append(task)
-        words = f"{'MPI' if mpi else 'Serial'} run on {', '.join(placement.nodes)}"
-        return Start(task.id, task.state, task.attempt, run.pid, run.started, words)
+        self._near[task.id] = run
+        self._begun(run)
+        return start
+
+    def _send_ahead(self, task: Task, app: Application) -> Sent | None:
+        """Let it wait on a node for the share of one that will soon have ended."""
+        assert self._far is not None
+        before = self._far.predecessor(task)
+        if before is None:
+            return None
+        try:
+            spec = self._preparer.spec(self._take_draft(task, app), before.placement, None)
+        except BaseException:
+            self._far.forget(task)
+            raise
+        return self._sent(self._far.follow(task, before, spec))
+
+    def _sent(self, run: Run) -> Sent:
+        self._running[run.task.id] = run
+        self._recent.append(run.task)
+        return Sent()
+
+    def _begun(self, run: Run) -> None:
+        self._running[run.task.id] = run
+        self._recent.append(run.task)
+        self._timers.set(run.due, run.task.id)
 
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
@@ -119,7 +164,7 @@ class Attempts:
         return draft if time.monotonic() < draft.made + DRAFT_SECONDS else None
 
     def _mpiruns(self) -> int:
-        return sum(run.mpi is not None for run in self._running.values())
+        return sum(run.mpi is not None for run in self._near.values())
 
     def needs_mpi(self, task: Task) -> bool:
         """Whether it is run by mpirun."""
@@ -127,9 +172,9 @@ class Attempts:
 
     # -- ending ---------------------------------------------------------------------------------
 
-    def reap(self) -> Iterator[End]:
-        """The attempts that have ended since this was last asked."""
-        for job, run in list(self._running.items()):
+    def reap(self) -> Iterator[Start | End | Returned]:
+        """What has begun on other nodes, and ended anywhere, since this was last asked."""
+        for job, run in list(self._near.items()):
             end = process.reap(run.pid)
             if end is None:
                 continue
@@ -137,12 +182,44 @@ class Attempts:
                 run.stopping = run.stopping or states.BATCH_TIME_LIMIT
             if run.stopping or (run.mpi is not None and end.returncode):
                 run.kill_leftovers()
-            del self._running[job]
+            del self._near[job], self._running[job]
             self.nodes.give_back(run.placement)
-            outcome = runs.outcome(run, end, self._oom, self._config.error_tail_lines)
-            if outcome.state != states.RUN_DONE:
-                logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
-            yield End(job, states.RUNNING, run.attempt, outcome, end.time)
+            found = runs.traces(run, self._oom, self._config.error_tail_lines)
+            yield self._told(run, End(
+                job, states.RUNNING, run.attempt, runs.outcome(run, end, found), end.time
+            ))
+        if self._far:
+            yield from self._hear(self._far)
+
+    def _hear(self, far: Far) -> Iterator[Start | End | Returned]:
+        for event in far.hear():
+            if isinstance(event, NodeLost):
+                self._lose(event)
+                continue
+            run, entry = event
+            if isinstance(entry, Start):
+                self._timers.set(run.due, run.task.id)
+                yield entry
+                continue
+            del self._running[run.task.id]
+            yield self._told(run, entry) if isinstance(entry, End) else entry
+
+    def _told(self, run: Run, end: End) -> End:
+        outcome = end.outcome
+        if outcome.state != states.RUN_DONE:
+            logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+        return end
+
+    def _lose(self, event: NodeLost) -> None:
+        """A node is lost with its serial tasks; mpiruns that have ranks there may never notice."""
+        logger.warning("node %s: %s", event.node, event.why)
+        if not event.gone:
+            return
+        self.nodes.remove(event.node)
+        self.news.append(f"Node {event.node} is lost: {event.why}")
+        for run in self._near.values():
+            if event.node in run.placement.nodes:
+                self._end(run, states.NODE_LOST, self._config.kill_grace_seconds)
 
     def stop_requested(self) -> None:
         """The launcher got a signal; to be called in its handler.
@@ -157,41 +234,50 @@ class Attempts:
         """End one attempt, by force after the grace."""
         run = self._running.get(job)
         if run:
-            run.stop(cause, grace_seconds)
+            self._end(run, cause, grace_seconds)
 
     def stop_all(self, cause: str, grace_seconds: float) -> None:
         """End every attempt, by force after the grace."""
         for run in self._running.values():
-            run.stop(cause, grace_seconds, even_ended=self._stop_requested)
+            self._end(run, cause, grace_seconds, even_ended=self._stop_requested)
         self.timers()
+
+    def _end(self, run: Run, cause: str, grace: float, *, even_ended: bool = False) -> None:
+        run.stop(cause, grace, even_ended=even_ended)
+        self._timers.set(run.kill_at, run.task.id)
 
     def kill_all(self) -> None:
         """KILL everything at once."""
-        for run in self._running.values():
+        for run in self._near.values():
             run.kill()
+        if self._far:
+            self._far.hands.kill_all()
 
     def let_go(self, held: Mapping[int, tuple[str, int, int]], still: Collection[str]) -> None:
         """End the attempts of jobs that are no longer held in one of the states ``still``."""
         for job, run in self._running.items():
             if held.get(job, ("",))[0] not in still and not run.stopping:
-                run.stop(states.KILLED, self._config.kill_grace_seconds)
+                self._end(run, states.KILLED, self._config.kill_grace_seconds)
 
     # -- time -----------------------------------------------------------------------------------
 
-    def due(self) -> list[float]:
+    def due(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
-        times = [run.kill_at for run in self._running.values()]
-        times += [run.deadline for run in self._running.values()]
-        return [time for time in times if time is not None]
+        times = (self._timers.first(), self._far.hands.deadline if self._far else None)
+        return min((when for when in times if when is not None), default=None)
 
     def timers(self) -> None:
         """Enforce the tasks' own time limits, and KILL what did not heed its TERM."""
         now = time.monotonic()
-        for run in self._running.values():
+        for job in list(self._timers.due(now)):
+            run = self._running.get(job)
+            if run is None:
+                continue
             if run.deadline is not None and now >= run.deadline:
                 run.deadline = None
                 run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
             run.escalate(now)
+            self._timers.set(run.due, job)
 
     def watch_memory(self) -> None:
         """Forget the out-of-memory kills so far; later ones may be our tasks'."""
@@ -200,6 +286,20 @@ class Attempts:
     def settle(self) -> None:
         """Go back to where relative paths mean nothing: starting tasks changes directories."""
         os.chdir(self._preparer.data)
+
+    def fds(self) -> list[int]:
+        """Descriptors that become readable when :meth:`reap` has something to tell."""
+        return self._far.hands.fds() if self._far else []
+
+    def flush(self) -> None:
+        """Send what is meant for other nodes; to be called before going to sleep."""
+        if self._far:
+            self._far.hands.flush()
+
+    def close(self, grace_seconds: float) -> None:
+        """End what there is on other nodes."""
+        if self._far:
+            self._far.hands.close(grace_seconds)
 
 
 def could_not_start(task: Task, error: BalsamError) -> End:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from balsam import states
+from balsam.launcher.ledger import Start
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import RUN_MARK, Mpi, Task
 from balsam.outcomes import Outcome
@@ -18,15 +21,16 @@ from balsam.platform.process import Exit, RunSpec
 
 @dataclass
 class Run:
-    """One attempt in progress. ``started`` is seconds since the epoch, deadlines are monotonic."""
+    """One attempt in progress. ``started`` is seconds since the epoch, other times are monotonic."""
 
     task: Task
     placement: Placement
     spec: RunSpec
-    pid: int
-    started: float
+    pid: int = 0
+    started: float = 0.0
     mpi: Mpi | None = None
     deadline: float | None = None
+    signal_at: float | None = None
     stopping: str = ""
     kill_at: float | None = None
 
@@ -34,6 +38,24 @@ class Run:
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
         return self.task.attempt + 1
+
+    @property
+    def due(self) -> float | None:
+        """When something has to be done about it."""
+        times = (self.deadline, self.signal_at, self.kill_at)
+        return min((when for when in times if when is not None), default=None)
+
+    def begun(self, pid: int, started: float) -> Start:
+        """Its process is there; what to write down."""
+        self.pid, self.started = pid, started
+        if self.task.time_limit_minutes:
+            self.deadline = time.monotonic() + self.task.time_limit_minutes * 60
+        words = f"{'MPI' if self.mpi else 'Serial'} run on {_names(self.placement.nodes)}"
+        return Start(self.task.id, self.task.state, self.task.attempt, pid, started, words)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group."""
+        process.signal_group(self.pid, number)
 
     def stop(self, cause: str, grace_seconds: float, *, even_ended: bool = False) -> None:
         """Ask the whole process group to end; :meth:`escalate` follows after the grace.
@@ -46,7 +68,7 @@ class Run:
             if not even_ended and process.ended(self.pid):
                 return
             self.stopping = cause
-            process.signal_group(self.pid, signal.SIGTERM)
+            self.signal(signal.SIGTERM)
         when = time.monotonic() + grace_seconds
         self.kill_at = when if self.kill_at is None else min(self.kill_at, when)
 
@@ -71,46 +93,84 @@ class Run:
         process.signal_all(process.marked_processes(RUN_MARK, mark), signal.SIGKILL)
 
 
-def start(
-    task: Task, placement: Placement, spec: RunSpec, mpi: Mpi | None, limit_minutes: float
-) -> Run:
-    """Start an attempt. Raises ProgramMissing and LaunchError."""
-    pid = process.spawn(spec)
-    deadline = time.monotonic() + limit_minutes * 60 if limit_minutes else None
-    return Run(task, placement, spec, pid, time.time(), mpi, deadline)
+def start(task: Task, placement: Placement, spec: RunSpec, mpi: Mpi | None) -> tuple[Run, Start]:
+    """Start an attempt on this machine. Raises ProgramMissing and LaunchError."""
+    run = Run(task, placement, spec, mpi=mpi)
+    return run, run.begun(process.spawn(spec), time.time())
 
 
-def outcome(run: Run, end: Exit, oom: evidence.OomWatch, tail_lines: int) -> Outcome:
-    """What an ended attempt means for its job."""
-    cause = _cause(run, end, oom)
+def _names(nodes: Sequence[str]) -> str:
+    """Nodes in words; of many, the first ones."""
+    return ", ".join(nodes) if len(nodes) <= 8 else f"{', '.join(nodes[:8])}, ... ({len(nodes)})"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What else tells why an attempt ended; asked for only where its exit code does not."""
+
+    #: Whether the kernel's counters show an out-of-memory kill that may be this one.
+    oom: Callable[[], bool]
+    #: The last lines of its output.
+    tail: Callable[[], str]
+
+
+def traces(run: Run, oom: evidence.OomWatch, lines: int) -> Traces:
+    """Those of an attempt on this machine."""
+    return Traces(partial(_struck, oom), lambda: evidence.tail(run.spec.output, lines))
+
+
+def _struck(oom: evidence.OomWatch) -> bool:
+    struck = oom.struck()
+    if struck:
+        oom.refresh()
+    return struck
+
+
+def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = None) -> Outcome:
+    """What an ended attempt means for its job; ``wall_seconds`` as measured where it ran."""
+    cause = _cause(run, end, traces)
+    wall = end.time - run.started if wall_seconds is None else wall_seconds
     data: dict[str, Any] = {
         "cause": cause,
         "attempt": run.attempt,
         "returncode": end.returncode,
-        "nodes": list(run.placement.nodes),
-        "cores": round(run.placement.cores, 3),
-        "gpus": list(run.placement.gpus),
-        "wall_seconds": round(end.time - run.started, 6),
+        **_place(run.placement),
+        "wall_seconds": round(wall, 6),
         "cpu_seconds": round(end.cpu_seconds, 6),
         "max_rss_kb": end.max_rss_kb,
     }
     if cause == states.OK:
         return Outcome(states.RUN_DONE, "", data)
-    tail = evidence.tail(run.spec.output, tail_lines)
+    tail = traces.tail()
     data["tail"] = tail
     what = evidence.describe_exit(end.returncode, end.signal)
     state, words = _consequence(run, cause, what, end.returncode)
     return Outcome(state, f"{words}\n{tail}" if tail else words, data)
 
 
-def _cause(run: Run, end: Exit, oom: evidence.OomWatch) -> str:
+def lost(run: Run, cause: str, why: str) -> Outcome:
+    """What it means for its job that an attempt vanished with its node."""
+    data: dict[str, Any] = {"cause": cause, "attempt": run.attempt, **_place(run.placement)}
+    data["wall_seconds"] = round(max(0.0, time.time() - run.started), 6)
+    state, words = _consequence(run, cause, why, 0)
+    return Outcome(state, words if why in words else f"{words}: {why}", data)
+
+
+def _place(placement: Placement) -> dict[str, Any]:
+    return {
+        "nodes": list(placement.nodes),
+        "cores": round(placement.cores, 3),
+        "gpus": list(placement.gpus),
+    }
+
+
+def _cause(run: Run, end: Exit, traces: Traces) -> str:
     if run.stopping:
         return run.stopping
     if end.returncode == 0:
         return states.OK
     killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
-    if (killed or run.mpi is not None) and oom.struck():
-        oom.refresh()
+    if (killed or run.mpi is not None) and traces.oom():
         return states.OOM
     if end.signal:
         return states.SIGNAL
@@ -133,6 +193,8 @@ def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
     if cause == states.JOB_TIME_LIMIT:
         limit = run.task.time_limit_minutes
         return states.RUN_TIMEOUT, f"Attempt {run.attempt} took longer than {limit:g} minutes"
+    if cause == states.NODE_LOST:
+        return states.RESTART_READY, f"Attempt {run.attempt} lost one of its nodes"
     if cause == states.KILLED:
         return states.RUN_ERROR, f"Attempt {run.attempt} was killed"
     if cause == states.OOM:

@@ -1,0 +1,166 @@
+"""Serial attempts on the nodes of an ensemble: sent there, heard of, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from balsam import states
+from balsam.launcher.chains import Chains
+from balsam.launcher.ensemble import protocol
+from balsam.launcher.ensemble.protocol import Ended, Hands, NodeLost, Refused, Started
+from balsam.launcher.ledger import End, Start
+from balsam.launcher.node_pool import NodePool, Placement
+from balsam.launcher.runs import Run, Traces, lost, outcome
+from balsam.launcher.tasks import Task
+from balsam.outcomes import Outcome
+from balsam.platform.process import RunSpec
+
+#: Tasks that take longer than this on average are not sent ahead of time.
+SHORT_SECONDS = 2.0
+#: Tasks for so long are sent ahead of time: more than a message takes to a node and back.
+AHEAD_SECONDS = 0.25
+MOST_AHEAD = 64
+#: Weight of the latest attempt in the mean.
+_LATEST = 0.05
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A task that was sent to a node and did not begin there; ``cause`` as it was stopped, or ''."""
+
+    task: Task
+    cause: str = ""
+
+
+@dataclass
+class FarRun(Run):
+    """An attempt that was sent to a node, which ends what it is told to."""
+
+    hands: Hands | None = None
+
+    @property
+    def token(self) -> str:
+        """Its name there."""
+        return protocol.token(self.task.id, self.attempt)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group."""
+        assert self.hands is not None
+        self.hands.signal(self.token, number)
+
+    def stop(self, cause: str, grace_seconds: float, *, even_ended: bool = False) -> None:
+        """Have its node end it, by force after the grace; what it did by itself before counts."""
+        assert self.hands is not None
+        self.stopping = self.stopping or cause
+        self.hands.stop(self.token, grace_seconds)
+
+    def kill(self) -> None:
+        """Have its node KILL it."""
+        assert self.hands is not None
+        self.hands.stop(self.token, 0.0)
+
+    def kill_leftovers(self) -> None:
+        """Its node has done that."""
+
+
+class Far:
+    """What was sent to the nodes of an ensemble, by job."""
+
+    def __init__(self, hands: Hands, nodes: NodePool) -> None:
+        self.hands = hands
+        self._nodes = nodes
+        self._runs: dict[int, FarRun] = {}
+        self._chains = Chains()
+        self._mean = SHORT_SECONDS
+
+    def send(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
+        """Have an attempt begin at once."""
+        run = self._file(task, placement, spec)
+        self._chains.begin(task.id, task.request)
+        self.hands.start(run.token, placement.nodes[0], spec)
+        return run
+
+    def predecessor(self, task: Task) -> FarRun | None:
+        """An attempt whose share the task can have after it, within a moment; takes the place."""
+        before = self._chains.append(task.id, task.request, 1 + self._ahead())
+        return None if before is None else self._runs[before]
+
+    def follow(self, task: Task, before: FarRun, spec: RunSpec) -> FarRun:
+        """Have an attempt begin when another has ended, in its place."""
+        run = self._file(task, before.placement, spec)
+        self.hands.start(run.token, before.placement.nodes[0], spec, before.token)
+        return run
+
+    def forget(self, task: Task) -> None:
+        """A task that took a place is not sent after all."""
+        if self._chains.leave(task.id):
+            raise AssertionError("nobody held the share that was waited for")
+
+    def room(self) -> int:
+        """How many tasks may be sent ahead of time."""
+        return self._chains.room(1 + self._ahead())
+
+    def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost]:
+        """What has happened since, in order; a lost node comes after its attempts."""
+        for event in self.hands.poll():
+            if isinstance(event, NodeLost):
+                for token in event.tokens:
+                    yield from self._lost(protocol.job_of(token), event)
+                yield event
+                continue
+            run = self._runs.get(protocol.job_of(event.token))
+            if run is None or run.token != event.token:
+                continue
+            if isinstance(event, Started):
+                yield run, run.begun(event.pid, event.time)
+            elif isinstance(event, Ended):
+                yield run, self._ended(run, event)
+            else:
+                yield run, self._refused(run, event)
+
+    def _ended(self, run: FarRun, event: Ended) -> End:
+        self._leave(run)
+        self._mean += _LATEST * (event.wall_seconds - self._mean)
+        if not event.stopped:
+            run.stopping = ""
+        found = Traces(lambda: event.oom, lambda: event.tail)
+        result = outcome(run, event.end, found, event.wall_seconds)
+        return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)
+
+    def _refused(self, run: FarRun, event: Refused) -> End | Returned:
+        self._leave(run)
+        if not event.cause or event.shortage:
+            return Returned(run.task, run.stopping)
+        task = run.task
+        data = {"cause": event.cause, "attempt": task.attempt, "nodes": list(run.placement.nodes)}
+        return End(
+            task.id, task.state, task.attempt, Outcome(states.FAILED, event.message, data), time.time()
+        )
+
+    def _lost(self, job: int, event: NodeLost) -> Iterator[tuple[FarRun, End | Returned]]:
+        run = self._runs.get(job)
+        if run is None:
+            return
+        self._leave(run)
+        if not run.pid:
+            yield run, Returned(run.task, run.stopping)
+            return
+        cause = run.stopping or states.NODE_LOST
+        yield run, End(job, states.RUNNING, run.attempt, lost(run, cause, event.why), time.time())
+
+    def _file(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
+        run = FarRun(task, placement, spec, hands=self.hands)
+        self._runs[task.id] = run
+        return run
+
+    def _leave(self, run: FarRun) -> None:
+        del self._runs[run.task.id]
+        if self._chains.leave(run.task.id):
+            self._nodes.give_back(run.placement)
+
+    def _ahead(self) -> int:
+        if self._mean >= SHORT_SECONDS:
+            return 0
+        return min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._mean, 1e-3)) + 1)
