@@ -1,6 +1,7 @@
 """How a settings file is read: YAML in, checked values out, errors that name the line.
 
-The dataclasses it fills are in ``settings.py``; this module knows only how their fields are marked.
+The dataclasses it fills are in ``settings.py`` and ``machine_file.py``; this module knows only how
+their fields are marked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,26 @@ def setting(
     return dataclasses.field(default=default, metadata=limits)
 
 
+def texts(help: str, kind: type = str) -> Any:
+    """A field that is a list of texts, or of whole numbers; empty by default."""
+    return dataclasses.field(default=(), metadata={"help": help, "each": kind})
+
+
+def pairs(help: str) -> Any:
+    """A field that gives names a text each; empty by default."""
+    return dataclasses.field(default_factory=dict, metadata={"help": help, "pairs": True})
+
+
+def group(kind: type, help: str) -> Any:
+    """A field that is a section of its own."""
+    return dataclasses.field(default_factory=kind, metadata={"help": help, "group": kind})
+
+
+def table(kind: type, help: str) -> Any:
+    """A field that gives names a section each; empty by default."""
+    return dataclasses.field(default_factory=dict, metadata={"help": help, "table": kind})
+
+
 def read(text: str, path: str, sections: Mapping[str, type]) -> dict[str, Any]:
     """The sections that ``text`` has, each as its dataclass; ``path`` names the file in errors.
 
@@ -49,11 +70,22 @@ def read(text: str, path: str, sections: Mapping[str, type]) -> dict[str, Any]:
     return values
 
 
+def read_as(text: str, path: str, kind: type, what: str) -> tuple[Any, Mapping[str, int]]:
+    """A whole file as one dataclass, and the lines its keys are on; ``what`` names it in errors.
+
+    A key in a section is 'section.key'. Raises SettingsError, and nothing else.
+    """
+    reader = _Reader(path, what)
+    return reader.section("", reader.root(text), kind), reader.lines
+
+
 class _Reader:
     """Reads values from a YAML tree; keeps to the tree so that errors can name lines."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, what: str = "settings.yml") -> None:
         self.path = path
+        self.what = what
+        self.lines: dict[str, int] = {}
 
     def error(self, node: yaml.Node, message: str) -> errors.SettingsError:
         return errors.SettingsError(f"{self.path}, line {node.start_mark.line + 1}: {message}")
@@ -78,9 +110,10 @@ class _Reader:
         """The keys of a mapping with their values; what is empty has none."""
         if node is None or (_is_scalar(node) and self.scalar(node) is None):
             return
-        what = section or "settings.yml"
+        what = section or self.what
         if not isinstance(node, yaml.MappingNode):
-            expected = "lines of the form 'name: value'" if section else "sections of settings"
+            plain = section or self.what != "settings.yml"
+            expected = "lines of the form 'name: value'" if plain else "sections of settings"
             raise self.error(node, f"{what} is {_describe(node)}; expected {expected}.")
         seen: set[str] = set()
         for key, value in node.value:
@@ -91,16 +124,54 @@ class _Reader:
             # An alias carries the position of its anchor; the key's line is the one to look at.
             yield name, _at(key, value)
 
-    def section(self, name: str, node: yaml.Node, kind: type) -> Any:
+    def section(self, name: str, node: yaml.Node | None, kind: type) -> Any:
         fields = {field.name: field for field in dataclasses.fields(kind)}
         values: dict[str, Any] = {}
         for key, value in self.items(node, name):
             if key not in fields:
-                raise self.error(value, _unknown("setting", key, list(fields), f"{name} settings"))
-            values[key] = self.value(f"{name}.{key}", fields[key], value)
+                these = f"{name} settings" if name else f"settings of {self.what}"
+                raise self.error(value, _unknown("setting", key, list(fields), these))
+            full = f"{name}.{key}" if name else key
+            self.lines[full] = value.start_mark.line + 1
+            values[key] = self.value(full, fields[key], value)
         return kind(**values)
 
     def value(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
+        rule = field.metadata
+        if "group" in rule:
+            return self.section(name, node, rule["group"])
+        if "table" in rule:
+            return {
+                key: self.section(f"{name}.{key}", value, rule["table"])
+                for key, value in self.items(node, name)
+            }
+        if "pairs" in rule:
+            return {
+                key: self._text(f"{name}.{key}", value) for key, value in self.items(node, name)
+            }
+        if "each" in rule:
+            return self._list(name, rule["each"], node)
+        return self._one(name, field, node)
+
+    def _list(self, name: str, kind: type, node: yaml.Node) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            what = "a list of whole numbers" if kind is int else "a list of texts"
+            raise self.error(node, f"{name} is {_describe(node)}; expected {what}, as in [a, b].")
+        found = [self._text(f"an element of {name}", one) for one in node.value]
+        if kind is int:
+            for text, one in zip(found, node.value, strict=True):
+                if not (text.isascii() and text.isdecimal() and len(text) < 9):
+                    raise self.error(one, f"{name} has {_show(text)}; expected a whole number.")
+        return tuple(map(kind, found))
+
+    def _text(self, name: str, node: yaml.Node) -> str:
+        """A word or number as it was written."""
+        if not _is_scalar(node) or self.scalar(node) is None or "\0" in node.value:
+            shown = "empty" if _is_scalar(node) and not node.value else _describe(node)
+            raise self.error(node, f"{name} is {shown}; expected text.")
+        return str(node.value)
+
+    def _one(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
         shown = _describe(node)
         if _is_scalar(node):
             written = self.scalar(node)

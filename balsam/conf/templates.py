@@ -1,4 +1,4 @@
-"""The template files that come with Balsam: ``settings.yml`` and the batch-job templates."""
+"""The template files that come with Balsam: ``settings.yml``, batch jobs and machines."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def text(name: str) -> str:
         f"Balsam has no template '{name}' (looked in {' and '.join(map(str, _PLACES))}); "
         "install the package again if it should be there."
     )
+
+
+def directory(name: str) -> Path | None:
+    """A directory under ``templates/``, None if there is none of that name."""
+    return next((place / name for place in _PLACES if (place / name).is_dir()), None)
 
 
 def render(source: str, values: Mapping[str, object], *, name: str) -> str:
