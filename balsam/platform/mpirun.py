@@ -135,7 +135,7 @@ class Probe:
         if flavour is None:
             raise MpiUnavailable(
                 f"'{self._mpirun} --version' ended with code {answer.returncode} and says "
-                f"\"{' '.join(said.split())[:100] or 'nothing'}\", which is no MPI that Balsam "
+                f'"{" ".join(said.split())[:100] or "nothing"}", which is no MPI that Balsam '
                 f"knows: {_ADVICE}."
             )
         return flavour

@@ -94,7 +94,7 @@ RAN = ["abort", "exit-3", "exit-127", "killed-9", "killed-11"]
 def recorded(names: list[str]) -> list[tuple[str, str]]:
     """(flavour, name) of every recorded message of these names; each flavour has its own set."""
     files = [(file.parent.name, file.stem) for file in sorted(SAID.glob("*/*.txt"))]
-    assert {flavour for flavour, _ in files} == set(FLAVOURS)
+    assert {flavour for flavour, _ in files} <= set(FLAVOURS)
     return [(flavour, name) for flavour, name in files if name in names]
 
 

@@ -1,0 +1,98 @@
+"""Cray's launchers: aprun (ALPS) and the mpiexec of PALS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from balsam.platform.flavours.flavour import Flavour, any_of, option
+from balsam.platform.flavours.messages import BROKEN_INSTALLATION
+
+
+def _colons(ranks: Sequence[Sequence[int]]) -> str:
+    """``0,32:1,33``."""
+    return ":".join(",".join(map(str, cpus)) for cpus in ranks)
+
+
+def _node_id(host: str) -> str:
+    """aprun knows nodes by number: ``nid00042`` is 42."""
+    digits = re.search(r"(\d+)$", host)
+    return str(int(digits[1])) if digits else host
+
+
+APRUN = Flavour(
+    name="aprun",
+    label="Cray ALPS (aprun)",
+    line=(
+        option("-n {ranks}"),
+        option("-N {per_node}"),
+        option("-L {hosts}", "hosts"),
+        option("-cc none", "none"),
+        option("-cc depth", "depth"),
+        option("-cc cpu", "core"),
+        option("-cc numa_node", "numa"),
+        option("-cc {cpus}", "list"),
+        option("-cc {wish}", "wish"),
+        option("-d {threads}"),
+        option("-j {threads_per_core}"),
+    ),
+    workers_line=(
+        option("-n {ranks}"),
+        option("-N 1"),
+        option("-L {hosts}", "hosts"),
+        option("-cc none"),
+        option("-R 0"),
+    ),
+    spell=_node_id,
+    params="plain",
+    cpu_list=_colons,
+    aliases={
+        "pes": "n",
+        "pes-per-node": "N",
+        "node-list": "L",
+        "cpu-binding": "cc",
+        "depth": "d",
+        "cpus-per-cu": "j",
+    },
+    remote=True,
+    missing=(any_of(r"^aprun: file (?P<program>.+) not found"),),
+    refused=any_of(r"^aprun: "),
+    lost=any_of(r"node event ec_node_(?:failed|halt|unavailable) for nid (?P<node>\d+)"),
+)
+
+PALS = Flavour(
+    name="pals",
+    label="HPE PALS (mpiexec)",
+    line=(
+        option("-np {ranks}"),
+        option("-ppn {per_node}"),
+        option("--hosts {hosts}", "hosts"),
+        option("--cpu-bind none", "none"),
+        option("--cpu-bind depth", "depth"),
+        option("--cpu-bind core", "core"),
+        option("--cpu-bind numa", "numa"),
+        option("--cpu-bind list:{cpus}", "list"),
+        option("--cpu-bind {wish}", "wish"),
+        option("-d {threads}"),
+        option("--envall"),
+    ),
+    workers_line=(
+        option("-np {ranks}"),
+        option("-ppn 1"),
+        option("--hosts {hosts}", "hosts"),
+        option("--cpu-bind none"),
+        option("--envall"),
+    ),
+    params="values",
+    cpu_list=_colons,
+    aliases={
+        "n": "np",
+        "host": "hosts",
+        "hosts": "hosts",
+        "perhost": "ppn",
+        "depth": "d",
+        "genvall": "envall",
+    },
+    remote=True,
+    refused=any_of(BROKEN_INSTALLATION),
+)

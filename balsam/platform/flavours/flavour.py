@@ -1,0 +1,197 @@
+"""One flavour of mpirun: how its command line is written, and how its messages are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from balsam.errors import LaunchError
+from balsam.platform.flavours.launch import OWN_PARAMS, Launch
+
+#: How the hardware threads of each rank are written: ``[(0, 4), (1, 5)] -> "0,4:1,5"``.
+CpuList = Callable[[Sequence[Sequence[int]]], str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Words of a command line, written when all of ``when`` hold.
+
+    ``when`` are facts about the launch: "hosts" and "here" (with hosts or without), "unbound" and
+    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "gpus", "one_rank"; with
+    a ``!`` in front the fact must not hold.
+    """
+
+    words: tuple[str, ...]
+    when: tuple[str, ...] = ()
+
+    def holds(self, facts: frozenset[str]) -> bool:
+        """Whether it is to be written."""
+        return all(
+            (fact[1:] not in facts) if fact[0] == "!" else fact in facts for fact in self.when
+        )
+
+
+def option(words: str, when: str = "") -> Option:
+    """An option from text, both parts split at spaces."""
+    return Option(tuple(words.split()), tuple(when.split()))
+
+
+def any_of(*alternatives: str) -> re.Pattern[str]:
+    """A pattern that finds any of ``alternatives``, line by line."""
+    return re.compile("|".join(f"(?:{text})" for text in alternatives), re.MULTILINE)
+
+
+#: Finds nothing.
+NOTHING = re.compile(r"(?!)")
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One family of mpirun.
+
+    Options are templates of {ranks} {per_node} {nodes} {hosts} {threads} {cores} (of each rank)
+    {threads_per_core} {gpus} (of each rank) {wish} {cpus} (of each rank, in the flavour's words).
+    """
+
+    name: str
+    label: str
+    line: tuple[Option, ...]
+    #: Options of one worker on each node, in place of ``line``.
+    workers_line: tuple[Option, ...]
+    #: How one entry of {hosts} is written, and what becomes of a host's name in it.
+    host: str = "{host}"
+    spell: Callable[[str], str] = str
+    #: How one variable is named on the line; '' where ranks get the whole environment anyway.
+    variable: str = ""
+    #: How a launch parameter is written: as it stands ("plain", key and value), with the dashes it
+    #: lacks ("dashes"), or the value alone ("values").
+    params: str = "dashes"
+    cpu_list: CpuList | None = None
+    #: Other names of the same option, without dashes, to the name that ``line`` uses.
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it starts ranks through a system of its own: it must be told hosts even if the only
+    #: one is this, and its ranks are not confined by confining it.
+    remote: bool = False
+    #: Messages that a program can not be run; each names the ``program``.
+    missing: tuple[re.Pattern[str], ...] = ()
+    #: Messages that the ranks could not be started.
+    refused: re.Pattern[str] = NOTHING
+    #: Messages that prove that the ranks did start, so that the failure is the program's own.
+    ran: re.Pattern[str] = NOTHING
+    #: Messages that a node was lost; each may name the ``node``.
+    lost: re.Pattern[str] = NOTHING
+    #: The exit codes of a launch that failed; none means that it may be any.
+    failure_codes: frozenset[int] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    root_environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(
+        self,
+        mpirun: str,
+        argv: Sequence[str],
+        ranks: int,
+        ranks_per_node: int,
+        hosts: Sequence[str] = (),
+        threads_per_rank: int = 1,
+        flags: Sequence[str] = (),
+    ) -> list[str]:
+        """:meth:`run` of a launch that asks for nothing special."""
+        launch = Launch(
+            ranks, ranks_per_node, hosts, threads_per_rank=threads_per_rank, flags=flags
+        )
+        return self.run(mpirun, argv, launch)
+
+    def run(self, mpirun: str, argv: Sequence[str], launch: Launch) -> list[str]:
+        """The line that runs ``argv`` on all ranks, unbound unless asked, oversubscribed if needed.
+
+        An option in ``launch.flags`` replaces Balsam's own of that name, for launchers refuse to be
+        told twice. Raises LaunchError.
+        """
+        return self._written(self.line, mpirun, argv, launch)
+
+    def workers(
+        self,
+        mpirun: str,
+        hosts: Sequence[str],
+        argv: Sequence[str],
+        variables: Sequence[str] = (),
+        flags: Sequence[str] = (),
+    ) -> list[str]:
+        """The line that runs ``argv`` as one rank on each host, bound to nothing.
+
+        Only rank 0 gets the standard input. The ranks may share their nodes with other launches,
+        and go on when a node dies where this MPI can do that.
+        """
+        launch = Launch(len(hosts), 1, hosts, variables=variables, flags=flags)
+        return self._written(self.workers_line, mpirun, argv, launch)
+
+    def environ(self, launch: Launch | None = None) -> dict[str, str]:
+        """Variables the launcher needs beside the job's; those the user has set go before them."""
+        return {**self.environment, **(self.root_environment if os.geteuid() == 0 else {})}
+
+    def lost_node(self, output: str) -> str | None:
+        """The node that the launcher says it lost; '' if it names none, None if it lost none."""
+        message = self.lost.search(output)
+        if message is None:
+            return None
+        return next((name for name in message.groups() if name), "")
+
+    def _written(
+        self, options: Sequence[Option], mpirun: str, argv: Sequence[str], launch: Launch
+    ) -> list[str]:
+        facts = _facts(launch)
+        values = self._values(launch)
+        given = {self._name(flag) for flag in launch.flags if flag.startswith("-")}
+        line = [mpirun]
+        for entry in options:
+            if self._name(entry.words[0]) not in given and entry.holds(facts):
+                line += [part.format_map(values) for part in entry.words]
+        if self.variable and launch.hosts:
+            for name in launch.variables:
+                line += self.variable.format(name=name).split()
+        return [*line, *self._params(launch), *launch.flags, *argv]
+
+    def _values(self, launch: Launch) -> dict[str, object]:
+        spelled = (self.spell(host) for host in launch.hosts)
+        entries = (self.host.format(host=host, per_node=launch.ranks_per_node) for host in spelled)
+        each = launch.rank_cpus if self.cpu_list else ()
+        return {
+            "ranks": launch.ranks,
+            "per_node": launch.ranks_per_node,
+            "nodes": launch.nodes,
+            "hosts": ",".join(entries),
+            "threads": launch.threads_per_rank,
+            "cores": launch.cores_per_rank,
+            "threads_per_core": launch.threads_per_core,
+            "gpus": int(launch.gpus_per_rank),
+            "wish": launch.wish,
+            "cpus": self.cpu_list(each) if self.cpu_list and each else "",
+        }
+
+    def _name(self, word: str) -> str:
+        name = word.lstrip("-").partition("=")[0]
+        return self.aliases.get(name, name)
+
+    def _params(self, launch: Launch) -> Iterator[str]:
+        for key, value in launch.params.items():
+            if key in OWN_PARAMS or value is None or value is False:
+                continue
+            if isinstance(value, (Mapping, list, tuple)):
+                raise LaunchError(f"launch_params gives '{key}' no single value.")
+            if self.params != "values":
+                dashes = "" if self.params == "plain" or key[0] == "-" else "--"[: len(key)]
+                yield dashes + key
+            if value is not True:
+                yield str(value)
+
+
+def _facts(launch: Launch) -> frozenset[str]:
+    bound = launch.bound
+    facts = {bound, "hosts" if launch.hosts else "here", "unbound" if bound == "none" else "bound"}
+    if launch.gpus_per_rank >= 1:
+        facts.add("gpus")
+    if launch.ranks == 1:
+        facts.add("one_rank")
+    return frozenset(facts)

@@ -1,0 +1,103 @@
+"""What one mpirun is to start: ranks, hosts, cores, variables; the same for every flavour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from balsam.errors import LaunchError
+
+#: How ranks may be confined; what else ``cpu_bind`` in launch_params says goes out as it stands.
+BINDINGS = ("none", "depth", "core", "numa")
+#: Launch parameters by which a job chooses its binding in a launcher's own words.
+BIND_PARAMS = ("cpu_bind", "--cpu-bind")
+#: Launch parameters that are meant for Balsam, and never for a launcher.
+OWN_PARAMS = frozenset(
+    {"cwd", "mpirun", "whole_nodes", "cpu_affinity", "gpu_affinity", *BIND_PARAMS}
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Ranks and where they go. Without ``hosts`` they run where mpirun is started.
+
+    Every host gets ``ranks_per_node`` ranks. ``cores`` are the hardware threads (numbers of the
+    operating system) of each core that the ranks of one node hold, core by core; empty, they hold
+    the whole node.
+    """
+
+    ranks: int = 1
+    ranks_per_node: int = 1
+    hosts: Sequence[str] = ()
+    threads_per_rank: int = 1
+    threads_per_core: int = 1
+    #: One of BINDINGS.
+    binding: str = "none"
+    cores: Sequence[Sequence[int]] = ()
+    #: GPUs for each rank, where it has them to itself; otherwise masks in the environment say it.
+    gpus_per_rank: float = 0.0
+    #: Names of variables that are the job's own, for a launcher that passes only those it is told.
+    variables: Sequence[str] = ()
+    #: More options, of the site and of the job; they replace those of the same name.
+    flags: Sequence[str] = ()
+    #: The job's launch_params.
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes it covers."""
+        return len(self.hosts) or math.ceil(self.ranks / max(1, self.ranks_per_node))
+
+    @property
+    def cores_per_rank(self) -> int:
+        """Cores that the threads of a rank need."""
+        return max(1, math.ceil(self.threads_per_rank / max(1, self.threads_per_core)))
+
+    @property
+    def wish(self) -> str:
+        """The binding that ``params`` ask for in so many words, '' without."""
+        for name in BIND_PARAMS:
+            value = self.params.get(name)
+            if value:
+                return str(value)
+        return ""
+
+    @property
+    def bound(self) -> str:
+        """How ranks are bound: one of BINDINGS, "list" (``rank_cpus``), or "wish"."""
+        if self.wish:
+            return self.wish if self.wish in BINDINGS else "wish"
+        if self.binding not in BINDINGS:
+            raise LaunchError(f"cpu_affinity is '{self.binding}'; it may be {', '.join(BINDINGS)}.")
+        return "list" if self.cores and self.binding != "none" else self.binding
+
+    @property
+    def rank_cpus(self) -> tuple[tuple[int, ...], ...]:
+        """The hardware threads of each rank of a node, in the order of ranks."""
+        if self.bound != "list":
+            return ()
+        if self.binding == "numa":
+            held = tuple(cpu for core in self.cores for cpu in core)
+            return (held,) * self.ranks_per_node
+        return deal(self.cores, self.ranks_per_node, self.threads_per_core)
+
+
+def deal(
+    cores: Sequence[Sequence[int]], ranks: int, threads_per_core: int = 1
+) -> tuple[tuple[int, ...], ...]:
+    """The hardware threads of each of ``ranks``, dealt from whole cores as long as they suffice.
+
+    Of each core the first ``threads_per_core`` are used. Neighbouring ranks get neighbouring cores.
+    More ranks than hardware threads share them.
+    """
+    used = [tuple(core)[: max(1, threads_per_core)] for core in cores]
+    shares: Sequence[tuple[int, ...]] = used
+    if len(used) < ranks:
+        shares = [(cpu,) for core in used for cpu in core]
+    dealt = []
+    for rank in range(ranks):
+        first = rank * len(shares) // ranks
+        last = max(first + 1, (rank + 1) * len(shares) // ranks)
+        dealt.append(tuple(cpu for share in shares[first:last] for cpu in share))
+    return tuple(dealt)

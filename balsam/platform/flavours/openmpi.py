@@ -1,0 +1,105 @@
+"""Open MPI: ORTE, which is mpirun up to version 4, and PRRTE since 5."""
+
+from __future__ import annotations
+
+from balsam.platform.flavours.flavour import Flavour, any_of, option
+from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
+
+_MISSING = (
+    any_of(
+        r"was unable to (?:find the specified executable file|launch the specified application"
+        r" as it)[\s\S]*?^ *Executable: +(?P<program>.+?) *$"
+    ),
+    any_of(
+        r'tried to fork a new process via the "execve"[\s\S]*?'
+        rf"^ *Application name: +(?P<program>.+?) *\s+Error: .*(?:{NOT_FOUND}|bad interpreter)"
+    ),
+)
+_REFUSED = any_of(
+    "not enough slots available|number of available slots when deciding the number of processes",
+    "An unrecognized option was included on the|Error: unknown option",
+    "command line option was listed more than once",
+    "No executable was specified on the|has detected an attempt to run as root",
+    "A daemon failed to report back after being spawned",
+    "(?:ORTE|PRTE) was unable to reliably start one or more daemons",
+    "(?:ORTE|PRTE|PRRTE) daemon has unexpectedly failed after launch",
+    "was unable to find the specified executable file",
+    "was unable to (?:start|launch) the specified application",
+    'tried to fork a new process via the "execve"',
+    "All nodes which are allocated for this job are already filled",
+    r"A request was made to bind (?:to )?that would (?:result in binding|require binding)",
+    BROKEN_INSTALLATION,
+)
+_RAN = any_of(
+    "Primary job +terminated normally",
+    "detected that one or more processes exited with non-zero status",
+    r"noticed that process rank \d+ with PID \d+ on node \S+ exited on",
+    "MPI_ABORT was invoked on rank",
+)
+_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+_ALIASES = {"np": "n", "H": "host", "hosts": "host"}
+_NO_BINDING = option("--bind-to none", "none")
+_BINDING = (
+    _NO_BINDING,
+    option("--bind-to core", "depth"),
+    option("--bind-to core", "core"),
+    option("--bind-to numa", "numa"),
+    option("--bind-to none", "list"),
+    option("--bind-to {wish}", "wish"),
+)
+_HOSTS = option("--host {hosts}", "hosts")
+
+OPEN_MPI_4 = Flavour(
+    name="openmpi4",
+    label="Open MPI 4 (ORTE)",
+    line=(
+        option("-n {ranks}"),
+        option("--oversubscribe"),
+        option("--map-by ppr:{per_node}:node", "hosts unbound"),
+        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts bound"),
+        *_BINDING,
+        _HOSTS,
+    ),
+    workers_line=(
+        option("-n {ranks}"),
+        option("--oversubscribe"),
+        option("--map-by ppr:1:node"),
+        option("--bind-to none"),
+        option("--enable-recovery"),
+        option("--mca orte_abort_on_non_zero_status 0"),
+        _HOSTS,
+    ),
+    host="{host}:{per_node}",
+    variable="-x {name}",
+    aliases=_ALIASES,
+    missing=_MISSING,
+    refused=_REFUSED,
+    ran=_RAN,
+    root_environment=_ROOT,
+)
+OPEN_MPI_5 = Flavour(
+    name="openmpi5",
+    label="Open MPI 5 (PRRTE)",
+    line=(
+        option("-n {ranks}"),
+        option("--map-by :OVERSUBSCRIBE", "here"),
+        option("--map-by ppr:{per_node}:node:OVERSUBSCRIBE", "hosts unbound"),
+        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts bound"),
+        *_BINDING,
+        _HOSTS,
+    ),
+    workers_line=(
+        option("-n {ranks}"),
+        option("--map-by ppr:1:node:OVERSUBSCRIBE"),
+        option("--bind-to none"),
+        option("--runtime-options continuous"),
+        _HOSTS,
+    ),
+    host="{host}:{per_node}",
+    variable="-x {name}",
+    aliases=_ALIASES,
+    missing=_MISSING,
+    refused=_REFUSED,
+    ran=_RAN,
+    root_environment=_ROOT,
+)
