@@ -173,18 +173,19 @@ def _with_program(columns: Sequence[str], row: Sequence[Any]) -> list[Any]:
 
 
 def _tree(found: Any, limit: int | None) -> Iterator[str]:
-    selected = list(found.values_list("id", flat=True))
-    lines = walk(selected, listing.edges_below(selected))
+    lines = walk(listing.roots(found), listing.children_of)
     shown = itertools.islice(lines, limit)
+    empty = True
     while batch := list(itertools.islice(shown, TREE_LINES)):
+        empty = False
         jobs = BalsamJob.objects.by_key({key for _, key in batch})
         for depth, key in batch:
             if job := jobs.get(key):  # a job may be removed meanwhile
                 yield output.tree_line(depth, job.name, job.cute_id, job.state)
-    if not selected:
+    if empty:
         yield "No jobs found matching query"
-    if rest := sum(1 for _ in lines):
-        yield f"({rest} more lines not shown...)"
+    elif next(lines, None):
+        yield "(more lines not shown; select fewer jobs, or give --limit)"
 
 
 # -- counts -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 
 from balsam.core import history
-from balsam.core.graph import parents_of
+from balsam.core.graph import parent_keys, parents_of
 from balsam.core.names import canonical, known_names, unknown
 from balsam.core.sql import key_list, keys, rows
 from balsam.errors import UnknownName
@@ -162,19 +162,29 @@ def _written(time: Any) -> str:
     return history.get_time_string(time)
 
 
-def edges_below(ids: Collection[int]) -> Iterator[tuple[int, int]]:
-    """(parent, child) of every edge below these jobs, each once, in the order they were made."""
-    seen = set(ids)
-    level: Collection[int] = seen
-    while level:
-        found = rows(
-            f"""SELECT parent_id, child_id FROM balsam_dependency
-                WHERE parent_id IN ({keys()}) ORDER BY id""",
-            (key_list(level),),
-        )
-        yield from found
-        level = {child for _, child in found} - seen
-        seen |= level
+def roots(jobs: Any) -> Iterator[int]:
+    """Ids of those of ``jobs`` that are no child of another of them, in order, read as needed."""
+    everything = not (jobs.query.where or jobs.query.is_sliced)
+    last, size = 0, JOBS_PER_PAGE
+    while page := list(jobs.filter(id__gt=last).values_list("id", flat=True)[:size]):
+        parents = parent_keys(page)
+        chosen = {parent for some in parents.values() for parent in some}
+        if not everything:
+            chosen = set(jobs.order_by().among(chosen).values_list("id", flat=True))
+        yield from (key for key in page if chosen.isdisjoint(parents.get(key, ())))
+        last, size = page[-1], ROWS_PER_PAGE
+
+
+def children_of(ids: Collection[int]) -> dict[int, list[int]]:
+    """Job -> its children in the order they were added, for those that have any."""
+    found: dict[int, list[int]] = {}
+    for parent, child in rows(
+        f"""SELECT parent_id, child_id FROM balsam_dependency
+            WHERE parent_id IN ({keys()}) ORDER BY id""",
+        (key_list(ids),),
+    ):
+        found.setdefault(parent, []).append(child)
+    return found
 
 
 def _pages(jobs: Any, limit: int | None, size: int) -> Iterator[list[int]]:

@@ -34,10 +34,14 @@ def main(name: str, seconds: float, wait: bool) -> None:
         with watch("write"):
             first = dag.add_job(name="first", workflow=f"client-{name}", application=APP)
         with watch("write"):
+            # Given at once: a launcher may have started the job before it could be told to wait.
             second = dag.add_job(
-                name="second", workflow=f"client-{name}", application=APP, input_files=""
+                name="second",
+                workflow=f"client-{name}",
+                application=APP,
+                input_files="",
+                parents=[first],
             )
-            dag.add_dependency(first, second)
         time.sleep(choice.uniform(*PAUSES))
         with watch("read"):
             mine.counts_by_state()

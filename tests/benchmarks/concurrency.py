@@ -84,8 +84,8 @@ def _together(made: Bench) -> Found:
         found.errors += [
             f"a launcher ended with {one.returncode}" for one in launchers if one.returncode
         ]
-        complaints.seek(0)
-        found.errors += [line for line in complaints if "rror" in line]
+        complaints.seek(0)  # what they say is of more interest than their exit codes
+        found.errors[:0] = [line.rstrip() for line in complaints if "rror" in line]
     for log in (made.path / "log").glob("*.log"):
         lines = log.read_text(errors="replace").splitlines()
         found.errors += [line for line in lines if "locked" in line or "deadlock" in line]

@@ -64,11 +64,18 @@ def test_histories_are_written_as_the_job_writes_its_own(jobs: list[BalsamJob]) 
     assert history.get_time_string(whole_second) in texts[jobs[0].id]
 
 
-def test_edges_below_are_each_found_once(jobs: list[BalsamJob]) -> None:
+def test_roots_and_children_of_a_selection(jobs: list[BalsamJob]) -> None:
     ids = [job.id for job in jobs]
-    edges = [(0, 1), (0, 2), (1, 3), (2, 3), (4, 5)]
-    for parent, child in edges:
+    for parent, child in [(0, 1), (0, 2), (1, 3), (2, 3), (4, 5)]:
         dag.add_dependency(jobs[parent], jobs[child])
-    below = sorted(listing.edges_below([ids[0]]))
-    assert below == sorted((ids[parent], ids[child]) for parent, child in edges[:4])
-    assert sorted(listing.edges_below(ids)) == sorted((ids[p], ids[c]) for p, c in edges)
+    everything = BalsamJob.objects.order_by("id")
+    children = {1, 2, 3, 5}
+    assert list(listing.roots(everything)) == [
+        key for place, key in enumerate(ids) if place not in children
+    ]
+    some = everything.filter(id__in=[ids[place] for place in (1, 3, 5)])
+    assert list(listing.roots(some)) == [ids[1], ids[5]]
+    assert list(listing.roots(everything.filter(name="nothing"))) == []
+    assert listing.children_of([ids[0], ids[2], ids[3]]) == {
+        ids[0]: [ids[1], ids[2]], ids[2]: [ids[3]],
+    }  # fmt: skip
