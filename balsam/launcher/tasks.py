@@ -16,6 +16,7 @@ from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Placement, Request
 from balsam.platform import commandline, mpirun, workdirs
+from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec
 
 #: The variable by which the processes of one attempt are found again.
@@ -26,6 +27,20 @@ _NO_COMMAND = "The job has no command: neither an application nor a direct_comma
 CWD = "cwd"
 MPIRUN = "mpirun"
 WHOLE_NODES = "whole_nodes"
+CPU_AFFINITY = "cpu_affinity"
+#: What a task learns of itself: an mpirun that passes variables one by one has to be told them.
+_OWN_VARIABLES = (
+    "BALSAM_JOB_ID",
+    "BALSAM_PARENT_IDS",
+    "BALSAM_ATTEMPT",
+    "BALSAM_DB_PATH",
+    "BALSAM_SITE_PATH",
+    "BALSAM_LAUNCHER_NODES",
+    "BALSAM_JOB_MODE",
+    "BALSAM_SESSION",
+    "OMP_NUM_THREADS",
+    RUN_MARK,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,10 @@ class Task:
     cwd: str = ""
     #: Whether more than one rank means mpirun; False runs the program once, in all it asks for.
     mpirun: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: The signal to send so many minutes before the launcher's end, '' for none.
+    signal: str = ""
+    signal_before_min: float = 0.0
 
     @property
     def label(self) -> str:
@@ -89,6 +108,7 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
         node_packing_count=value["node_packing_count"],
         gpus_per_rank=value["gpus_per_rank"],
         whole_nodes=params.get(WHOLE_NODES) is True,
+        affinity=str(params.get(CPU_AFFINITY) or value["cpu_affinity"]),
     )
     return Task(
         id=value["id"],
@@ -111,6 +131,9 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
         parents=parents,
         cwd=str(params.get(CWD) or ""),
         mpirun=params.get(MPIRUN) is not False,
+        params=params,
+        signal=value["signal"],
+        signal_before_min=value["signal_before_min"],
     )
 
 
@@ -147,12 +170,27 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What the nodes of a launcher are like: the names of this one among them, and their GPUs."""
+
+    here: frozenset[str] = frozenset()
+    #: The hardware threads (numbers of the operating system) of each core.
+    cpus: Sequence[Sequence[int]] = ()
+    #: Variables that name the GPUs of a task, and others that belong to them.
+    gpu_masks: Sequence[str] = ("CUDA_VISIBLE_DEVICES",)
+    gpu_environ: Mapping[str, str] = field(
+        default_factory=lambda: {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    )
+
+
+@dataclass(frozen=True)
 class Preparer:
     """Turns tasks into run specifications, for one launcher."""
 
     data: Path
     environ: Mapping[str, str]
     mark: str = ""
+    ground: Ground = field(default_factory=Ground)
     _programs: commandline.Programs = field(default_factory=commandline.Programs)
 
     def directory(self, task: Task) -> tuple[str, bool]:
@@ -198,15 +236,16 @@ class Preparer:
         Raises LaunchError and ProgramMissing with the reason.
         """
         task, argv = draft.task, draft.argv
+        given = self._given(task, placement)
+        given.update(draft.app.environ)
+        given.update(task.environ)
+        env = dict(draft.env)
         if mpi is not None:
-            argv = mpi.flavour.command(
-                mpi.program,
-                argv,
-                ranks=task.ranks,
-                ranks_per_node=task.request.ranks_per_node,
-                threads_per_rank=task.request.threads_per_rank,
-                flags=(*mpi.flags, *commandline.split(task.mpi_flags, "mpi_flags")),
-            )
+            known = {name: None for name in (*_OWN_VARIABLES, *given) if name in given or name in env}
+            launch = self._launch(task, placement, mpi, tuple(known))
+            argv = mpi.flavour.run(mpi.program, argv, launch)
+            env = {**mpi.flavour.environ(launch), **env}
+        env.update(given)
         output = f"{draft.workdir}/{workdirs.output_name(task.name)}.out"
         if not draft.new and (task.attempt or _holds_something(output)):
             try:
@@ -215,13 +254,39 @@ class Preparer:
                 raise LaunchError(
                     f"The earlier output {output} can not be moved aside: {error.strerror}."
                 ) from error
-        env = {**(mpi.flavour.environ() if mpi else {}), **draft.env}
-        given = _given(task, placement)
-        given.update(draft.app.environ)
-        given.update(task.environ)
-        env.update(given)
         # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
-        return RunSpec(tuple(argv), draft.cwd, env, output, sigpipe=mpi is None)
+        return RunSpec(
+            tuple(argv), draft.cwd, env, output, sigpipe=mpi is None, cpus=placement.cpus
+        )
+
+    def _launch(
+        self, task: Task, placement: Placement, mpi: Mpi, variables: Sequence[str]
+    ) -> Launch:
+        request = task.request
+        alone = len(placement.nodes) == 1 and placement.nodes[0] in self.ground.here
+        hosts = () if alone and not mpi.flavour.remote else placement.nodes
+        return Launch(
+            ranks=task.ranks,
+            ranks_per_node=request.ranks_per_node,
+            hosts=hosts,
+            threads_per_rank=request.threads_per_rank,
+            threads_per_core=request.threads_per_core,
+            binding=request.affinity,
+            cores=[self.ground.cpus[core] for core in placement.core_ids],
+            gpus_per_rank=request.gpus_per_rank,
+            variables=variables,
+            flags=(*mpi.flags, *commandline.split(task.mpi_flags, "mpi_flags")),
+            params=task.params,
+        )
+
+    def _given(self, task: Task, placement: Placement) -> dict[str, str]:
+        """The variables that say what the attempt was given."""
+        given = {} if task.mpirun else _share(task, placement)
+        if placement.gpus:
+            given.update(self.ground.gpu_environ)
+            mask = ",".join(str(gpu) for gpu in placement.gpus)
+            given.update(dict.fromkeys(self.ground.gpu_masks, mask))
+        return given
 
     def _environ(self, task: Task, app: Application) -> dict[str, str]:
         """The environment of an attempt, but for what depends on where it runs."""
@@ -243,17 +308,6 @@ def chosen_directory(cwd: str) -> str:
     if path and not os.path.isabs(path):
         raise LaunchError(f"launch_params names the relative directory '{cwd}'; give a full path.")
     return path
-
-
-def _given(task: Task, placement: Placement) -> dict[str, str]:
-    """The variables that say what the attempt was given."""
-    given = {}
-    if not task.mpirun:
-        given = _share(task, placement)
-    if placement.gpus:
-        given["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        given["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in placement.gpus)
-    return given
 
 
 def _share(task: Task, placement: Placement) -> dict[str, str]:
