@@ -22,6 +22,7 @@
      +-- LaunchError
      |    +-- ProgramMissing           +-- MpiUnavailable
      |    +-- Unsatisfiable
+     +-- AllocationError
      +-- TransferError
      +-- TaskFailed
 
@@ -132,6 +133,10 @@ class MpiUnavailable(LaunchError):
 
 class Unsatisfiable(LaunchError):
     """A job asks for more than the allocation can ever give."""
+
+
+class AllocationError(BalsamError):
+    """The nodes that a launcher is to use can not be told, or are not there for it."""
 
 
 class TransferError(BalsamError):

@@ -21,6 +21,8 @@ LAYERS = {
     # What both of the next need of the machine.
     "balsam.platform.commands": 0.5,
     "balsam.platform.node": 0.5,
+    "balsam.platform.shape": 0.5,
+    "balsam.platform.nodelist": 0.4,
     "balsam.conf": 1,
     "balsam.platform": 1,
     "balsam.core": 2,

@@ -1,0 +1,191 @@
+"""The nodes this process was given, by which batch job, and until when: what schedulers tell."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balsam.errors import AllocationError
+from balsam.platform import nodelist, time_left
+from balsam.platform.time_left import COBALT, LSF, PBS, SLURM
+
+__all__ = ["COBALT", "LSF", "PBS", "SLURM", "Allocation", "detect", "part", "scheduler_of"]
+
+#: Hosts in an LSF node list that start jobs and run none.
+_HELPERS = re.compile(r"(batch|launch|login)\d*([.-].*)?")
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Nodes by name; the batch job that gave them, '' without; its end (epoch seconds), if known.
+
+    ``scheduler`` is cobalt, pbs, slurm or lsf, '' outside of a batch job.
+    """
+
+    nodes: tuple[str, ...]
+    scheduler: str = ""
+    batch_id: str = ""
+    ends: float | None = None
+
+
+def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Allocation:
+    """What the environment of a batch job says, or this host where there is none.
+
+    ``now`` is in epoch seconds. Where the environment does not tell the end, the scheduler is asked
+    once (not without ``ask``); one that does not answer leaves it unknown. Raises AllocationError
+    for a node list that can not be used.
+    """
+    scheduler = scheduler_of(environ)
+    if not scheduler:
+        return Allocation((socket.gethostname(),))
+    nodes = _NODES[scheduler](environ)
+    batch_id = _batch_id(scheduler, environ)
+    ends = time_left.told(scheduler, environ, now)
+    if ends is None and batch_id and ask:
+        ends = time_left.asked(scheduler, batch_id, environ, now)
+    return Allocation(tuple(nodes) or (socket.gethostname(),), scheduler, batch_id, ends)
+
+
+def scheduler_of(environ: Mapping[str, str]) -> str:
+    """Whose batch job this environment is of; '' outside of one."""
+    for scheduler, names in _SIGNS.items():
+        if any(environ.get(name) for name in names):
+            return scheduler
+    return ""
+
+
+def part(nodes: Sequence[str], limit: int | None, offset: int) -> tuple[str, ...]:
+    """Up to ``limit`` nodes (None = all) after the first ``offset``.
+
+    Raises AllocationError if that leaves none, or fewer than ``limit``.
+    """
+    there = len(nodes)
+    if offset >= there:
+        raise AllocationError(
+            f"--offset-nodes {offset} leaves out all {there} nodes of this allocation; "
+            f"give at most {there - 1}."
+        )
+    if limit is not None and offset + limit > there:
+        after = f" after the first {offset}" if offset else ""
+        raise AllocationError(
+            f"--limit-nodes {limit} asks for more nodes than there are: this allocation has "
+            f"{there - offset}{after}."
+        )
+    return tuple(nodes[offset : None if limit is None else offset + limit])
+
+
+def _batch_id(scheduler: str, environ: Mapping[str, str]) -> str:
+    found = next((environ[name] for name in _IDS[scheduler] if environ.get(name)), "").strip()
+    index = environ.get("LSB_JOBINDEX", "0") if scheduler == LSF else "0"
+    return f"{found}[{index}]" if found and index.strip("0") else found
+
+
+# -- nodes ------------------------------------------------------------------------------------
+
+
+def _cobalt(environ: Mapping[str, str]) -> list[str]:
+    partition = environ.get("COBALT_PARTNAME", "")
+    if re.fullmatch(r"[\d,\s-]*\d[\d,\s-]*", partition):
+        # Crays: numbers of nodes; elsewhere it holds names, and the node file the right ones.
+        return _listed("COBALT_PARTNAME", partition, lambda: [
+            f"nid{number:05d}" for number in dict.fromkeys(nodelist.numbers(partition))
+        ])  # fmt: skip
+    if environ.get("COBALT_NODEFILE"):
+        return _file("COBALT_NODEFILE", environ["COBALT_NODEFILE"])
+    if partition:
+        return _names("COBALT_PARTNAME", partition)
+    return []
+
+
+def _pbs(environ: Mapping[str, str]) -> list[str]:
+    path = environ.get("PBS_NODEFILE")
+    return _file("PBS_NODEFILE", path) if path else []
+
+
+def _slurm(environ: Mapping[str, str]) -> list[str]:
+    for name in ("SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"):
+        if environ.get(name, "").strip():
+            return _names(name, environ[name])
+    # A job of several components has one list of each.
+    start = "SLURM_JOB_NODELIST_HET_GROUP_"
+    groups = sorted((name for name in environ if name.startswith(start)), key=_trailing_number)
+    return _names(f"{start}*", ",".join(environ[name] for name in groups)) if groups else []
+
+
+def _lsf(environ: Mapping[str, str]) -> list[str]:
+    path = environ.get("LSB_DJOB_HOSTFILE")
+    if path:
+        return _workers(_file("LSB_DJOB_HOSTFILE", path))
+    if environ.get("LSB_MCPU_HOSTS", "").strip():
+        # Names and numbers of slots in turns.
+        return _workers(environ["LSB_MCPU_HOSTS"].split()[::2])
+    return _workers(environ.get("LSB_HOSTS", "").split())
+
+
+def _workers(hosts: Iterable[str]) -> list[str]:
+    """The hosts that run tasks; all of them where names tell of no other."""
+    every = list(dict.fromkeys(hosts))
+    return [host for host in every if not _HELPERS.fullmatch(host)] or every
+
+
+def _file(name: str, path: str) -> list[str]:
+    """The names in a node file: one word each, repeated ones once."""
+    advice = f"run the launcher inside the batch job, or unset {name} to use this host alone"
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AllocationError(
+            f"{name} names {path}, which can not be read ({reason}): {advice}."
+        ) from error
+    words = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
+    names = list(dict.fromkeys(name for word in words for name in word.split(",") if name))
+    if not names:
+        raise AllocationError(f"The node file {path} ({name}) names no node: {advice}.")
+    return names
+
+
+def _names(name: str, text: str) -> list[str]:
+    """The names of a list in bracket form."""
+    return _listed(name, text, lambda: nodelist.expand(text))
+
+
+def _listed(name: str, text: str, read: Callable[[], list[str]]) -> list[str]:
+    advice = f"set it to the nodes of this batch job, or unset {name} to use this host alone"
+    try:
+        found = read()
+    except ValueError as error:
+        raise AllocationError(f"{name} is no list of nodes ({error}): {advice}.") from error
+    if not found:
+        raise AllocationError(f"{name}='{text}' names no node: {advice}.")
+    return found
+
+
+def _trailing_number(name: str) -> int:
+    digits = name.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+_NODES: Mapping[str, Callable[[Mapping[str, str]], list[str]]] = {
+    COBALT: _cobalt,
+    PBS: _pbs,
+    SLURM: _slurm,
+    LSF: _lsf,
+}
+#: Where the id of a batch job is, in order.
+_IDS: Mapping[str, tuple[str, ...]] = {
+    COBALT: ("COBALT_JOBID",),
+    PBS: ("PBS_JOBID",),
+    SLURM: ("SLURM_JOB_ID", "SLURM_JOBID"),
+    LSF: ("LSB_JOBID",),
+}
+#: Any of these in the environment means a batch job of that scheduler.
+_SIGNS: Mapping[str, tuple[str, ...]] = {
+    COBALT: ("COBALT_JOBID", "COBALT_NODEFILE", "COBALT_PARTNAME"),
+    PBS: ("PBS_NODEFILE", "PBS_JOBID"),
+    SLURM: ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"),
+    LSF: ("LSB_JOBID", "LSB_DJOB_HOSTFILE", "LSB_MCPU_HOSTS"),
+}
