@@ -23,6 +23,7 @@ LAYERS = {
     "balsam.platform.node": 0.5,
     "balsam.platform.shape": 0.5,
     "balsam.platform.nodelist": 0.4,
+    "balsam.retries": 0.5,
     "balsam.conf": 1,
     "balsam.platform": 1,
     "balsam.core": 2,

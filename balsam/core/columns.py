@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import models
 
-from balsam.core.fields import DirectoryField, EnvironField
+from balsam.core.fields import DirectoryField, EnvironField, RetryField, SignalField
 from balsam.core.sql import Dialect, Postgres
 from balsam.core.values import ABSURD, LARGEST, UNSTORABLE, checked, refused
 from balsam.errors import InvalidValue
@@ -41,7 +41,7 @@ def _converter(field: Any, least: int | None, spelling: Dialect) -> Convert:
         return _exact(field, uuid.UUID, spelling.uuid)
     if isinstance(field, models.DateTimeField):
         return _exact(field, datetime, spelling.time)
-    if isinstance(field, models.TextField) and not isinstance(field, DirectoryField):
+    if isinstance(field, models.TextField) and not isinstance(field, (DirectoryField, SignalField)):
         return _text(field)
     if isinstance(field, models.IntegerField) and not field.primary_key:
         return _integer(field, least)
@@ -50,6 +50,8 @@ def _converter(field: Any, least: int | None, spelling: Dialect) -> Convert:
 
 def _exact(field: Any, kind: type, spell: Convert) -> Convert:
     def convert(value: Any) -> Any:
+        if value is None and field.null:
+            return None
         if type(value) is kind or isinstance(checked(field, value), kind):
             return spell(value)
         raise InvalidValue(f"{field.name} is a {kind.__name__}, not {value!r}.")
@@ -77,7 +79,7 @@ def _integer(field: Any, least: int | None) -> Convert:
 
 
 def _json(field: Any, spelling: Dialect) -> Convert:
-    plain = not issubclass(spelling, Postgres) and not isinstance(field, EnvironField)
+    plain = not issubclass(spelling, Postgres) and not isinstance(field, (EnvironField, RetryField))
     kind = type(field.get_default())
 
     def convert(value: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 from django.db import models
 
-from balsam.errors import InvalidValue
+from balsam import retries
+from balsam.errors import InvalidValue, nearest
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _SEPARATOR = re.compile(rf":(?={_NAME}=)")
@@ -42,6 +44,51 @@ def parse_environ(value: object) -> dict[str, str]:
         if "\0" in content:
             raise InvalidValue(f"The environment variable {name} holds a NUL character.")
     return dict(pairs)
+
+
+def signal_name(value: object) -> str:
+    """``USR1`` for ``USR1``, ``SIGUSR1``, ``usr1``, ``10`` or 10; '' for none. Raises InvalidValue.
+
+    The name is kept, because numbers differ between machines.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InvalidValue(f"signal is the name or number of a signal, not {value!r}.")
+    word = str(value).strip()
+    if not word:
+        return ""
+    if word.isdecimal():
+        try:
+            return signal.Signals(int(word)).name.removeprefix("SIG")
+        except ValueError:
+            raise InvalidValue(f"There is no signal of the number {word}.") from None
+    name = word.upper().removeprefix("SIG")
+    known = [one.name.removeprefix("SIG") for one in signal.Signals]
+    if name in known:
+        return signal.Signals[f"SIG{name}"].name.removeprefix("SIG")
+    raise InvalidValue(f"There is no signal '{word}'{nearest(name, known)}.")
+
+
+class SignalField(models.TextField):
+    """The name of a signal without its ``SIG``, '' for none."""
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs
+
+
+class RetryField(models.JSONField):
+    """How often attempts are made again, by cause: see ``balsam.retries``."""
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if isinstance(value, (str, Mapping)):
+            value = retries.rules(value)
+        return super().get_db_prep_value(value, connection, prepared)
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
 
 
 class EnvironField(models.JSONField):

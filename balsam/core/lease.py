@@ -74,6 +74,9 @@ RUN_COLUMNS = (
     "workdir",
     "user_workdir",
     "launch_params",
+    "cpu_affinity",
+    "signal",
+    "signal_before_min",
 )
 
 

@@ -6,7 +6,15 @@ from balsam.errors import InvalidValue
 
 #: Fields that only the writer of state, or nobody, changes after a job was made.
 PROTECTED = frozenset(
-    ("id", "job_id", "state", "state_timestamp", "session_id", "attempt", "lost_attempts")
+    (
+        "id",
+        "job_id",
+        "state",
+        "state_timestamp",
+        "session_id",
+        "attempt",
+        "lost_attempts",
+    )
 )
 #: The smallest sensible value of each number.
 MINIMUM = {
@@ -20,6 +28,7 @@ MINIMUM = {
     "wall_time_minutes": 0,
     "time_limit_minutes": 0,
     "max_attempts": 0,
+    "signal_before_min": 0,
 }
 FAIL = "fail"
 IGNORE = "ignore"

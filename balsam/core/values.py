@@ -12,7 +12,15 @@ from typing import Any
 
 from django.db import models
 
-from balsam.core.fields import DirectoryField, EnvironField, parse_environ
+from balsam import retries
+from balsam.core.fields import (
+    DirectoryField,
+    EnvironField,
+    RetryField,
+    SignalField,
+    parse_environ,
+    signal_name,
+)
 from balsam.errors import InvalidValue
 
 _TRUE = {"true", "yes", "y", "1", "on"}
@@ -33,6 +41,8 @@ def from_text(field: Any, text: str) -> Any:
         raise InvalidValue(f"{field.name} is true or false, not '{text}'.")
     if isinstance(field, EnvironField):
         return parse_environ(text)
+    if isinstance(field, (RetryField, SignalField)):
+        return checked(field, text)
     if isinstance(field, models.JSONField):
         try:
             value = json.loads(text)
@@ -83,6 +93,10 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
         return _in_range(field, value if isinstance(value, int) else float(value), minimum)
     if isinstance(field, EnvironField):
         return parse_environ(value)
+    if isinstance(field, RetryField):
+        return retries.rules(value)
+    if isinstance(field, SignalField):
+        return signal_name(value)
     if isinstance(field, models.JSONField):
         if not isinstance(value, type(field.get_default())):
             kind = type(field.get_default()).__name__

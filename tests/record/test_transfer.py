@@ -560,7 +560,7 @@ Plant = Callable[[str], None]
             "names a balsam_job row",
         ),
         ("UPDATE balsam_session SET state = 'ended'", "leases", "job 6 is leased by session 1"),
-        ("DELETE FROM django_migrations WHERE name LIKE '0004%'", "tables", "schema 3"),
+        ("DELETE FROM django_migrations WHERE name LIKE '0005%'", "tables", "schema 4"),
     ],
 )
 def test_planted_damage_is_found_and_put_right(

@@ -10,7 +10,7 @@ import os
 import threading
 
 #: Number of the newest migration; written into each database (SQLite's ``user_version``).
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: Populating Django imports ``balsam.core``, which comes back here in the same thread.
 _lock = threading.RLock()

@@ -20,6 +20,12 @@ INDEXES = [
         name="balsam_job_queued_launch",
         condition=models.Q(queued_launch__isnull=False),
     ),
+    # When the next of the jobs that wait for their back-off may start. Few jobs have a time.
+    models.Index(
+        fields=["not_before"],
+        name="balsam_job_not_before",
+        condition=models.Q(not_before__isnull=False),
+    ),
     models.Index(
         models.F("priority").desc(),
         models.F("num_nodes").desc(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models, transaction
 
-from balsam.core.fields import EnvironField
+from balsam.core.fields import EnvironField, RetryField
 from balsam.core.lookups import any_of, is_glob
 from balsam.core.names import NamedModel, NamedQuerySet, canonical
 from balsam.core.values import from_text
@@ -60,6 +60,7 @@ class ApplicationDefinition(NamedModel):
     command_template = models.TextField(default="", blank=True)
     parameters = models.JSONField(default=dict, blank=True)
     transfers = models.JSONField(default=dict, blank=True)
+    retry = RetryField(default=dict, blank=True)
     serialized_class = models.TextField(default="", blank=True)
     source_code = models.TextField(default="", blank=True)
 

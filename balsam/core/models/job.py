@@ -10,7 +10,7 @@ from django.db import connection, models, transaction
 
 from balsam import states
 from balsam.core import graph, history, ids, waiting
-from balsam.core.fields import DirectoryField, EnvironField
+from balsam.core.fields import DirectoryField, EnvironField, RetryField, SignalField
 from balsam.core.job import aliases
 from balsam.core.job.copies import JobCopies
 from balsam.core.job.edits import JobEdits
@@ -108,12 +108,16 @@ class BalsamJob(
     post_timeout_handler = models.BooleanField(default=False)
     auto_timeout_retry = models.BooleanField(default=True)
     max_attempts = models.IntegerField(default=0)
+    retry = RetryField(default=dict, blank=True)
+    signal = SignalField(default="", blank=True)
+    signal_before_min = models.FloatField(default=0.0)
 
     # how far it has come
     state = models.TextField(default=states.CREATED)
     state_timestamp = models.DateTimeField(default=history.now)
     attempt = models.IntegerField(default=0)
     lost_attempts = models.IntegerField(default=0)
+    not_before = models.DateTimeField(null=True, blank=True)
     session = models.ForeignKey(
         Session,
         null=True,
@@ -155,7 +159,7 @@ class BalsamJob(
     def _construct_names(self, values: dict[str, Any]) -> dict[str, Any]:
         real = super()._construct_names(values)
         self._new_parents = ids.several(real.pop("parents", None))
-        for name in ("environ_vars", "user_workdir"):
+        for name in ("environ_vars", "user_workdir", "retry", "signal"):
             if name in real:
                 real[name] = checked(self._meta.get_field(name), real[name])
         return real
