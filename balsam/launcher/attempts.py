@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -27,7 +28,7 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, never, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.runs import Run
-from balsam.launcher.tasks import Application, Draft, Preparer, Task
+from balsam.launcher.tasks import Application, Draft, Mpi, Preparer, Task
 from balsam.launcher.timers import Timers
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, process
@@ -36,6 +37,15 @@ logger = logging.getLogger(__name__)
 
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
 DRAFT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits of a launcher: mpiruns at once, and in all (0: none); its end (monotonic), if any."""
+
+    mpiruns: int = 1000
+    launches: int = 0
+    ends: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Attempts:
         config: LauncherSettings,
         mpi: MpiFinder,
         job_mode: str,
+        bounds: Bounds | None = None,
         hands: Hands | None = None,
     ) -> None:
         self.nodes = nodes
@@ -63,6 +74,8 @@ class Attempts:
         self._config = config
         self._mpi = mpi
         self._job_mode = job_mode
+        self._bounds = bounds or Bounds(config.max_concurrent_mpiruns)
+        self._launches = 0
         self._far = Far(hands, nodes) if hands else None
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
@@ -101,8 +114,8 @@ class Attempts:
         """
         self.nodes.check(task.request)
         needs_mpi = self.needs_mpi(task)
-        mpi = self._mpi.get() if needs_mpi else None
-        if needs_mpi and (mpi is None or self._mpiruns() >= self._config.max_concurrent_mpiruns):
+        mpi = self._launcher() if needs_mpi else None
+        if needs_mpi and mpi is None:
             return None
         far = self._far is not None and not needs_mpi and task.ranks == 1
         placement = self.nodes.place(task.request)
@@ -119,8 +132,10 @@ class Attempts:
             if self._running and isinstance(error, LaunchError) and process.shortage(error):
                 return None
             raise
+        self._launches += needs_mpi
         self._near[task.id] = run
-        self._begun(run)
+        self._filed(run)
+        self._set_timers(run)
         return start
 
     def _send_ahead(self, task: Task, app: Application) -> Sent | None:
@@ -137,14 +152,19 @@ class Attempts:
         return self._sent(self._far.follow(task, before, spec))
 
     def _sent(self, run: Run) -> Sent:
-        self._running[run.task.id] = run
-        self._recent.append(run.task)
+        self._filed(run)
         return Sent()
 
-    def _begun(self, run: Run) -> None:
+    def _filed(self, run: Run) -> None:
         self._running[run.task.id] = run
         self._recent.append(run.task)
-        self._timers.set(run.due, run.task.id)
+
+    def _set_timers(self, run: Run) -> None:
+        """What has to be done with an attempt that has begun, and when."""
+        task = run.task
+        if task.signal and self._bounds.ends is not None:
+            run.signal_at = self._bounds.ends - 60 * task.signal_before_min
+        self._timers.set(run.due, task.id)
 
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
@@ -163,8 +183,17 @@ class Attempts:
             return None
         return draft if time.monotonic() < draft.made + DRAFT_SECONDS else None
 
-    def _mpiruns(self) -> int:
-        return sum(run.mpi is not None for run in self._near.values())
+    def _launcher(self) -> Mpi | None:
+        """The mpirun for one more run, None for the moment. Raises MpiUnavailable."""
+        most = self._bounds.launches
+        if most and self._launches >= most:
+            raise MpiUnavailable(
+                f"This allocation is good for {most} launches, and they are used up."
+            )
+        mpi = self._mpi.get()
+        if sum(run.mpi is not None for run in self._near.values()) >= self._bounds.mpiruns:
+            return None
+        return mpi
 
     def needs_mpi(self, task: Task) -> bool:
         """Whether it is run by mpirun."""
@@ -198,7 +227,7 @@ class Attempts:
                 continue
             run, entry = event
             if isinstance(entry, Start):
-                self._timers.set(run.due, run.task.id)
+                self._set_timers(run)
                 yield entry
                 continue
             del self._running[run.task.id]
@@ -273,11 +302,20 @@ class Attempts:
             run = self._running.get(job)
             if run is None:
                 continue
+            if run.signal_at is not None and now >= run.signal_at:
+                run.signal_at = None
+                self._warn(run)
             if run.deadline is not None and now >= run.deadline:
                 run.deadline = None
                 run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
             run.escalate(now)
             self._timers.set(run.due, job)
+
+    def _warn(self, run: Run) -> None:
+        """Send the signal that the job wants before the end of the allocation."""
+        number = signal.Signals[f"SIG{run.task.signal}"]
+        logger.info("%s: %s, the end is near", run.task.label, number.name)
+        run.signal(number)
 
     def watch_memory(self) -> None:
         """Forget the out-of-memory kills so far; later ones may be our tasks'."""

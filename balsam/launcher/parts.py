@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 
+from balsam.conf import machines
 from balsam.conf.project import Project
-from balsam.conf.settings import Launcher as LauncherSettings
+from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core import history
 from balsam.core.lease import Scope
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.launcher import recovery, runs
-from balsam.launcher.attempts import Attempts
+from balsam.launcher.attempts import Attempts, Bounds
+from balsam.launcher.ensemble.ensemble import Ensemble, rank_command
+from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.recovery import Recovery
+from balsam.launcher.resources import Resources, Starts, resolve
 from balsam.launcher.steps import Steps
-from balsam.launcher.tasks import Preparer
+from balsam.launcher.tasks import Ground, Mpi, Preparer
+from balsam.platform import allocation as allocations
 from balsam.platform import node
+from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
 
 
-def node_pool(config: LauncherSettings, options: LauncherOptions) -> NodePool:
-    """This node, with the cores and GPUs that it has or is said to have."""
-    machine = node.this_node()
-    gpus = options.gpus_per_node
-    return NodePool(
-        machine.hostname,
-        config.cores_per_node or machine.cores,
-        config.gpus_per_node if gpus is None else gpus,
-        options.max_ranks_per_node or config.max_ranks_per_node,
-    )
+#: What finds this Python and its libraries on other nodes.
+_FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+def resources(project: Project, options: LauncherOptions) -> Resources:
+    """What this launcher was given: by its machine's file, its batch job, settings and options.
+
+    Raises AllocationError and SettingsError.
+    """
+    settings, now = project.settings(), time.time()
+    allocation = allocations.detect(os.environ, now)
+    named = options.machine or settings.launcher.machine
+    machine = machines.load(named, project.path, os.environ, allocation.scheduler)
+    return resolve(machine, settings.launcher, settings.mpi, options, allocation, now)
+
+
+def node_pool(given: Resources) -> NodePool:
+    """Its nodes, to be shared out."""
+    return NodePool(given.nodes, given.shape, given.max_ranks, given.pack)
+
+
+def finder(starts: Starts) -> MpiFinder:
+    """What finds out which MPI it is that starts ranks."""
+    config = MpiSettings(mpirun=starts.program, flavour=starts.flavour, flags=starts.flags)
+    return MpiFinder(config, os.environ)
+
+
+def names_of_this_node() -> frozenset[str]:
+    """How an allocation may call this node."""
+    hostname = node.this_node().hostname
+    names = {hostname, hostname.partition(".")[0], os.environ.get("SLURMD_NODENAME", hostname)}
+    return frozenset(names)
+
+
+def is_here(given: Resources) -> bool:
+    """Whether there is no node but this one, so that no worker is needed on any."""
+    return len(given.nodes) == 1 and given.nodes[0] in names_of_this_node()
 
 
 def life(kind: str) -> Life:
@@ -55,33 +90,29 @@ def recovery_by(project: Project, own: Life) -> Recovery:
     )
 
 
-def offer(options: LauncherOptions, nodes: NodePool) -> Offer:
+def offer(options: LauncherOptions, given: Resources) -> Offer:
     """What it tells others that it can run."""
-    limit = limit_seconds(options)
+    left = given.seconds_left(time.time())
     return Offer(
-        nodes=1,
-        cores_per_node=nodes.cores,
-        gpus_per_node=nodes.gpus,
-        max_ranks_per_node=nodes.max_ranks,
+        nodes=len(given.nodes),
+        cores_per_node=given.shape.cores,
+        gpus_per_node=len(given.shape.gpus),
+        max_ranks_per_node=given.max_ranks,
         wf_filter=options.wf_filter,
         job_mode=options.job_mode,
-        ends=history.now() + timedelta(seconds=limit) if limit else None,
+        ends=None if left is None else history.now() + timedelta(seconds=left),
     )
 
 
-def limit_seconds(options: LauncherOptions) -> float | None:
-    """Its time, None without a limit."""
-    minutes = options.time_limit_minutes
-    return minutes * 60 if minutes else None
-
-
-def marks(project: Project, options: LauncherOptions, session: int) -> dict[str, str]:
+def marks(
+    project: Project, options: LauncherOptions, given: Resources, session: int
+) -> dict[str, str]:
     """What the environment of each of its processes says of it."""
     return {
         recovery.SESSION_MARK: recovery.mark(project.id, session),
         "BALSAM_DB_PATH": str(project.path),
         "BALSAM_SITE_PATH": str(project.path),
-        "BALSAM_LAUNCHER_NODES": "1",
+        "BALSAM_LAUNCHER_NODES": str(len(given.nodes)),
         "BALSAM_JOB_MODE": options.job_mode,
     }
 
@@ -89,14 +120,50 @@ def marks(project: Project, options: LauncherOptions, session: int) -> dict[str,
 def attempts(
     project: Project,
     options: LauncherOptions,
+    given: Resources,
     nodes: NodePool,
     mpi: MpiFinder,
     marks: dict[str, str],
+    hands: Hands | None,
 ) -> Attempts:
     """What will run its tasks."""
     environ = runs.own_environ(dict(os.environ), marks)
-    preparer = Preparer(project.data, environ, marks[recovery.SESSION_MARK])
-    return Attempts(nodes, preparer, project.settings().launcher, mpi, options.job_mode)
+    ground = Ground(
+        names_of_this_node(), given.shape.cpus, given.gpu_masks, given.gpu_environ or {}
+    )
+    left = given.seconds_left(time.time())
+    bounds = Bounds(
+        given.max_concurrent_mpiruns,
+        given.max_launches,
+        None if left is None else time.monotonic() + left,
+    )
+    preparer = Preparer(project.data, environ, marks[recovery.SESSION_MARK], ground)
+    config = project.settings().launcher
+    return Attempts(nodes, preparer, config, mpi, options.job_mode, bounds, hands)
+
+
+def hands(
+    project: Project, given: Resources, workers: Mpi, session: int, marks: dict[str, str]
+) -> Hands:
+    """What runs serial tasks on all its nodes."""
+    environ = runs.own_environ(dict(os.environ), marks)
+    log = str(project.log / f"ensemble-{session}.log")
+    variables = [name for name in _FOR_WORKERS if name in environ]
+
+    def start(nodes: Sequence[str]) -> RunSpec:
+        flavour, program = workers.flavour, workers.program
+        argv = flavour.workers(program, nodes, rank_command(), variables, workers.flags)
+        return RunSpec(tuple(argv), "/", {**flavour.environ(), **environ}, log, append=True)
+
+    config = project.settings().launcher
+    return Ensemble(
+        given.nodes,
+        start,
+        marks[recovery.SESSION_MARK],
+        environ,
+        tail_lines=config.error_tail_lines,
+        lease_seconds=config.lease_seconds,
+    )
 
 
 def steps(

@@ -5,7 +5,6 @@ It sleeps until a child ends, a worker answers, the database changes, or a timer
 
 from __future__ import annotations
 
-import os
 import time
 
 from balsam.conf.project import Project
@@ -15,15 +14,18 @@ from balsam.errors import BalsamError
 from balsam.launcher import journal, parts
 from balsam.launcher.committing import Committer
 from balsam.launcher.disputes import Disputes
+from balsam.launcher.far import Returned
 from balsam.launcher.guard import Guard
 from balsam.launcher.idling import Idling
-from balsam.launcher.ledger import Ledger
+from balsam.launcher.ledger import End, Ledger
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, silent
 from balsam.launcher.progress import Progress
+from balsam.launcher.resources import Resources
 from balsam.launcher.source import Source
 from balsam.launcher.starting import Starter
 from balsam.launcher.stopping import Stopping
+from balsam.launcher.tasks import Mpi
 from balsam.launcher.telling import Teller
 from balsam.launcher.wakeup import Wakeup
 
@@ -32,7 +34,7 @@ TOLD_SECONDS = 1.0
 
 
 class Launcher:
-    """A pilot on one node: ``step`` does what is due, ``run`` steps until nothing is left to do."""
+    """A pilot of one allocation: ``step`` does what is due, ``run`` steps until nothing is left to do."""
 
     #: How its sessions are known.
     KIND = "launcher"
@@ -50,15 +52,17 @@ class Launcher:
         self.settings = project.settings()
         self._wakeup = wakeup
         config, max_attempts = self.settings.launcher, self.settings.jobs.max_attempts
-        nodes = parts.node_pool(config, options)
-        self._mpi = MpiFinder(self.settings.mpi, os.environ)
+        given = parts.resources(project, options)
+        nodes = parts.node_pool(given)
+        self._mpi = parts.finder(given.mpi)
         if self._needs_mpi():
-            self._await_mpi()
+            self._await(self._mpi)
+        workers = None if parts.is_here(given) else self._workers(given)
         life = parts.life(self.KIND)
         self._recovery = parts.recovery_by(project, life)
         self._recovery.run(None)
         self._recovery.tidy()
-        self.session = sessions.open_session(life, parts.offer(options, nodes))
+        self.session = sessions.open_session(life, parts.offer(options, given))
         self._scope = self._choose()
         written = journal.Journal(journal.path_of(project.journal_dir, self.session))
         self.ledger = Ledger(written, self.session, max_attempts, self._hold)
@@ -69,11 +73,14 @@ class Launcher:
             nodes,
             serial_only=options.job_mode == SERIAL,
         )
-        marks = parts.marks(project, options, self.session)
-        self.attempts = parts.attempts(project, options, nodes, self._mpi, marks)
+        marks = parts.marks(project, options, given, self.session)
+        hands = parts.hands(project, given, workers, self.session, marks) if workers else None
+        self.attempts = parts.attempts(
+            project, options, given, nodes, self._mpi, marks, hands
+        )
         self._wakeup.on_stop = self.attempts.stop_requested
         self.steps = parts.steps(project, options, self.session, self._scope, marks, worker_log)
-        self._progress = Progress(self._scope, parts.limit_seconds(options))
+        self._progress = Progress(self._scope, given.seconds_left(time.time()))
         self._teller = Teller(report, self._progress, self.attempts)
         self._guard = Guard(self._teller.tell)
         self._disputes = Disputes(
@@ -134,10 +141,17 @@ class Launcher:
         """Whether nothing at all can run without an mpirun."""
         return self.options.job_mode == MPI
 
-    def _await_mpi(self) -> None:
+    def _await(self, finder: MpiFinder) -> Mpi | None:
         """Wait for mpirun's answer, or a signal. Raises MpiUnavailable."""
-        while self._mpi.get() is None and not self._wakeup.stop_requests:
-            self._wakeup.wait((self._mpi.deadline or 0.0) - time.monotonic())
+        while (found := finder.get()) is None and not self._wakeup.stop_requests:
+            self._wakeup.wait((finder.deadline or 0.0) - time.monotonic())
+        return found
+
+    def _workers(self, given: Resources) -> Mpi | None:
+        """What starts the workers on other nodes. Raises MpiUnavailable."""
+        same = given.workers == given.mpi
+        finder = self._mpi if same else parts.finder(given.workers)
+        return self._await(finder)
 
     def _choose(self) -> Scope:
         """What to work on; the session is open by now."""
@@ -171,8 +185,10 @@ class Launcher:
 
     def step(self) -> None:
         """Wait for the next thing to happen, and do what is due."""
+        self.attempts.flush()
         heard, renewed = self.source.fds()
-        self._wakeup.watch(heard.union(self.steps.fds()), renewed=renewed)
+        heard.update(self.steps.fds(), self.attempts.fds())
+        self._wakeup.watch(heard, renewed=renewed)
         self._wakeup.wait(self._pause())
         self._heed()
         if self._reap() and self.source.stock and not self.stopping.why:
@@ -212,7 +228,9 @@ class Launcher:
         due = [self._next_look, self._next_beat, self._next_sessions]
         if len(self.ledger):
             due.append(self._committer.due_at())
-        due += self.attempts.due()
+        waiting = self.attempts.due()
+        if waiting is not None:
+            due.append(waiting)
         if self._mpi.deadline is not None:
             due.append(self._mpi.deadline)
         if self.steps.deadline is not None:
@@ -246,19 +264,33 @@ class Launcher:
     def _reap(self) -> bool:
         """Take in the ends of attempts; whether there were any."""
         ended = False
-        for end in self.attempts.reap():
-            self.ledger.add(end)
-            self._progress.ended()
-            ended = True
+        for entry in self.attempts.reap():
+            if isinstance(entry, Returned):
+                self._take_back(entry)
+                continue
+            self.ledger.add(entry)
+            if isinstance(entry, End):
+                self._progress.ended()
+                ended = True
         return ended
+
+    def _take_back(self, returned: Returned) -> None:
+        """A task did not begin on the node it was sent to: it goes to another, if it may."""
+        if self.stopping.why or returned.cause:
+            job = returned.task.id
+            self._guard.run(lambda: self._disputes.release({job}))
+        else:
+            self.source.stock.appendleft(returned.task)
 
     def _commit(self) -> None:
         self._committer.commit()
 
     def _tell_news(self) -> None:
         news, self._mpi.news = self._mpi.news, ""
-        if news:
-            self._teller.tell(news)
+        told, self.attempts.news = self.attempts.news, []
+        for notice in (news, *told):
+            if notice:
+                self._teller.tell(notice)
 
     # -- time -----------------------------------------------------------------------------------
 

@@ -178,6 +178,8 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
         tail = evidence.tail(
             run.spec.output, mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES
         )
+        if run.mpi.flavour.lost_node(tail) is not None:
+            return states.NODE_LOST
         program = run.spec.argv[0]
         found = mpirun.launch_failure(run.mpi.flavour, tail, end.returncode, program)
         if found:

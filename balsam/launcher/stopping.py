@@ -72,6 +72,7 @@ class Stopping:
         """Leave nothing behind: no process, no lease, no journal that is still needed."""
         self.mpi.close()
         self.attempts.kill_all()
+        self.attempts.close(STEP_GRACE_SECONDS)
         self.steps.close(0.0)
         if not len(self.attempts):
             with contextlib.suppress(OSError):

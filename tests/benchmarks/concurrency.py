@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -55,8 +56,8 @@ def measure(options: Options) -> list[Table]:
         table.add(f"{name}: longest wait for a write", "ms", [worst], most=WORST_WAIT)
         table.add(f"{name}: jobs finished meanwhile", "/s", [found.finished / SECONDS])
         table.add(f"{name}: errors", "", [len(found.errors)], most=0)
-        for error in found.errors[:5]:
-            print(error, file=sys.stderr)
+        for error, number in Counter(found.errors).most_common(10):
+            print(f"{number} times: {error}", file=sys.stderr)
     return [table]
 
 
