@@ -7,7 +7,7 @@ their fields are marked.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -29,10 +29,17 @@ def setting(
     choices: tuple[str, ...] = (),
     least: float = 0,
     above: bool = False,
+    check: Callable[[Any], Any] | None = None,
+    spell: Callable[[Any], str] = str,
 ) -> Any:
-    """A field; ``least`` is the smallest value, or with ``above`` the one that is too small."""
+    """A field; ``least`` is the smallest value, or with ``above`` the one that is too small.
+
+    ``check`` raises InvalidValue for what a text may not say, and returns what it means. With it,
+    a mapping may be written as well, whose checked form ``spell`` makes a text of.
+    """
     most = LONGEST_SECONDS if isinstance(default, float) else LARGEST_COUNT
     limits = {"help": help, "choices": choices, "least": least, "above": above, "most": most}
+    limits.update(check=check, spell=spell)
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -137,6 +144,7 @@ class _Reader:
         return kind(**values)
 
     def value(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
+<<<<<<< HEAD
         rule = field.metadata
         if "group" in rule:
             return self.section(name, node, rule["group"])
@@ -172,6 +180,10 @@ class _Reader:
         return str(node.value)
 
     def _one(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
+=======
+        if field.metadata["check"]:
+            return self.meant(name, field.metadata, node)
+>>>>>>> causes
         shown = _describe(node)
         if _is_scalar(node):
             written = self.scalar(node)
@@ -181,6 +193,15 @@ class _Reader:
             except ValueError:
                 pass
         raise self.error(node, f"{name} is {shown}; expected {expected(field)}.")
+
+    def meant(self, name: str, rule: Mapping[str, Any], node: yaml.Node) -> str:
+        """The text of a setting that has a check of its own, also if written as a mapping."""
+        try:
+            value = yaml.SafeLoader("").construct_document(node)
+            checked = rule["check"]("" if value is None else value)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise self.error(node, f"{name}: {error}") from error
+        return str(rule["spell"](checked))
 
     def scalar(self, node: yaml.Node) -> Any:
         """The Python value of a word or number."""

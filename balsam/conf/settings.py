@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from balsam import errors
+from balsam import errors, retries
 from balsam.conf import schema
 from balsam.conf.schema import setting
 
@@ -116,6 +116,16 @@ class Jobs:
 
     max_attempts: int = setting(
         10, "Attempts of one job, restarts after time-outs and errors included.", least=1
+    )
+    retry: str = setting(
+        "",
+        "How often an attempt is made again, by cause, with the pause before that, which doubles "
+        "each time: 'oom=2:30s, exit=1'.",
+        check=retries.rules,
+        spell=retries.spelled,
+    )
+    max_backoff_seconds: float = setting(
+        3600.0, "The longest pause before an attempt is made again.", above=True
     )
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from balsam import states
-from balsam.core import advance
-from balsam.core.sql import column, is_sqlite, key_list, keys, quoted, rows
+from balsam.core import advance, backoff
+from balsam.core.sql import column, key_list, keys, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
 
 _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
@@ -123,6 +123,10 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
             page, todo = todo, set()
             for state, jobs in _by_state(page).items():
                 here.update(dict.fromkeys(jobs, state))
+                if state in backoff.STATES:
+                    again = backoff.make_again(state, jobs, max_attempts, todo)
+                    here.update(again)
+                    jobs = [job for job in jobs if job not in again]
                 for path, fitting in _paths(state, jobs, max_attempts):
                     moved = advance.advance_set(fitting, state, path, released=todo)
                     here.update(dict.fromkeys(moved, path[-1].state))
@@ -179,20 +183,8 @@ def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
         f"SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()}) AND {condition}",
         (key_list(ids),),
     )
-    hop = advance.Hop(states.FAILED, "No attempt is left of those that max_attempts allows")
+    hop = advance.Hop(states.FAILED, backoff.NONE_LEFT)
     return advance.advance_set(fitting, states.RESTART_READY, [hop]) if fitting else set()
-
-
-def crashes(ids: Collection[int]) -> dict[int, int]:
-    """How often jobs were running when their launcher was lost: id -> number above 0."""
-    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
-    return dict(
-        rows(
-            f"""SELECT job_id, count(*) FROM balsam_event
-                WHERE job_id IN ({keys()}) AND {cause} = %s GROUP BY job_id""",
-            (key_list(ids), states.LAUNCHER_LOST),
-        )
-    )
 
 
 def backlog(state: str, after: int, limit: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from balsam.core.models import Session
 from balsam.core.models.session import ENDED, LIVE, RECOVERING
 from balsam.core.offer import Offer
 from balsam.core.sql import column, quoted
+from balsam.platform import node
 
 _WAITING = quoted(states.WAITING_STATES)
 
@@ -40,6 +42,7 @@ def open_session(life: Life, offer: Offer | None = None) -> int:
         lock=f"{life.host}:{life.pid}",
         started=stamp,
         heartbeat=stamp,
+        heartbeat_monotonic=time.monotonic(),
         offer=offer.to_dict() if offer else {},
     )
     return int(session.pk)
@@ -48,7 +51,9 @@ def open_session(life: Life, offer: Offer | None = None) -> int:
 def beat(session: int) -> bool:
     """Renew a session; False if it was declared dead, so nothing it holds is its own any more."""
     return bool(
-        Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now())
+        Session.objects.filter(pk=session, state=LIVE).update(
+            heartbeat=history.now(), heartbeat_monotonic=time.monotonic()
+        )
     )
 
 
@@ -90,6 +95,7 @@ def claim(dead: Session, recoverer: Life) -> bool:
         unchanged.update(
             state=RECOVERING,
             heartbeat=history.now(),
+            heartbeat_monotonic=time.monotonic(),
             host=recoverer.host,
             machine=recoverer.machine,
             pid=recoverer.pid,
@@ -101,8 +107,13 @@ def claim(dead: Session, recoverer: Life) -> bool:
 def expired(session: Session, lease_seconds: float) -> bool:
     """Whether there was no heartbeat for longer than a lease lasts.
 
-    As long as the database was down, there could be none.
+    A session of this machine is asked by the clock that nobody sets, others by the time of day.
+    As long as the database was down, there could be no heartbeat.
     """
+    lease = timedelta(seconds=lease_seconds)
     began = connection.up_since()
-    latest = max(session.heartbeat, began) if began else session.heartbeat
-    return history.now() - latest > timedelta(seconds=lease_seconds)
+    if began and history.now() - began <= lease:
+        return False
+    if session.heartbeat_monotonic and session.machine == node.identity():
+        return time.monotonic() - session.heartbeat_monotonic > lease_seconds
+    return history.now() - session.heartbeat > lease

@@ -147,8 +147,7 @@ class Far:
         if not run.pid:
             yield run, Returned(run.task, run.stopping)
             return
-        cause = run.stopping or states.NODE_LOST
-        yield run, End(job, states.RUNNING, run.attempt, lost(run, cause, event.why), time.time())
+        yield run, lost(run, event.node, event.why)
 
     def _file(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
         run = FarRun(task, placement, spec, hands=self.hands)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, lease
+from balsam.core import backoff, bookkeeping, lease
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.record import atomic
 from balsam.launcher import journal
@@ -89,10 +89,12 @@ class Ledger:
         session: int,
         max_attempts: int,
         afterwards: Callable[[], None] | None = None,
+        crash_limit: int = 5,
     ) -> None:
         self._journal = book
         self._session = session
         self._max_attempts = max_attempts
+        self._crash_limit = crash_limit
         self._afterwards = afterwards
         self._unwritten: list[Entry] = []
         self._pending: list[Entry] = []
@@ -132,9 +134,12 @@ class Ledger:
         if not entries and not doubtful:
             self._in_doubt = False
             return Committed()
-        moves = to_moves(entries, self._session)
         with atomic():
+            by_node = losses(entries, self._crash_limit)
+            moves = to_moves([by_node.get(id(entry), entry) for entry in entries], self._session)
             done = advance(moves)
+            if by_node:
+                hold_back(move for move in moves if move.job in done)
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
             here = bookkeeping.pass_jobs(ended, self._max_attempts)
             if self._afterwards:
@@ -160,6 +165,56 @@ def unknown(entries: Sequence[Entry], held: Mapping[int, tuple[str, int, int]]) 
             and held.get(entry.job, ("", 0))[:2] == (states.RUNNING, entry.attempt)
         )
     ]
+
+
+def node_lost(
+    job: int, attempt: int, node: str, why: str, data: Mapping[str, Any], when: float
+) -> End:
+    """The end of an attempt whose node was lost (``why``: a clause), not counted against the job.
+
+    ``data`` is what else its event keeps. Whether the job is run again is decided when it is
+    committed (:func:`losses`).
+    """
+    outcome = Outcome(
+        states.RESTART_READY,
+        f"Attempt {attempt} was lost with its node {node} ({why}): will be run again",
+        {**data, "cause": states.NODE_LOST, "attempt": attempt, "lost_node": node},
+    )
+    return End(job, states.RUNNING, attempt, outcome, when)
+
+
+def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
+    """What becomes of attempts lost with a node: ``id`` of the entry -> the end to commit.
+
+    At the crash limit, or that of the job's own rule for node_lost, the job fails.
+    """
+    ends = [
+        entry
+        for entry in entries
+        if isinstance(entry, End)
+        and entry.outcome.data.get("cause") == states.NODE_LOST
+        and entry.outcome.state == states.RESTART_READY
+    ]
+    if not ends:
+        return {}
+    jobs = [end.job for end in ends]
+    before = backoff.losses(jobs)
+    rules = backoff.losses_allowed(jobs, states.NODE_LOST, crash_limit)
+    found = {}
+    for end in ends:
+        rule = rules.get(end.job)
+        if rule:
+            outcome = backoff.after_loss(end.outcome, rule, before.get(end.job, 0) + 1, end.time)
+            found[id(end)] = replace(end, outcome=outcome)
+    return found
+
+
+def hold_back(moves: Iterable[Move]) -> None:
+    """Let jobs wait for the back-off that their moves speak of."""
+    for move in moves:
+        until = move.hops[-1].data.get("not_before")
+        if isinstance(until, str):
+            backoff.hold([move.job], datetime.fromisoformat(until))
 
 
 def to_moves(entries: list[Entry], session: int) -> list[Move]:

@@ -87,6 +87,7 @@ def recovery_by(project: Project, own: Life) -> Recovery:
         crash_limit=settings.launcher.crash_limit,
         max_attempts=settings.jobs.max_attempts,
         grace_seconds=settings.launcher.kill_grace_seconds,
+        patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
     )
 
 

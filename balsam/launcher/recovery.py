@@ -7,16 +7,19 @@ again. Each move is a compare-and-swap on the dead session's lease, so recoverin
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, lease, sessions
+from balsam.core import backoff, bookkeeping, lease, sessions
+from balsam.core.backoff import Rule
 from balsam.core.advance import Hop, Move, advance, note
 from balsam.core.models import Session
 from balsam.core.sessions import Life
-from balsam.launcher import journal
+from balsam.launcher import journal, ledger
 from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
 from balsam.outcomes import Outcome
 from balsam.platform import node, process
@@ -29,6 +32,17 @@ SESSION_MARK = "BALSAM_SESSION"
 def mark(project: str, session: int) -> str:
     """The value of ``SESSION_MARK`` that every process of a session carries."""
     return f"{project}:{session}"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The ``number``-th loss of a job that was running, the rule for that (None: the crash limit),
+    and the host where the attempt may go on ('' if it can not).
+    """
+
+    number: int
+    rule: Rule | None = None
+    host: str = ""
 
 
 class Recovery:
@@ -44,7 +58,11 @@ class Recovery:
         crash_limit: int,
         max_attempts: int,
         grace_seconds: float,
+        patience_seconds: float = 0.0,
     ) -> None:
+        """``patience_seconds``: how long the heartbeat of another machine's session has to stand
+        still before our eyes; our two clocks may not agree, or one of them may have been set.
+        """
         self._project = project
         self._journals = journals
         self._life = life
@@ -52,6 +70,9 @@ class Recovery:
         self._crash_limit = crash_limit
         self._max_attempts = max_attempts
         self._grace_seconds = grace_seconds
+        self._patience_seconds = patience_seconds
+        #: Session -> its last heartbeat, and when (monotonic) we first saw that.
+        self._seen: dict[int, tuple[Any, float]] = {}
 
     def run(self, own_session: int | None) -> int:
         """Recover every dead session but our own; how many there were."""
@@ -72,11 +93,28 @@ class Recovery:
                 path.unlink(missing_ok=True)
 
     def is_dead(self, session: Session) -> bool:
-        """By its process, where that can be looked at; by its heartbeat otherwise."""
-        if sessions.expired(session, self._lease_seconds):
-            return True
+        """By its process, where that can be looked at; by its heartbeat otherwise.
+
+        A jump of the time of day kills nobody: on this machine heartbeats are compared by a clock
+        that nobody sets, and elsewhere they have to stand still while we look.
+        """
         here = session.machine == self._life.machine
-        return here and not node.process_alive(session.pid, session.pid_start)
+        if here and not node.process_alive(session.pid, session.pid_start):
+            return True
+        if here:
+            return sessions.expired(session, self._lease_seconds)
+        still = self._still_for(session)
+        if still > self._lease_seconds:
+            return True
+        return still >= self._patience_seconds and sessions.expired(session, self._lease_seconds)
+
+    def _still_for(self, session: Session) -> float:
+        """For how many seconds we have seen no heartbeat of this session."""
+        now = time.monotonic()
+        key = int(session.pk)
+        if self._seen.get(key, (None,))[0] != session.heartbeat:
+            self._seen[key] = (session.heartbeat, now)
+        return now - self._seen[key][1]
 
     def recover(self, session: Session) -> None:
         """Bring the jobs of a claimed session to where they really are."""
@@ -92,17 +130,38 @@ class Recovery:
             if entry:
                 entries.setdefault(entry.job, []).append(entry)
         held = lease.held(key)
-        crashes = bookkeeping.crashes(held)
-        moves = [
-            self._true_end(key, job, row, entries.get(job, ()), crashes.get(job, 0))
-            for job, row in held.items()
-        ]
-        moved = advance([move for move in moves if move])
+        moves = self._true_ends(session, held, entries)
+        moved = advance(moves)
+        ledger.hold_back(move for move in moves if move.job in moved)
         self._tell_killed(held, entries)
         sessions.close_session(key)
         bookkeeping.pass_jobs(held, self._max_attempts)
         path.unlink(missing_ok=True)
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))
+
+    def _true_ends(
+        self,
+        session: Session,
+        held: dict[int, tuple[str, int, int]],
+        entries: dict[int, list[Entry]],
+    ) -> list[Move]:
+        by_node = ledger.losses(
+            (entry for several in entries.values() for entry in several), self._crash_limit
+        )
+        crashes = backoff.losses(held)
+        rules = backoff.losses_allowed(held, states.LAUNCHER_LOST, self._crash_limit)
+        running_on = self._running_on(session)
+        moves = []
+        for job, row in held.items():
+            told = [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
+            loss = Loss(crashes.get(job, 0) + 1, rules.get(job), running_on)
+            moves.append(self._true_end(int(session.pk), job, row, told, loss))
+        return [move for move in moves if move]
+
+    def _running_on(self, session: Session) -> str:
+        """The host where attempts of the session may go on: one whose processes we can not see."""
+        host = str(session.lock).rpartition(":")[0]
+        return "" if host == self._life.host or not host else host
 
     def _true_end(
         self,
@@ -110,12 +169,11 @@ class Recovery:
         job: int,
         row: tuple[str, int, int],
         entries: Sequence[Entry],
-        crashes: int,
+        loss: Loss,
     ) -> Move | None:
         """From where the record shows a job to where the journal says it got; None if nowhere.
 
-        An attempt without an outcome is lost: it is run again, or fails at the crash limit if
-        ``crashes`` attempts were lost before.
+        An attempt without an outcome is lost: it is run again, or fails at the crash limit.
         """
         state, attempt, _ = row
         here, now = state, attempt
@@ -132,7 +190,7 @@ class Recovery:
             else:
                 here, code = entry.outcome.state, entry.outcome.data.get("returncode")
         if here == states.RUNNING:
-            hops.append(self._lost(now, crashes))
+            hops.append(self._lost(now, loss))
             lost_attempts += 1
         if not hops:
             return None
@@ -147,13 +205,16 @@ class Recovery:
             return_code=code if isinstance(code, int) else None,
         )
 
-    def _lost(self, attempt: int, crashes: int) -> Hop:
-        data = {"cause": states.LAUNCHER_LOST, "attempt": attempt}
-        if crashes + 1 >= self._crash_limit:
-            words = f"Its launcher was lost {crashes + 1} times while it ran (crash_limit)"
-            return Hop(states.FAILED, words, data)
+    def _lost(self, attempt: int, loss: Loss) -> Hop:
+        data: dict[str, Any] = {"cause": states.LAUNCHER_LOST, "attempt": attempt}
         words = f"Attempt {attempt} was lost with its launcher: will be run again"
-        return Hop(states.RESTART_READY, words, data)
+        if loss.host:
+            data["host"] = loss.host
+            words += f"; it may go on running on {loss.host} until its launcher there notices"
+        again = Outcome(states.RESTART_READY, words, data)
+        rule = loss.rule or Rule(states.LAUNCHER_LOST, self._crash_limit - 1)
+        outcome = backoff.after_loss(again, rule, loss.number, time.time())
+        return Hop(outcome.state, outcome.message, outcome.data)
 
     @staticmethod
     def _tell_killed(

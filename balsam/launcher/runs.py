@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from balsam import states
-from balsam.launcher.ledger import Start
+from balsam.launcher.ledger import End, Start, node_lost
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import RUN_MARK, Mpi, Task
 from balsam.outcomes import Outcome
@@ -28,6 +28,8 @@ class Run:
     spec: RunSpec
     pid: int = 0
     started: float = 0.0
+    #: When it began, by a clock that nobody sets.
+    since: float = 0.0
     mpi: Mpi | None = None
     deadline: float | None = None
     signal_at: float | None = None
@@ -47,9 +49,9 @@ class Run:
 
     def begun(self, pid: int, started: float) -> Start:
         """Its process is there; what to write down."""
-        self.pid, self.started = pid, started
+        self.pid, self.started, self.since = pid, started, time.monotonic()
         if self.task.time_limit_minutes:
-            self.deadline = time.monotonic() + self.task.time_limit_minutes * 60
+            self.deadline = self.since + self.task.time_limit_minutes * 60
         words = f"{'MPI' if self.mpi else 'Serial'} run on {_names(self.placement.nodes)}"
         return Start(self.task.id, self.task.state, self.task.attempt, pid, started, words)
 
@@ -129,7 +131,7 @@ def _struck(oom: evidence.OomWatch) -> bool:
 def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = None) -> Outcome:
     """What an ended attempt means for its job; ``wall_seconds`` as measured where it ran."""
     cause = _cause(run, end, traces)
-    wall = end.time - run.started if wall_seconds is None else wall_seconds
+    wall = time.monotonic() - run.since if wall_seconds is None else wall_seconds
     data: dict[str, Any] = {
         "cause": cause,
         "attempt": run.attempt,
@@ -148,12 +150,16 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
     return Outcome(state, f"{words}\n{tail}" if tail else words, data)
 
 
-def lost(run: Run, cause: str, why: str) -> Outcome:
-    """What it means for its job that an attempt vanished with its node."""
-    data: dict[str, Any] = {"cause": cause, "attempt": run.attempt, **_place(run.placement)}
-    data["wall_seconds"] = round(max(0.0, time.time() - run.started), 6)
-    state, words = _consequence(run, cause, why, 0)
-    return Outcome(state, words if why in words else f"{words}: {why}", data)
+def lost(run: Run, node: str, why: str) -> End:
+    """The end of an attempt that vanished with its node; one that was stopped before is that."""
+    wall = round(time.monotonic() - run.since, 6)
+    data: dict[str, Any] = {**_place(run.placement), "wall_seconds": wall}
+    job, now = run.task.id, time.time()
+    if not run.stopping:
+        return node_lost(job, run.attempt, node, why, data, now)
+    state, words = _consequence(run, run.stopping, why, 0)
+    data.update(cause=run.stopping, attempt=run.attempt)
+    return End(job, states.RUNNING, run.attempt, Outcome(state, words, data), now)
 
 
 def _place(placement: Placement) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core import bookkeeping
+from balsam.core import backoff, bookkeeping
 from balsam.core.advance import note
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 
@@ -112,16 +112,17 @@ def test_timeouts_retry_until_the_limit_without_lost_attempts(project: Any, put:
     assert many.state == states.FAILED
 
 
-def test_crashes_are_launchers_lost_and_no_others(project: Any, put: Put) -> None:
+def test_losses_are_launchers_and_nodes_lost_and_no_others(project: Any, put: Put) -> None:
     lost, stopped, plain = (BalsamJob.objects.create() for _ in range(3))
     for job, cause, times in (
-        (lost, states.LAUNCHER_LOST, 2),
+        (lost, states.LAUNCHER_LOST, 1),
+        (lost, states.NODE_LOST, 1),
         (lost, states.BATCH_TIME_LIMIT, 1),
         (stopped, states.BATCH_TIME_LIMIT, 3),
     ):
         for _ in range(times):
             note(job.pk, states.RUNNING, "", {"cause": cause})
-    assert bookkeeping.crashes([lost.pk, stopped.pk, plain.pk]) == {lost.pk: 2}
+    assert backoff.losses([lost.pk, stopped.pk, plain.pk]) == {lost.pk: 2}
 
 
 def test_leased_jobs_are_left_to_their_holder(project: Any) -> None:

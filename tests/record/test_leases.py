@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
@@ -161,10 +161,24 @@ def test_as_long_as_the_database_was_down_nobody_could_live(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session.objects.get(pk=sessions.open_session(life()))
-    session.heartbeat = history.now() - timedelta(hours=1)
+    session.heartbeat_monotonic -= 3600.0
     began = history.now() - timedelta(seconds=60)
     monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: began)
     assert not sessions.expired(session, 120.0) and sessions.expired(session, 30.0)
+
+
+def test_a_clock_that_jumps_kills_no_session_of_this_machine(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
+    session = Session.objects.get(pk=sessions.open_session(life()))
+    now = history.now()
+    elsewhere = Session.objects.get(pk=session.pk)
+    elsewhere.machine = "another"
+    for hours in (5, -5):
+        monkeypatch.setattr(history, "now", lambda by=hours: now + timedelta(hours=by))
+        assert not sessions.expired(session, 120.0)
+        assert sessions.expired(elsewhere, 120.0) == (hours > 0)
 
 
 def test_a_dead_session_is_claimed_once(
@@ -174,8 +188,8 @@ def test_a_dead_session_is_claimed_once(
     monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     dead = sessions.open_session(life())
     lease.lease_runnable(dead, EVERYTHING, 2)
-    long_ago = history.now() - timedelta(hours=1)
-    Session.objects.filter(pk=dead).update(heartbeat=long_ago)
+    long_ago = models.F("heartbeat_monotonic") - 3600.0
+    Session.objects.filter(pk=dead).update(heartbeat_monotonic=long_ago)
     seen, also_seen = Session.objects.get(pk=dead), Session.objects.get(pk=dead)
     assert sessions.expired(seen, 120.0) and not sessions.expired(seen, 7200.0)
     assert sessions.claim(seen, life())

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -243,7 +243,10 @@ def test_a_lease_of_the_dead(state: str) -> None:
 
 def test_a_heartbeat_that_is_too_old_is_death() -> None:
     mine = session()
-    Session.objects.filter(pk=mine).update(heartbeat=history.now() - timedelta(hours=1))
+    Session.objects.filter(pk=mine).update(
+        heartbeat=history.now() - timedelta(hours=1),
+        heartbeat_monotonic=models.F("heartbeat_monotonic") - 3600,
+    )
     told(job(states.RUNNING, session_id=mine), "dead_lease", "last heard of 1 h ago")
 
 

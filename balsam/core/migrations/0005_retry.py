@@ -40,6 +40,7 @@ class Migration(migrations.Migration):
         AddColumn("balsamjob", "signal", models.TextField(blank=True, default="")),
         AddColumn("balsamjob", "signal_before_min", models.FloatField(default=0.0)),
         AddColumn("balsamjob", "not_before", models.DateTimeField(blank=True, null=True)),
+        AddColumn("session", "heartbeat_monotonic", models.FloatField(default=0.0)),
         migrations.AddIndex(
             model_name="balsamjob",
             index=models.Index(

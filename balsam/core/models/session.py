@@ -23,6 +23,8 @@ class Session(models.Model):
     pid_start = models.BigIntegerField(default=0)
     started = models.DateTimeField()
     heartbeat = models.DateTimeField()
+    # The same by the clock of `machine` that nobody sets; 0 of sessions that did not tell.
+    heartbeat_monotonic = models.FloatField(default=0.0)
     offer = models.JSONField(default=dict)  # what a launcher can run: see balsam.core.offer
     batch_job = models.ForeignKey(BatchJob, null=True, blank=True, on_delete=models.SET_NULL)
 

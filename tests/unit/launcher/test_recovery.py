@@ -14,7 +14,7 @@ from balsam.core.advance import Move
 from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
-from balsam.launcher.recovery import Recovery, _entry
+from balsam.launcher.recovery import Loss, Recovery, _entry
 from balsam.outcomes import Outcome
 
 SESSION, JOB, CRASH_LIMIT = 3, 8, 5
@@ -25,7 +25,7 @@ RECOVERY = Recovery(
 
 
 def true_end(state: str, attempt: int, *entries: Entry, crashes: int = 0) -> Move | None:
-    return RECOVERY._true_end(SESSION, JOB, (state, attempt, 0), entries, crashes)
+    return RECOVERY._true_end(SESSION, JOB, (state, attempt, 0), entries, Loss(crashes + 1))
 
 
 def start(attempt: int = 1) -> Start:
