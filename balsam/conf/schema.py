@@ -144,8 +144,9 @@ class _Reader:
         return kind(**values)
 
     def value(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
-<<<<<<< HEAD
         rule = field.metadata
+        if rule.get("check"):
+            return self.meant(name, rule, node)
         if "group" in rule:
             return self.section(name, node, rule["group"])
         if "table" in rule:
@@ -180,10 +181,6 @@ class _Reader:
         return str(node.value)
 
     def _one(self, name: str, field: dataclasses.Field[Any], node: yaml.Node) -> Any:
-=======
-        if field.metadata["check"]:
-            return self.meant(name, field.metadata, node)
->>>>>>> causes
         shown = _describe(node)
         if _is_scalar(node):
             written = self.scalar(node)

@@ -137,7 +137,7 @@ def _by_state(ids: Collection[int]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for key, state in rows(
         f"""SELECT id, state FROM balsam_job WHERE id IN ({keys()})
-            AND state IN ({_LEADING_ON}) AND session_id IS NULL""",
+            AND COALESCE(state, '') IN ({_LEADING_ON}) AND session_id IS NULL""",
         (key_list(ids),),
     ):
         groups.setdefault(state, []).append(key)

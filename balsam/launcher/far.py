@@ -22,6 +22,8 @@ SHORT_SECONDS = 2.0
 #: Tasks for so long are sent ahead of time: more than a message takes to a node and back.
 AHEAD_SECONDS = 0.25
 MOST_AHEAD = 64
+#: What the node knows, and nobody here has to.
+_ELSEWHERE = RunSpec((), "", {}, "")
 #: Weight of the latest attempt in the mean.
 _LATEST = 0.05
 
@@ -77,7 +79,7 @@ class Far:
 
     def send(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
         """Have an attempt begin at once."""
-        run = self._file(task, placement, spec)
+        run = self._file(task, placement)
         self._chains.begin(task.id, task.request)
         self.hands.start(run.token, placement.nodes[0], spec)
         return run
@@ -89,7 +91,7 @@ class Far:
 
     def follow(self, task: Task, before: FarRun, spec: RunSpec) -> FarRun:
         """Have an attempt begin when another has ended, in its place."""
-        run = self._file(task, before.placement, spec)
+        run = self._file(task, before.placement)
         self.hands.start(run.token, before.placement.nodes[0], spec, before.token)
         return run
 
@@ -149,8 +151,9 @@ class Far:
             return
         yield run, lost(run, event.node, event.why)
 
-    def _file(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
-        run = FarRun(task, placement, spec, hands=self.hands)
+    def _file(self, task: Task, placement: Placement) -> FarRun:
+        # Its own environment would be most of what a launcher of many nodes keeps in memory.
+        run = FarRun(task, placement, _ELSEWHERE, hands=self.hands)
         self._runs[task.id] = run
         return run
 
