@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.guard import Guard
 from balsam.launcher.ledger import Ledger
+from balsam.launcher.recovery import Recovery
 from balsam.launcher.source import Source
 from balsam.launcher.steps import Steps
 
@@ -26,6 +27,7 @@ class Idling:
     steps: Steps
     ledger: Ledger
     guard: Guard
+    recovery: Recovery
     #: Jobs in scope that had not ended when they were last counted.
     unfinished: int = 0
     _since: float | None = None
@@ -37,7 +39,8 @@ class Idling:
 
     def over(self) -> bool:
         """Whether it has been idle for long enough."""
-        if self.busy() or self.source.busy or self.source.dirty or self.steps.dirty:
+        soon = self.source.busy or self.source.dirty or self.steps.dirty or self.recovery.waiting
+        if self.busy() or soon:
             self._since = None
             return False
         if self.persistent:

@@ -130,6 +130,7 @@ class Launcher:
             self.steps,
             self.ledger,
             self._guard,
+            self._recovery,
         )
         self._patience = 0
         self._left = 0

@@ -26,6 +26,8 @@ from balsam.platform import node, process
 
 logger = logging.getLogger(__name__)
 
+#: Within this time the workers of a dead launcher have missed it and ended its tasks, in seconds.
+MISSED_SECONDS = 20.0
 SESSION_MARK = "BALSAM_SESSION"
 
 
@@ -73,10 +75,15 @@ class Recovery:
         self._patience_seconds = patience_seconds
         #: Session -> its last heartbeat, and when (monotonic) we first saw that.
         self._seen: dict[int, tuple[Any, float]] = {}
+        #: Session -> when (monotonic) we first saw that its process is dead.
+        self._dead: dict[int, float] = {}
+        #: A session is dead, and will soon be recovered.
+        self.waiting = False
 
     def run(self, own_session: int | None) -> int:
         """Recover every dead session but our own; how many there were."""
         recovered = 0
+        self.waiting = False
         for session in sessions.others(own_session):
             if self.is_dead(session) and sessions.claim(session, self._life):
                 self.recover(session)
@@ -100,13 +107,25 @@ class Recovery:
         """
         here = session.machine == self._life.machine
         if here and not node.process_alive(session.pid, session.pid_start):
-            return True
+            return self._quiet_elsewhere(session)
         if here:
             return sessions.expired(session, self._lease_seconds)
         still = self._still_for(session)
         if still > self._lease_seconds:
             return True
         return still >= self._patience_seconds and sessions.expired(session, self._lease_seconds)
+
+    def _quiet_elsewhere(self, session: Session) -> bool:
+        """Whether the tasks of a session whose process is dead have ended on its other nodes too.
+
+        Who watches them there ends them as soon as the launcher is missed.
+        """
+        if session.offer.get("nodes", 0) <= 1:
+            return True
+        since = self._dead.setdefault(int(session.pk), time.monotonic())
+        quiet = time.monotonic() - since >= MISSED_SECONDS
+        self.waiting |= not quiet
+        return quiet
 
     def _still_for(self, session: Session) -> float:
         """For how many seconds we have seen no heartbeat of this session."""
