@@ -66,6 +66,7 @@ def offer(options: LauncherOptions, nodes: NodePool) -> Offer:
         wf_filter=options.wf_filter,
         job_mode=options.job_mode,
         ends=history.now() + timedelta(seconds=limit) if limit else None,
+        tags=options.tags,
     )
 
 
