@@ -60,6 +60,7 @@ SECTIONS = (
         {
             "doctor": Entry("balsam.cli.doctor", "Check project and machine; repair what is safe."),
             "fsck": Entry("balsam.cli.fsck", "Check the database file and what it holds."),
+            "machines": Entry("balsam.cli.machines", "List the machines Balsam knows."),
             "backup": Entry("balsam.cli.backup", "Copy the database while others use it."),
             "restore": Entry("balsam.cli.restore", "Put a copy of the database in its place."),
             "db": Entry("balsam.cli.db", "Move the project to SQLite or Postgres ('db copy')."),

@@ -212,8 +212,14 @@ class _Reader:
 def expected(field: dataclasses.Field[Any]) -> str:
     """What may stand for a setting, in words."""
     rule = field.metadata
-    if rule["choices"]:
-        return "one of " + ", ".join(rule["choices"])
+    if rule.get("choices"):
+        return "one of " + ", ".join(choice or "''" for choice in rule["choices"])
+    if rule.get("each"):
+        return "a list of whole numbers" if rule["each"] is int else "a list of texts"
+    if "pairs" in rule:
+        return "lines of the form 'name: text'"
+    if "group" in rule or "table" in rule:
+        return "a section" + (" for each name" if "table" in rule else "")
     if isinstance(field.default, str):
         return "text (in quotes, if it looks like a number or like yes and no)"
     if isinstance(field.default, bool):

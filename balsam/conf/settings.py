@@ -13,6 +13,7 @@ from pathlib import Path
 
 from balsam import errors, retries
 from balsam.conf import schema
+from balsam.conf.machine_file import FLAVOURS
 from balsam.conf.schema import setting
 
 
@@ -59,6 +60,23 @@ class Database:
 class Launcher:
     """The pilot that runs jobs."""
 
+    machine: str = setting(
+        "auto",
+        "The machine: a name of those that balsam machines lists, or the path of a machine file; "
+        "auto = as host names, environment and scheduler tell.",
+    )
+    sort_by: str = setting(
+        "wide_first",
+        "The order of jobs of one priority: those of most nodes first, then the longest "
+        "(wide_first); those of most nodes times minutes first (long_large_first); the shortest "
+        "first; or as they were added (fifo).",
+        choices=("wide_first", "long_large_first", "short_first", "fifo"),
+    )
+    margin_seconds: float = setting(
+        60.0,
+        "A launcher stops this long before its batch job ends, or a tenth of the time there is, "
+        "if that is less.",
+    )
     poll_milliseconds: int = setting(
         25, "How often an otherwise idle launcher looks for changes of the record.", least=1
     )
@@ -84,7 +102,7 @@ class Launcher:
         16, "Lines from the end of a failed task's output that go into its event."
     )
     max_concurrent_mpiruns: int = setting(
-        1000, "The largest number of mpirun processes at once.", least=1
+        1000, "The largest number of mpirun processes at once; a machine may allow less.", least=1
     )
     crash_limit: int = setting(
         5, "A job that was running this often when its launcher or node was lost fails.", least=1
@@ -92,9 +110,18 @@ class Launcher:
     progress_seconds: float = setting(
         30.0, "Time between two progress lines where there is no terminal.", above=True
     )
-    cores_per_node: int = setting(0, "Cores of a node that jobs may use; 0 = ask the machine.")
-    gpus_per_node: int = setting(0, "GPUs of a node that jobs may use.")
-    max_ranks_per_node: int = setting(0, "The most MPI ranks on a node; 0 = no limit.")
+    max_launches: int = setting(
+        0, "The most mpiruns over the life of one batch job; 0 = as many as the machine allows."
+    )
+    cores_per_node: int = setting(
+        0, "Cores of a node that jobs may use; 0 = all that the machine has."
+    )
+    gpus_per_node: int = setting(
+        0, "GPUs of a node that jobs may use; 0 = all that the machine has."
+    )
+    max_ranks_per_node: int = setting(
+        0, "The most MPI ranks on a node; 0 = as many as the machine allows."
+    )
 
 
 @dataclass(frozen=True)
@@ -135,11 +162,11 @@ class Mpi:
 
     mpirun: str = setting(
         "auto",
-        "Path of mpirun, or a name on PATH; auto = the one beside this Python, else the first "
-        "one on PATH.",
+        "Path of mpirun, or a name on PATH; auto = the machine's, else the one beside this Python, "
+        "else the first one on PATH.",
     )
     flavour: str = setting(
-        "auto", "Whose mpirun it is; auto = ask it.", choices=("auto", "mpich", "openmpi", "intel")
+        "auto", "Whose mpirun it is; auto = as the machine says, else ask it.", choices=FLAVOURS
     )
     flags: str = setting("", "More options for every mpirun, as in a shell.")
 

@@ -23,10 +23,14 @@ _ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, id"
 
 @dataclass(frozen=True)
 class Scope:
-    """Which jobs a launcher works on: all, one workflow, those matching a glob, or one job."""
+    """Which jobs a launcher works on: all, one workflow, those matching a glob, or one job.
+
+    With ``tags``, only those among them whose tags contain these names with these values.
+    """
 
     workflow: str = ""
     job: int | None = None
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def index(self) -> str:
@@ -40,14 +44,29 @@ class Scope:
         """A condition and its parameters."""
         if self.job is not None:
             return f"{table}.id = %s" if table else "id = %s", (self.job,)
-        column = f"{table}.workflow" if table else "workflow"
-        if not self.workflow:
-            return "1 = 1", ()
-        if is_glob(self.workflow):
-            if connection.vendor == "sqlite":
-                return f"{column} GLOB %s", (self.workflow,)
-            return f"{column} ~ %s", (glob_regex(self.workflow),)
-        return f"{column} = %s", (self.workflow,)
+        conditions, parameters = [], []
+        if self.workflow:
+            conditions.append(self._of_workflow(f"{table}.workflow" if table else "workflow"))
+            on_server = is_glob(self.workflow) and connection.vendor != "sqlite"
+            parameters.append(glob_regex(self.workflow) if on_server else self.workflow)
+        for tag in self.tags:
+            conditions.append(_tagged(f"{table}.tags" if table else "tags"))
+            parameters.extend(tag)
+        return " AND ".join(conditions) or "1 = 1", tuple(parameters)
+
+    def _of_workflow(self, column: str) -> str:
+        if not is_glob(self.workflow):
+            return f"{column} = %s"
+        return f"{column} GLOB %s" if connection.vendor == "sqlite" else f"{column} ~ %s"
+
+
+def _tagged(column: str) -> str:
+    """Whether a tag is there with a value; as in a selection, which compares them as text."""
+    if connection.vendor != "sqlite":
+        return f"{column} ->> %s = %s"
+    text = "CASE WHEN type IN ('true', 'false') THEN type ELSE CAST(value AS TEXT) END"
+    return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = %s AND {text} = %s)"
+
 
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (

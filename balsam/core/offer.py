@@ -42,7 +42,9 @@ class Offer:
     """The share of a machine that a launcher gives to jobs, which jobs, and until when (UTC).
 
     ``nodes`` is 0 for a session that said nothing; ``max_ranks_per_node`` is 0 without a limit;
-    ``wf_filter`` is a workflow or a glob, '' for all; ``ends`` is None without a time limit.
+    ``wf_filter`` is a workflow or a glob, '' for all; ``tags`` are names and values that a job's
+    tags must contain; ``ends`` is None without a time limit. ``node_names`` is the list of nodes in
+    bracket form, in batch job ``batch_id`` of ``scheduler``, both '' outside of one.
     """
 
     nodes: int = 0
@@ -52,6 +54,10 @@ class Offer:
     wf_filter: str = ""
     job_mode: str = ""
     ends: datetime | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    scheduler: str = ""
+    batch_id: str = ""
+    node_names: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -62,10 +68,23 @@ class Offer:
         """The offer behind such values; what is not known here is left out."""
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         ends = known.get("ends")
-        return cls(**{**known, "ends": datetime.fromisoformat(ends) if ends else None})
+        known["ends"] = datetime.fromisoformat(ends) if ends else None
+        known["tags"] = tuple((name, value) for name, value in known.get("tags") or ())
+        return cls(**known)
 
-    def covers(self, workflow: str) -> bool:
-        """Whether it is for the jobs of this workflow."""
+    @property
+    def what(self) -> str:
+        """Which jobs it is for: ``'sweep-*' with the tag colour=red``."""
+        tags = ", ".join(f"{name}={value}" for name, value in self.tags)
+        words = f"the tag{'s' if len(self.tags) > 1 else ''} {tags}" if tags else ""
+        named = f"'{self.wf_filter}'" if self.wf_filter else ""
+        return " with ".join(part for part in (named or (words and "jobs"), words) if part)
+
+    def covers(self, workflow: str, tags: Mapping[str, Any] | None = None) -> bool:
+        """Whether it is for jobs of this workflow with these tags."""
+        there = tags or {}
+        if any(name not in there or _text(there[name]) != value for name, value in self.tags):
+            return False
         if not self.wf_filter:
             return True
         if is_glob(self.wf_filter):
@@ -94,6 +113,11 @@ class Offer:
     def seconds_left(self, now: datetime) -> float | None:
         """Seconds until its time limit, not below 0; None without one."""
         return max(0.0, (self.ends - now).total_seconds()) if self.ends else None
+
+
+def _text(value: object) -> str:
+    """A tag's value as the database compares it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def gpus(shape: Shape) -> int:

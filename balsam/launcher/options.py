@@ -18,6 +18,9 @@ class LauncherOptions:
 
     ``wf_filter`` is a workflow's name or a glob, '' for all; ``job_mode`` is ``auto`` (each job the
     way it needs), ``mpi`` (everything through mpirun) or ``serial`` (single-rank jobs only).
+    ``tags`` are names and values that a job's tags must contain. It uses at most ``limit_nodes``
+    nodes (None = all) after the first ``offset_nodes`` of its allocation. ``machine`` is a name or
+    the path of a machine file, '' for the one in the settings.
     """
 
     wf_filter: str = ""
@@ -27,14 +30,33 @@ class LauncherOptions:
     gpus_per_node: int | None = None
     max_ranks_per_node: int | None = None
     persistent: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    limit_nodes: int | None = None
+    offset_nodes: int = 0
+    machine: str = ""
 
     def __post_init__(self) -> None:
         if self.job_mode not in (AUTO, MPI, SERIAL):
             raise InvalidValue(f"The job mode is mpi or serial, not '{self.job_mode}'.")
-        for name in ("time_limit_minutes", "num_transition_threads", "gpus_per_node"):
+        for name in (
+            "time_limit_minutes",
+            "num_transition_threads",
+            "gpus_per_node",
+            "offset_nodes",
+        ):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InvalidValue(f"{name} is not negative, but {value} was given.")
+        if self.limit_nodes is not None and self.limit_nodes < 1:
+            raise InvalidValue(f"limit_nodes is at least 1, but {self.limit_nodes} was given.")
+
+
+def tag_of(text: str) -> tuple[str, str]:
+    """The name and value of ``NAME=VALUE``. Raises InvalidValue."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidValue(f"A tag to run jobs by is NAME=VALUE, not '{text}'.")
+    return name, value
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def offer(options: LauncherOptions, given: Resources) -> Offer:
         wf_filter=options.wf_filter,
         job_mode=options.job_mode,
         ends=None if left is None else history.now() + timedelta(seconds=left),
+        tags=options.tags,
     )
 
 

@@ -156,7 +156,7 @@ class Launcher:
 
     def _choose(self) -> Scope:
         """What to work on; the session is open by now."""
-        return Scope(self.options.wf_filter)
+        return Scope(self.options.wf_filter, tags=self.options.tags)
 
     def _hold(self) -> None:
         """Called in the transaction of every commit, so that nobody can come between."""

@@ -58,23 +58,19 @@ def scheduler_of(environ: Mapping[str, str]) -> str:
 
 
 def part(nodes: Sequence[str], limit: int | None, offset: int) -> tuple[str, ...]:
-    """Up to ``limit`` nodes (None = all) after the first ``offset``.
+    """At most ``limit`` nodes (None = all) after the first ``offset``.
 
-    Raises AllocationError if that leaves none, or fewer than ``limit``.
+    Raises AllocationError if that leaves none.
     """
-    there = len(nodes)
-    if offset >= there:
+    left = tuple(nodes[offset:])
+    if not left:
+        there = f"the only node of this allocation is {nodes[0]}"
+        if len(nodes) != 1:
+            there = f"this allocation has {len(nodes)} nodes"
         raise AllocationError(
-            f"--offset-nodes {offset} leaves out all {there} nodes of this allocation; "
-            f"give at most {there - 1}."
+            f"--offset-nodes {offset} leaves no node, for {there}; give at most {len(nodes) - 1}."
         )
-    if limit is not None and offset + limit > there:
-        after = f" after the first {offset}" if offset else ""
-        raise AllocationError(
-            f"--limit-nodes {limit} asks for more nodes than there are: this allocation has "
-            f"{there - offset}{after}."
-        )
-    return tuple(nodes[offset : None if limit is None else offset + limit])
+    return left if limit is None else left[:limit]
 
 
 def _batch_id(scheduler: str, environ: Mapping[str, str]) -> str:

@@ -54,8 +54,12 @@ class Case:
     @property
     def launchers(self) -> list[Member]:
         """Those for its workflow that take jobs of its kind."""
-        there = self.situation.for_workflow(self.job.workflow)
-        return [member for member in there if member.offer.takes(self.job)]
+        return [member for member in self.meant if member.offer.takes(self.job)]
+
+    @property
+    def meant(self) -> list[Member]:
+        """Launchers for jobs of its workflow and tags."""
+        return self.situation.meant_for(self.job.workflow, self.job.tags)
 
     @property
     def next_thing(self) -> str:

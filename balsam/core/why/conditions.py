@@ -5,6 +5,7 @@ Every job has exactly one, by a code of ``LABELS``; ``balsam.core.why`` says mor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -110,6 +111,7 @@ class Facts(NamedTuple):
     ranks_per_node: int
     gpus_per_rank: float
     wall_time_minutes: int
+    tags: str = ""  # in JSON, where launchers go by them
 
 
 class Count(NamedTuple):
@@ -122,7 +124,7 @@ class Count(NamedTuple):
 
 def facts(key: int) -> Facts | None:
     """The facts of one job; None if there is no such job."""
-    found = rows(f"{_select()} WHERE job.id = %s", (key,))
+    found = rows(f"{_select(tags=True)} WHERE job.id = %s", (key,))
     return Facts(*found[0]) if found else None
 
 
@@ -130,6 +132,7 @@ def count(jobs: Any, situation: Situation | None = None) -> list[Count]:
     """How many of the jobs of a QuerySet each condition holds, without zeros."""
     situation = situation or observe()
     where, parameters = _among(jobs)
+    select = _select(tags=situation.by_tags)
     names = ", ".join(Facts._fields)
     numbers: dict[tuple[str, str], int] = {}
     # Most jobs of a large campaign have ended well, and nothing more is asked about those.
@@ -139,7 +142,7 @@ def count(jobs: Any, situation: Situation | None = None) -> list[Count]:
     ):
         numbers[_ENDINGS[state], ""] = number
     for *values, number in rows(
-        f"""SELECT {names}, count(*) FROM ({_select()} {where} AND NOT {over}) facts
+        f"""SELECT {names}, count(*) FROM ({select} {where} AND NOT {over}) facts
             GROUP BY {names}""",
         parameters,
     ):
@@ -203,7 +206,7 @@ def _leased(job: Facts, holder: Member | None) -> str:
 
 
 def _unleased(job: Facts, situation: Situation) -> str:
-    there = situation.for_workflow(job.workflow)
+    there = situation.meant_for(job.workflow, json.loads(job.tags or "{}"))
     if not there:
         return OTHER_WORKFLOW
     if job.need:
@@ -219,17 +222,19 @@ def _unleased(job: Facts, situation: Situation) -> str:
     return IN_LINE
 
 
-def _select() -> str:
+def _select(tags: bool) -> str:
     """The facts of jobs; those that play no part are left blank, so that jobs alike are equal."""
     waits = f"job.session_id IS NULL AND job.state NOT IN ({_ENDED}, '{states.RUNNING}')"
     runs = f"job.session_id IS NULL AND job.state IN ({_RUNNABLE})"
+    written = "CAST(job.tags AS TEXT)" if tags else "''"
     shape: Sequence[str] = ("num_nodes", "ranks_per_node", "gpus_per_rank", "wall_time_minutes")
     blank = ", ".join(f"CASE WHEN {runs} THEN job.{name} ELSE 0 END AS {name}" for name in shape)
     return f"""SELECT job.state AS state,
         CASE WHEN job.state IN ({_ENDED}) THEN 0 ELSE COALESCE(job.session_id, 0) END AS session,
         {_NEEDS} AS need,
         CASE WHEN job.state = '{states.FAILED}' THEN COALESCE({_cause()}, '') ELSE '' END AS cause,
-        CASE WHEN {waits} THEN job.workflow ELSE '' END AS workflow, {blank}
+        CASE WHEN {waits} THEN job.workflow ELSE '' END AS workflow, {blank},
+        CASE WHEN {waits} THEN {written} ELSE '' END AS tags
         FROM balsam_job job"""
 
 

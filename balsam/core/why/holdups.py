@@ -33,15 +33,17 @@ def _no_launcher(case: Case) -> tuple[str, str]:
 
 
 def _other_workflow(case: Case) -> tuple[str, str]:
-    them = named(case.situation.launchers, lambda one: f" runs '{one.offer.wf_filter}'")
+    them = named(case.situation.launchers, lambda one: f" runs {one.offer.what}")
     name = case.job.workflow
     words = f"of the workflow '{name}'" if name else "without a workflow"
+    if any(one.offer.covers(name, dict(one.offer.tags)) for one in case.situation.launchers):
+        words += " with its tags"
     command = f"balsam launcher --wf-filter {shlex.quote(name)}" if name else ALL
     return f"{case.next_thing}, but no launcher runs jobs {words}: {them}.", command
 
 
 def _job_mode(case: Case) -> tuple[str, str]:
-    them = named(case.situation.for_workflow(case.job.workflow))
+    them = named(case.meant)
     ranks = case.job.num_ranks
     return f"It has {ranks} ranks, and only {SERIAL} launchers are there: {them}.", ALL
 
@@ -85,7 +87,7 @@ def _in_line(case: Case) -> tuple[str, str]:
 
 def _ahead(job: Any, member: Member) -> int:
     """Runnable jobs that a launcher will take before this one."""
-    scope = Scope(member.offer.wf_filter)
+    scope = Scope(member.offer.wf_filter, tags=member.offer.tags)
     where, parameters = scope.sql()
     if member.offer.job_mode == SERIAL:
         where += " AND num_nodes = 1 AND ranks_per_node = 1"
@@ -117,7 +119,7 @@ def _step_waits(case: Case) -> tuple[str, str]:
     same = BalsamJob.objects.filter(
         state=case.job.state, session__isnull=True, pk__lt=case.job.pk
     ).count()
-    them = named(case.situation.for_workflow(case.job.workflow))
+    them = named(case.meant)
     words = f"{case.next_thing}, and waits for a worker of {them}"
     more = f"; {same:,} jobs in the same state are ahead" if same > 1 else ""
     return f"{words}{more}. In this state since {case.since}.", ""

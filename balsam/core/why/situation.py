@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from balsam.core import history, place, sessions
 from balsam.core.models import Session
@@ -48,9 +49,14 @@ class Situation:
         """Those that can take on jobs."""
         return [member for member in self.members.values() if member.works]
 
-    def for_workflow(self, workflow: str) -> list[Member]:
-        """Launchers for the jobs of this workflow."""
-        return [member for member in self.launchers if member.offer.covers(workflow)]
+    def meant_for(self, workflow: str, tags: Mapping[str, Any]) -> list[Member]:
+        """Launchers for the jobs of this workflow with these tags."""
+        return [member for member in self.launchers if member.offer.covers(workflow, tags)]
+
+    @property
+    def by_tags(self) -> bool:
+        """Whether a job's tags tell which launchers are meant for it."""
+        return any(member.offer.tags for member in self.launchers)
 
     def in_time(self, members: Sequence[Member], minutes: float) -> list[Member]:
         """Those of ``members`` that will be there for so many minutes more."""

@@ -1,0 +1,168 @@
+"""What a launcher has: nodes, cores, GPUs, programs that start ranks, limits, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from balsam.conf.machines import AUTO, Machine
+from balsam.conf.settings import Launcher as LauncherSettings
+from balsam.conf.settings import Mpi as MpiSettings
+from balsam.launcher.options import LauncherOptions
+from balsam.platform import allocation as allocations
+from balsam.platform import shape as shapes
+from balsam.platform.allocation import Allocation
+from balsam.platform.shape import NodeShape
+
+#: The part of its time that a launcher gives up for stopping in order, at most.
+_MOST_MARGIN = 0.1
+#: What tells a job its GPUs where no machine file does.
+_MASKS = ("CUDA_VISIBLE_DEVICES",)
+_MASK_ENVIRON = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What starts ranks: a program and its family, or ``auto``, and more options for it."""
+
+    program: str = AUTO
+    flavour: str = AUTO
+    flags: str = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a launcher may use. Times are epoch seconds; None: no end; 0: no limit.
+
+    ``workers`` starts the workers that run serial jobs on nodes other than this one.
+    """
+
+    machine: str
+    nodes: tuple[str, ...]
+    shape: NodeShape
+    scheduler: str = ""
+    batch_id: str = ""
+    ends: float | None = None
+    max_ranks: int = 0
+    pack: bool = True
+    max_concurrent_mpiruns: int = 0
+    max_launches: int = 0
+    gpu_masks: tuple[str, ...] = ()
+    gpu_environ: Mapping[str, str] | None = None
+    mpi: Starts = Starts()
+    workers: Starts = Starts()
+
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until it has to be done, not below 0; None without an end."""
+        return None if self.ends is None else max(0.0, self.ends - now)
+
+    def gpu_variables(self, gpus: tuple[str, ...]) -> dict[str, str]:
+        """What a job's environment says of the GPUs it was given."""
+        masks = {name: ",".join(gpus) for name in self.gpu_masks}
+        return {**(self.gpu_environ or {}), **masks} if gpus else {}
+
+
+def resolve(
+    machine: Machine,
+    settings: LauncherSettings,
+    mpi: MpiSettings,
+    options: LauncherOptions,
+    allocation: Allocation,
+    now: float,
+    ask: Callable[[bool], NodeShape] = lambda separate: shapes.this_node(separate_threads=separate),
+) -> Resources:
+    """Machine file, settings and options made one: options go before settings before the file.
+
+    ``ask`` tells what this node has, for a machine that does not say; it is told whether hardware
+    threads count as cores. Raises AllocationError for nodes that are not there.
+    """
+    nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
+    shape = _with_cores(
+        machine.shape or replace(ask(machine.separate_threads), gpus=machine.gpus),
+        settings.cores_per_node,
+    )
+    wanted = options.gpus_per_node
+    shape = _with_gpus(shape, settings.gpus_per_node or None if wanted is None else wanted)
+    own = bool(machine.gpu_masks)
+    return Resources(
+        machine=machine.name,
+        nodes=nodes,
+        shape=shape,
+        scheduler=allocation.scheduler,
+        batch_id=allocation.batch_id,
+        ends=_ends(settings, options, allocation, now),
+        max_ranks=options.max_ranks_per_node
+        or settings.max_ranks_per_node
+        or machine.max_ranks_per_node,
+        pack=machine.pack,
+        max_concurrent_mpiruns=_least(
+            settings.max_concurrent_mpiruns, machine.max_concurrent_mpiruns
+        ),
+        max_launches=settings.max_launches or machine.max_launches,
+        gpu_masks=machine.gpu_masks if own else _MASKS,
+        gpu_environ=machine.gpu_environ if own else _MASK_ENVIRON,
+        mpi=_starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags),
+        workers=_workers(mpi, machine),
+    )
+
+
+def _ends(
+    settings: LauncherSettings, options: LauncherOptions, allocation: Allocation, now: float
+) -> float | None:
+    """The end of its time: that of the batch job but for a margin, and that it was told."""
+    ends = []
+    if allocation.ends is not None:
+        there = max(0.0, allocation.ends - now)
+        ends.append(now + there - min(settings.margin_seconds, there * _MOST_MARGIN))
+    if options.time_limit_minutes:
+        ends.append(now + 60 * options.time_limit_minutes)
+    return min(ends, default=None)
+
+
+def _least(*limits: int) -> int:
+    """The least of these limits, of which 0 are none."""
+    return min((limit for limit in limits if limit), default=0)
+
+
+def _starts(mpi: MpiSettings, program: str, flavour: str, flags: str) -> Starts:
+    if mpi.mpirun != AUTO:
+        # The machine's flavour and options are those of its own program.
+        return Starts(mpi.mpirun, mpi.flavour, mpi.flags)
+    if mpi.flavour != AUTO:
+        flavour = mpi.flavour
+    return Starts(program, flavour, " ".join(part for part in (flags, mpi.flags) if part))
+
+
+def _workers(mpi: MpiSettings, machine: Machine) -> Starts:
+    if machine.serial_program == AUTO:
+        return _starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags)
+    return Starts(machine.serial_program, machine.serial_flavour, machine.serial_flags)
+
+
+def _with_cores(shape: NodeShape, cores: int) -> NodeShape:
+    """A node with as many cores as the settings say: its first ones, or some more than once."""
+    if cores in (0, shape.cores):
+        return shape
+    source = [core % shape.cores for core in range(cores)]
+    domains = [
+        tuple(core for core in range(cores) if source[core] in domain)
+        for domain in map(frozenset, shape.numa)
+    ]
+    left = tuple(domain for domain in domains if domain)
+    numa = left if len(left) > 1 else ()
+    # Domains keep their numbers only as long as all of them are there.
+    gpu_numa = shape.gpu_numa if len(left) == len(shape.numa) else ()
+    cpus = tuple(shape.cpus[core] for core in source)
+    return NodeShape(cores, cpus, numa, shape.gpus, gpu_numa)
+
+
+def _with_gpus(shape: NodeShape, number: int | None) -> NodeShape:
+    """A node with so many GPUs, the first it has; None: as it is."""
+    there = len(shape.gpus)
+    if number is None or number == there:
+        return shape
+    if number < there:
+        return replace(shape, gpus=shape.gpus[:number], gpu_numa=shape.gpu_numa[:number])
+    more = (str(gpu) for gpu in range(number + there) if str(gpu) not in shape.gpus)
+    added = tuple(next(more) for _ in range(number - there))
+    return replace(shape, gpus=shape.gpus + added, gpu_numa=())
