@@ -84,7 +84,7 @@ class Attempts:
         mpi = self._mpi.get() if needs_mpi else None
         if needs_mpi and (mpi is None or self._mpiruns() >= self._config.max_concurrent_mpiruns):
             return None
-        placement = self.nodes.place(task.request)
+        placement = self.nodes.place(task.request, task.seconds, time.time())
         if placement is None:
             return None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 from balsam.conf.project import Project
@@ -20,19 +21,21 @@ from balsam.launcher.recovery import Recovery
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Preparer
 from balsam.platform import node
+from balsam.platform.shape import this_node, uniform
 from balsam.transitions.pool import StepPool
 
 
 def node_pool(config: LauncherSettings, options: LauncherOptions) -> NodePool:
     """This node, with the cores and GPUs that it has or is said to have."""
     machine = node.this_node()
-    gpus = options.gpus_per_node
-    return NodePool(
-        machine.hostname,
-        config.cores_per_node or machine.cores,
-        config.gpus_per_node if gpus is None else gpus,
-        options.max_ranks_per_node or config.max_ranks_per_node,
-    )
+    gpus = config.gpus_per_node if options.gpus_per_node is None else options.gpus_per_node
+    names = tuple(map(str, range(gpus)))
+    if config.cores_per_node:
+        shape = uniform(config.cores_per_node, gpus=names)
+    else:
+        shape = replace(this_node(separate_threads=True), gpus=names)
+    ranks = options.max_ranks_per_node or config.max_ranks_per_node
+    return NodePool((machine.hostname,), shape, ranks)
 
 
 def life(kind: str) -> Life:
