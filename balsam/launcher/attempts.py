@@ -118,7 +118,7 @@ class Attempts:
         if needs_mpi and mpi is None:
             return None
         far = self._far is not None and not needs_mpi and task.ranks == 1
-        placement = self.nodes.place(task.request)
+        placement = self.nodes.place(task.request, task.seconds, time.time())
         if placement is None:
             return self._send_ahead(task, app) if far else None
         try:

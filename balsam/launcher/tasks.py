@@ -14,7 +14,7 @@ from typing import Any
 from balsam.core import ids
 from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
-from balsam.launcher.node_pool import Placement, Request
+from balsam.launcher.node_pool import Placement, Request, requested
 from balsam.platform import commandline, mpirun, workdirs
 from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec
@@ -82,6 +82,8 @@ class Task:
     #: The signal to send so many minutes before the launcher's end, '' for none.
     signal: str = ""
     signal_before_min: float = 0.0
+    #: How long it will take, None where nobody knows.
+    seconds: float | None = None
 
     @property
     def label(self) -> str:
@@ -94,21 +96,23 @@ class Task:
         return self.request.num_nodes * self.request.ranks_per_node
 
 
-def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
-    """A task from the ``RUN_COLUMNS`` of a leased row."""
+def from_row(
+    row: Sequence[Any], parents: Sequence[str] = (), seconds: float | None = None
+) -> Task:
+    """A task from the ``RUN_COLUMNS`` of a leased row; ``seconds`` is what it will take."""
     value = dict(zip(RUN_COLUMNS, row, strict=True))
     environ = value["environ_vars"]
     key = value["job_id"]
     params = _params(value["launch_params"])
-    request = Request(
-        num_nodes=value["num_nodes"],
-        ranks_per_node=value["ranks_per_node"],
-        threads_per_rank=value["threads_per_rank"],
-        threads_per_core=value["threads_per_core"],
-        node_packing_count=value["node_packing_count"],
-        gpus_per_rank=value["gpus_per_rank"],
-        whole_nodes=params.get(WHOLE_NODES) is True,
-        affinity=str(params.get(CPU_AFFINITY) or value["cpu_affinity"]),
+    request = requested(
+        value["num_nodes"],
+        value["ranks_per_node"],
+        value["threads_per_rank"],
+        value["threads_per_core"],
+        value["node_packing_count"],
+        value["gpus_per_rank"],
+        params.get(WHOLE_NODES) is True,
+        str(params.get(CPU_AFFINITY) or value["cpu_affinity"]),
     )
     return Task(
         id=value["id"],
@@ -134,6 +138,7 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = ()) -> Task:
         params=params,
         signal=value["signal"],
         signal_before_min=value["signal_before_min"],
+        seconds=seconds,
     )
 
 

@@ -19,6 +19,7 @@ from balsam.launcher.ledger import Ledger, StepEnd
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.source import Source
 from balsam.outcomes import Outcome
+from balsam.platform.shape import uniform
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -65,7 +66,7 @@ def test_a_new_job_can_be_leased_before_anybody_sees_it_free(pair: list[int]) ->
 
 def test_its_books_are_kept_and_no_others(pair: list[int]) -> None:
     mine, other = BalsamJob.objects.create(), BalsamJob.objects.create()
-    source = Source(pair[0], Scope(job=mine.pk), 10, nodes=NodePool("n", 2))
+    source = Source(pair[0], Scope(job=mine.pk), 10, nodes=NodePool(("n",), uniform(2)))
     source.begin()
     assert source.busy
     assert source.keep_books()

@@ -14,6 +14,7 @@ from balsam.core.offer import SERIAL, Offer
 from balsam.errors import Unsatisfiable
 from balsam.launcher import options
 from balsam.launcher.node_pool import NodePool, Request
+from balsam.platform.shape import uniform
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 small = st.integers(0, 5)
@@ -51,7 +52,7 @@ def test_an_offer_lacks_what_the_launcher_refuses(
 ) -> None:
     refused = True
     with contextlib.suppress(Unsatisfiable):
-        NodePool("n", 4, gpus, max_ranks).check(request)
+        NodePool(("n",), uniform(4, gpus=tuple(map(str, range(gpus)))), max_ranks).check(request)
         refused = False
     lack = Offer(1, 4, gpus, max_ranks).lacks(request)
     assert (lack is not None) == refused

@@ -26,6 +26,7 @@ from balsam.launcher.node_pool import NodePool, Request
 from balsam.launcher.options import AUTO
 from balsam.launcher.tasks import Application, Preparer, Task
 from balsam.platform import process, workdirs
+from balsam.platform.shape import uniform
 
 FAKE_MPIRUN = Path(__file__).parents[2] / "fakes" / "mpirun"
 
@@ -37,7 +38,9 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attemp
     environ = {"PATH": os.environ["PATH"]}
     preparer = Preparer(tmp_path, environ, f"unit-{uuid.uuid4().hex}")
     config = LauncherSettings(kill_grace_seconds=0.1, stop_grace_seconds=0.1)
-    found = Attempts(NodePool("n", 2), preparer, config, MpiFinder(MpiSettings(), environ), AUTO)
+    found = Attempts(
+        NodePool(("n",), uniform(2)), preparer, config, MpiFinder(MpiSettings(), environ), AUTO
+    )
     yield found
     found.kill_all()
     until(lambda: not list(found.reap()) and not len(found))

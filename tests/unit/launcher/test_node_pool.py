@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from balsam.errors import Unsatisfiable
 from balsam.launcher.node_pool import NodePool, Placement, Request, slots
+from balsam.platform.shape import uniform
 
 requests = st.builds(
     Request,
@@ -21,11 +22,15 @@ requests = st.builds(
 histories = st.lists(st.one_of(requests, st.integers(0, 20)), max_size=60)
 
 
+def one_node(cores: int, gpus: int = 0, max_ranks: int = 0) -> NodePool:
+    return NodePool(("n",), uniform(cores, gpus=tuple(map(str, range(gpus)))), max_ranks)
+
+
 @given(cores=st.integers(1, 16), gpus=st.integers(0, 4), history=histories)
 def test_never_over_committed_and_all_comes_back(
     cores: int, gpus: int, history: list[Request | int]
 ) -> None:
-    pool = NodePool("n", cores, gpus)
+    pool = one_node(cores, gpus)
     running: list[Placement] = []
     for happening in history:
         if isinstance(happening, Request):
@@ -38,7 +43,7 @@ def test_never_over_committed_and_all_comes_back(
         own = [gpu for one in running if not one.shared_gpus for gpu in one.gpus]
         shared = {gpu for one in running if one.shared_gpus for gpu in one.gpus}
         assert len(own) == len(set(own)) and not shared & set(own)
-        assert shared | set(own) <= set(range(gpus))
+        assert shared | set(own) <= set(map(str, range(gpus)))
     for placement in running:
         pool.give_back(placement)
     assert pool.idle_cores == pytest.approx(cores, abs=1e-6)
@@ -48,7 +53,7 @@ def test_never_over_committed_and_all_comes_back(
 
 @given(cores=st.integers(1, 16), gpus=st.integers(0, 4), request_=requests)
 def test_what_passes_the_check_fits_an_empty_node(cores: int, gpus: int, request_: Request) -> None:
-    pool = NodePool("n", cores, gpus)
+    pool = one_node(cores, gpus)
     try:
         pool.check(request_)
     except Unsatisfiable:
@@ -62,7 +67,7 @@ def test_what_passes_the_check_fits_an_empty_node(cores: int, gpus: int, request
 
 @given(count=st.integers(2, 50), cores=st.integers(1, 64))
 def test_so_many_packed_jobs_fill_a_node(count: int, cores: int) -> None:
-    pool = NodePool("n", cores)
+    pool = one_node(cores)
     request = Request(node_packing_count=count)
     assert all(pool.place(request) for _ in range(count))
     assert pool.place(request) is None
@@ -90,7 +95,7 @@ def test_gpus_of_a_request(ranks: int, per_rank: float, gpus: int) -> None:
 
 
 def test_more_ranks_than_cores_take_the_whole_node() -> None:
-    pool = NodePool("n", 2)
+    pool = one_node(2)
     placement = pool.place(Request(ranks_per_node=4))
     assert placement is not None and placement.cores == 2
     assert pool.place(Request()) is None
@@ -108,11 +113,11 @@ def test_more_ranks_than_cores_take_the_whole_node() -> None:
 )
 def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, words: str) -> None:
     with pytest.raises(Unsatisfiable, match=words):
-        NodePool("n", 4, gpus=2, max_ranks=4).check(request_)
+        one_node(4, 2, max_ranks=4).check(request_)
 
 
 def test_slots_follow_the_recent_requests() -> None:
-    pool = NodePool("n", 8)
+    pool = one_node(8)
     assert slots(pool, []) == 8
     assert slots(pool, [Request(), Request(threads_per_rank=3)]) == 4
     assert slots(pool, [Request(node_packing_count=32)]) == 32
@@ -120,7 +125,7 @@ def test_slots_follow_the_recent_requests() -> None:
 
 
 def test_whole_nodes_are_shared_with_nobody() -> None:
-    pool = NodePool("n", 4, gpus=2)
+    pool = one_node(4, 2)
     whole = Request(whole_nodes=True)
     single = pool.place(Request())
     assert single is not None
@@ -128,8 +133,8 @@ def test_whole_nodes_are_shared_with_nobody() -> None:
     pool.give_back(single)
     placement = pool.place(whole)
     assert placement is not None
-    assert (placement.cores, placement.gpus, placement.shared_gpus) == (4, (0, 1), False)
+    assert (placement.cores, placement.gpus, placement.shared_gpus) == (4, ("0", "1"), False)
     assert pool.place(Request(node_packing_count=64)) is None
     pool.give_back(placement)
     again = pool.place(Request(gpus_per_rank=2))
-    assert again is not None and again.gpus == (0, 1)
+    assert again is not None and again.gpus == ("0", "1")
