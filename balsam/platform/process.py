@@ -31,7 +31,8 @@ _SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 class RunSpec:
     """A process to start: arguments, directory, whole environment, file for stdout and stderr.
 
-    ``sigpipe`` False starts it with SIGPIPE ignored, as Python itself runs.
+    ``sigpipe`` False starts it with SIGPIPE ignored, as Python itself runs. ``cpus`` are the
+    operating system's numbers of the hardware threads to confine it to; none: as we are ourselves.
     """
 
     argv: Sequence[str]
@@ -40,6 +41,7 @@ class RunSpec:
     output: str
     append: bool = False
     sigpipe: bool = True
+    cpus: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def spawn(spec: RunSpec) -> int:
         raise LaunchError(
             f"The output file {spec.output} can not be written: {error.strerror}."
         ) from error
+    ours = None
     try:
+        if spec.cpus:
+            ours = _confine(spec.cpus)
         return os.posix_spawn(
             spec.argv[0],
             tuple(spec.argv),
@@ -107,6 +112,19 @@ def spawn(spec: RunSpec) -> int:
         raise LaunchError(f"'{spec.argv[0]}' could not be started: {error}.") from error
     finally:
         os.close(output)
+        if ours is not None:
+            os.sched_setaffinity(0, ours)
+
+
+def _confine(cpus: Sequence[int]) -> set[int]:
+    """Confine ourselves, for children take over to what their parent is confined; what we had."""
+    ours = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, cpus)
+    except (OSError, ValueError) as error:
+        wanted = ", ".join(map(str, cpus))
+        raise LaunchError(f"A task can not be confined to the CPUs {wanted}: {error}.") from error
+    return ours
 
 
 def reap(pid: int) -> Exit | None:

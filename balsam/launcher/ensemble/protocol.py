@@ -15,7 +15,7 @@ from balsam.platform.process import Exit, RunSpec
 
 @dataclass(frozen=True)
 class Started:
-    """The process of an attempt exists; ``time`` is seconds since the epoch, by its node's clock."""
+    """The process of an attempt exists; ``time``: seconds since the epoch, by its node's clock."""
 
     token: str
     pid: int
@@ -109,7 +109,7 @@ class Hands(Protocol):
         ...
 
     def flush(self) -> None:
-        """Send what was asked for since; to be called before going to sleep. ``poll`` does it too."""
+        """Send what was asked for; to be called before going to sleep. ``poll`` does it too."""
         ...
 
     def poll(self) -> list[Event]:

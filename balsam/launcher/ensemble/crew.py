@@ -1,0 +1,173 @@
+"""One mpirun of an ensemble, from the launcher's side: started, talked to, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from balsam.errors import LaunchError
+from balsam.launcher.ensemble import wire
+from balsam.launcher.ensemble.pipes import Pipe
+from balsam.platform import commandline, evidence, process
+from balsam.platform.process import Exit, RunSpec
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP)
+_PIPE_BYTES = 1 << 20
+#: Linux; Python 3.9 has no name for it.
+_F_SETPIPE_SZ = 1031
+_WORDS_LINES = 30
+_WORDS_BYTES = 8192
+
+
+class Crew:
+    """An mpirun over some nodes. Times are monotonic."""
+
+    def __init__(self, nodes: Sequence[str], spec: RunSpec, generation: int, tries: int) -> None:
+        self.nodes = tuple(nodes)
+        self.generation = generation
+        #: How often in a row these nodes could not be started.
+        self.tries = tries
+        self.began = time.monotonic()
+        #: When rank 0 was last heard; 0 before it was.
+        self.heard = 0.0
+        #: A reason that rank 0 gave.
+        self.complaint = ""
+        self.end: Exit | None = None
+        self._log = spec.output
+        self._log_start = _size(spec.output)
+        self._splitter = wire.Splitter()
+        inner_in, writer = os.pipe()
+        reader, inner_out = os.pipe()
+        try:
+            for descriptor in (inner_in, inner_out):
+                _enlarge(descriptor)
+            self.pid = _spawn(spec, inner_in, inner_out)
+        except BaseException:
+            os.close(writer)
+            os.close(reader)
+            raise
+        finally:
+            os.close(inner_in)
+            os.close(inner_out)
+        self._pipe = Pipe(reader, writer)
+
+    @property
+    def fd(self) -> int:
+        """What to watch, while :attr:`open`."""
+        return self._pipe.reader
+
+    @property
+    def open(self) -> bool:
+        """Whether something may still be heard."""
+        return not self._pipe.closed
+
+    @property
+    def pending(self) -> int:
+        """How many bytes mpirun has not taken yet."""
+        return self._pipe.pending
+
+    def tell(self, data: bytes) -> None:
+        """Send frames."""
+        self._pipe.write(data)
+
+    def hear(self) -> list[tuple[str, Any]]:
+        """The frames that have come; sends on what is left to send."""
+        self._pipe.push()
+        found: list[tuple[str, Any]] = []
+        while self.open:
+            data = self._pipe.read()
+            if not data:
+                break
+            found += self._splitter.frames(data)
+        return found
+
+    def over(self) -> bool:
+        """Whether mpirun has ended."""
+        if self.end is None:
+            self.end = process.reap(self.pid)
+        return self.end is not None
+
+    def kill(self) -> None:
+        """End mpirun at once. The keepers are no children of it."""
+        process.signal_group(self.pid, signal.SIGKILL)
+
+    def shut(self) -> None:
+        """Give back the descriptors."""
+        self._pipe.closed = True
+        for descriptor in (self._pipe.reader, self._pipe.writer):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def words(self) -> str:
+        """What mpirun printed that may say why it ended."""
+        size = min(_size(self._log) - self._log_start, _WORDS_BYTES)
+        said = evidence.tail(self._log, _WORDS_LINES, size) if size > 0 else ""
+        return "\n".join([*self._splitter.noise, said]).strip()
+
+    def why(self) -> str:
+        """In a clause, why it ended."""
+        if self.complaint:
+            return self.complaint
+        how = "was ended" if self.end is None else f"ended with {_how(self.end)}"
+        words = [line for line in self.words().splitlines() if line.strip(" =-|*")]
+        return f"mpirun {how}" + (f": {words[-1].strip()}" if words else "")
+
+    def named(self) -> set[str]:
+        """The nodes that its words name, if not all."""
+        words = set(re.findall(r"[\w.-]+", self.words()))
+        words |= {word.partition(".")[0] for word in words}
+        found = {node for node in self.nodes if node.partition(".")[0] in words}
+        return found if len(found) < len(self.nodes) else set()
+
+
+def _how(end: Exit) -> str:
+    return evidence.describe_exit(end.returncode, end.signal)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _enlarge(descriptor: int) -> None:
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _spawn(spec: RunSpec, stdin: int, stdout: int) -> int:
+    """Start mpirun between two pipes; its errors go to the end of ``spec.output``."""
+    try:
+        os.chdir(spec.cwd)
+        return os.posix_spawn(
+            spec.argv[0],
+            tuple(spec.argv),
+            spec.env,
+            file_actions=(
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_DUP2, stdout, 1),
+                (
+                    os.POSIX_SPAWN_OPEN,
+                    2,
+                    spec.output,
+                    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                    0o666,
+                ),
+            ),
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and error.errno in commandline.UNRUNNABLE:
+            reason = commandline.refusal(spec.argv[0], error)
+        raise LaunchError(f"'{spec.argv[0]}' can not be run: {reason}.") from error

@@ -1,0 +1,246 @@
+"""The attempts of one node: started, chained, signalled, and told of in messages when they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from balsam import states
+from balsam.errors import LaunchError, ProgramMissing
+from balsam.launcher.ensemble import wire
+from balsam.platform import evidence, process
+from balsam.platform.process import RunSpec
+
+#: The variable by which what ran under one keeper is found again; the value names it.
+KEEPER_MARK = "BALSAM_KEEPER"
+#: The variable by which the processes of one attempt are found again (as in launcher.tasks).
+RUN_MARK = "BALSAM_RUN"
+
+STARTED = "started"
+ENDED = "ended"
+REFUSED = "refused"
+
+
+@dataclass
+class _Running:
+    token: str
+    spec: RunSpec
+    pid: int
+    began: float
+    stopped: bool = False
+    kill_at: float | None = None
+
+
+class NodeTasks:
+    """Starts and reaps. ``mark`` goes into the environment of each; ``news`` is what to tell."""
+
+    def __init__(self, mark: str, tail_lines: int = 16) -> None:
+        self.mark = mark
+        self.tail_lines = tail_lines
+        #: What every task's environment differs from.
+        self.base: Mapping[str, str] = {}
+        self.news: list[list[Any]] = []
+        self._by_pid: dict[int, _Running] = {}
+        self._by_token: dict[str, _Running] = {}
+        #: What has not begun: its specification, and the token it waits for.
+        self._waiting: dict[str, tuple[list[Any], str]] = {}
+        self._followers: dict[str, list[str]] = {}
+        self._oom = evidence.OomWatch()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many processes there are."""
+        return len(self._by_pid)
+
+    # -- commands -------------------------------------------------------------------------------
+
+    def obey(self, command: list[Any]) -> None:
+        """Do what the launcher says: the name of a method, and its arguments."""
+        name, *arguments = command
+        if name == "start":
+            self.start(*arguments)
+        elif name == "signal":
+            self.signal(*arguments)
+        elif name == "stop":
+            self.stop(*arguments)
+        elif name == "kill_all":
+            self.kill_all()
+
+    def start(self, token: str, after: str, packed: list[Any]) -> None:
+        """Start an attempt, or keep it until the one it comes ``after`` has ended."""
+        if self._closed:
+            self._withdrawn(token)
+        elif after and (after in self._by_token or after in self._waiting):
+            self._waiting[token] = packed, after
+            self._followers.setdefault(after, []).append(token)
+        elif not self._spawn(token, packed):
+            self._begin_followers(token)
+
+    def signal(self, token: str, number: int) -> None:
+        """Send a signal to the group of an attempt."""
+        run = self._by_token.get(token)
+        if run:
+            process.signal_group(run.pid, number)
+
+    def stop(self, token: str, grace_seconds: float) -> None:
+        """TERM, and KILL after the grace; withdraw what has not begun."""
+        if token in self._waiting:
+            self._withdraw(token)
+        run = self._by_token.get(token)
+        if run is None:
+            return
+        if not run.stopped:
+            if process.ended(run.pid):
+                return
+            run.stopped = True
+            process.signal_group(run.pid, signal.SIGTERM)
+        when = time.monotonic() + grace_seconds
+        run.kill_at = when if run.kill_at is None else min(run.kill_at, when)
+
+    def stop_all(self, grace_seconds: float) -> None:
+        """Stop everything, and begin nothing any more."""
+        self._closed = True
+        for token in list(self._waiting):
+            self._withdraw(token)
+        for token in list(self._by_token):
+            self.stop(token, grace_seconds)
+
+    def kill_all(self) -> None:
+        """KILL everything now, and withdraw the rest."""
+        for token in list(self._waiting):
+            self._withdraw(token)
+        for token, run in list(self._by_token.items()):
+            self.stop(token, 0.0)
+            process.signal_group(run.pid, signal.SIGKILL)
+        self.timers()
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Take the processes that have ended, and begin what waited for them."""
+        unclean = set()
+        while True:
+            try:
+                ready = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if ready is None:
+                break
+            run = self._by_pid.pop(ready.si_pid, None)
+            end = process.reap(ready.si_pid)
+            if run is None or end is None:
+                continue
+            wall = time.monotonic() - run.began
+            del self._by_token[run.token]
+            if run.stopped:
+                unclean.add(run.spec.env.get(RUN_MARK, ""))
+            oom = tail = None
+            if end.returncode:
+                killed = signal.SIGKILL in (end.signal, end.returncode - 128)
+                oom = killed and self._oom_struck()
+                tail = evidence.tail(run.spec.output, self.tail_lines)
+            self.news.append(
+                [ENDED, run.token, vars(end), round(wall, 6), oom, tail or "", run.stopped]
+            )
+            if self._followers:
+                self._begin_followers(run.token)
+        if unclean:
+            self._end_leftovers(unclean)
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) :meth:`timers` has something to do."""
+        times = [run.kill_at for run in self._by_pid.values() if run.kill_at is not None]
+        return min(times, default=None)
+
+    def timers(self) -> None:
+        """KILL what did not heed its TERM."""
+        now = time.monotonic()
+        for run in self._by_pid.values():
+            if run.kill_at is not None and now >= run.kill_at:
+                run.kill_at = now + 1.0
+                everyone = process.family(run.pid)
+                process.signal_group(run.pid, signal.SIGKILL)
+                process.signal_all(everyone, signal.SIGKILL)
+
+    def watch_memory(self) -> None:
+        """Forget the out-of-memory kills so far, when nothing of ours runs."""
+        if not self._by_pid:
+            self._oom.refresh()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _spawn(self, token: str, packed: list[Any]) -> bool:
+        spec = wire.unpack(packed, self.base)
+        spec.env[KEEPER_MARK] = self.mark  # type: ignore[index]
+        try:
+            pid = process.spawn(spec)
+        except LaunchError as error:
+            missing = isinstance(error, ProgramMissing)
+            cause = states.PROGRAM_MISSING if missing else states.STAGING
+            self.news.append([REFUSED, token, cause, str(error), process.shortage(error)])
+            return False
+        run = _Running(token, spec, pid, time.monotonic())
+        self._by_pid[pid] = self._by_token[token] = run
+        self.news.append([STARTED, token, pid, time.time()])
+        return True
+
+    def _begin_followers(self, ended: str) -> None:
+        todo = self._followers.pop(ended, [])
+        while todo:
+            token = todo.pop(0)
+            packed, _ = self._waiting.pop(token)
+            if not self._spawn(token, packed):
+                todo += self._followers.pop(token, [])
+
+    def _withdraw(self, token: str) -> None:
+        """Take one out of its chain: what waits for it waits for what it waited for."""
+        _, after = self._waiting.pop(token)
+        self._followers[after].remove(token)
+        for follower in self._followers.pop(token, []):
+            packed, _ = self._waiting[follower]
+            self._waiting[follower] = packed, after
+            self._followers[after].append(follower)
+        if not self._followers[after]:
+            del self._followers[after]
+        self._withdrawn(token)
+
+    def _withdrawn(self, token: str) -> None:
+        self.news.append([REFUSED, token, "", "It was stopped before it began.", False])
+
+    def _oom_struck(self) -> bool:
+        struck = self._oom.struck()
+        if struck:
+            self._oom.refresh()
+        return struck
+
+    def _end_leftovers(self, marks: set[str]) -> None:
+        """KILL processes of stopped attempts that left their group and outlived it."""
+        wanted = {f"{RUN_MARK}={mark}".encode() for mark in marks if mark}
+        if not wanted:
+            return
+        for pid in process.marked_processes(KEEPER_MARK, self.mark):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as environ:
+                if not wanted.isdisjoint(environ.read().split(b"\0")):
+                    process.signal_all([pid], signal.SIGKILL)
+
+
+def end_strays(mark: str, seconds: float = 10.0) -> int:
+    """KILL what ran under an earlier keeper of this node; how many there were.
+
+    Returns when none is left, or after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    killed: set[int] = set()
+    while True:
+        strays = process.marked_processes(KEEPER_MARK, mark)
+        killed.update(strays)
+        if not strays or time.monotonic() > deadline:
+            return len(killed)
+        process.signal_all(strays, signal.SIGKILL)
+        time.sleep(0.005)
