@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from balsam import retries
 from balsam.cli import output
 from balsam.cli.commands import Command
+from balsam.cli.job_options import retry_option
 from balsam.cli.options import WordsOption, join_plain
 from balsam.cli.words import program_trouble, resolved_file, resolved_program
 from balsam.errors import InvalidValue
@@ -27,6 +29,7 @@ FIELDS = ("name", "description", "executable", "preprocess", "envscript", "postp
 @click.option(
     "--env", "env", multiple=True, metavar="VAR=VAL", help="A variable for every run. Repeatable."
 )
+@retry_option()
 def command(
     name: str,
     executable: str,
@@ -35,6 +38,7 @@ def command(
     envscript: str,
     description: str,
     env: tuple[str, ...],
+    retry: str,
 ) -> None:
     """Register an application that jobs can run.
 
@@ -52,6 +56,7 @@ def command(
         ]
     }
     variables = environment(env)
+    limits = retries.rules(retry)
 
     from balsam.core.models import ApplicationDefinition
 
@@ -60,11 +65,14 @@ def command(
         description=description,
         envscript=resolved_file(envscript),
         environ_vars=variables,
+        retry=limits,
         **programs,
     )
     fields = [(field, getattr(app, field)) for field in FIELDS]
     if variables:
         fields.append(("environ_vars", variables))
+    if app.retry:
+        fields.append(("retry", app.retry))
     output.emit(output.app_record(app.pk, fields))
     print("Added app to database")
     for option, text in programs.items():

@@ -21,6 +21,7 @@ __all__ = [
     "job_options",
     "name_option",
     "resources",
+    "retry_option",
     "workflow_option",
 ]
 
@@ -161,6 +162,19 @@ def job_options(
                 is_flag=True,
                 help="Do not run it again after a timeout.",
             ),
+            retry_option(),
+            click.option(
+                "--signal",
+                default="",
+                metavar="NAME",
+                help="A signal it gets before its launcher ends (USR1).",
+            ),
+            click.option(
+                "--signal-before-min",
+                type=numeric(number(0, LONGEST_MINUTES, whole=False)),
+                default=0.0,
+                help="How many minutes before the end.",
+            ),
             click.option(
                 "--input-files",
                 cls=WordsOption,
@@ -201,6 +215,16 @@ def env_option() -> Decorator:
     """``--env VAR=VAL``."""
     return click.option(
         "--env", "env", multiple=True, metavar="VAR=VAL", help="A variable for the run. Repeatable."
+    )
+
+
+def retry_option() -> Decorator:
+    """``--retry 'oom=2:30s, exit=1'``."""
+    return click.option(
+        "--retry",
+        default="",
+        metavar="CAUSE=LIMIT:PAUSE",
+        help="How often to run it again, by cause: 'oom=2:30s, exit=1'.",
     )
 
 

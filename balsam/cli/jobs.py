@@ -58,6 +58,19 @@ ALWAYS = (
     "auto_timeout_retry",
     "state",
 )
+#: What it shows if there is something to show.
+SOMETIMES = (
+    "time_limit_minutes",
+    "preprocess",
+    "postprocess",
+    "envscript",
+    "data",
+    "tags",
+    "retry",
+    "signal",
+    "signal_before_min",
+    "not_before",
+)
 
 
 @click.command("job", cls=Command)
@@ -109,6 +122,7 @@ _NUMBERS = (
     "threads_per_core",
     "gpus_per_rank",
     "time_limit_minutes",
+    "signal_before_min",
 )
 
 
@@ -157,7 +171,7 @@ def record(job: BalsamJob) -> Any:
     """The lines that show a whole job."""
     fields = [("id", job.id)] if job.id else []
     fields += [(name, getattr(job, name)) for name in ALWAYS]
-    for name in ("time_limit_minutes", "preprocess", "postprocess", "envscript", "data", "tags"):
+    for name in SOMETIMES:
         if getattr(job, name):
             fields.append((name, getattr(job, name)))
     return output.job_record(job.job_id, fields, job.app_cmd, job.working_directory)

@@ -52,8 +52,11 @@ def _exact(field: Any, kind: type, spell: Convert) -> Convert:
     def convert(value: Any) -> Any:
         if value is None and field.null:
             return None
-        if type(value) is kind or isinstance(checked(field, value), kind):
+        if type(value) is kind and kind is not datetime:
             return spell(value)
+        found = checked(field, value)
+        if isinstance(found, kind):
+            return spell(found)
         raise InvalidValue(f"{field.name} is a {kind.__name__}, not {value!r}.")
 
     return convert

@@ -26,6 +26,8 @@ class Sqlite:
     skip_locked = ""
     #: "One of" a subselect that is to be asked once.
     one_of = "IN ({})"
+    #: The present, to compare times with.
+    present = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:
@@ -51,6 +53,7 @@ class Postgres:
     skip_locked = "FOR UPDATE SKIP LOCKED"
     #: In a join it would be asked, and limited, for each row anew.
     one_of = "= ANY(ARRAY({}))"
+    present = "now()"
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:

@@ -8,6 +8,7 @@ import operator
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from django.db import models
@@ -65,7 +66,23 @@ def from_text(field: Any, text: str) -> Any:
             raise InvalidValue(f"{field.name} is a number, not '{text}'.") from None
     if isinstance(field, models.TextField):
         return text
+    if isinstance(field, models.DateTimeField) and field.null:
+        return _time(field, text)
     raise InvalidValue(f"{field.name} can not be changed by hand.")
+
+
+def _time(field: Any, text: str) -> datetime | None:
+    """ISO 8601, in UTC unless it says where; ``now`` and '' are no time to wait for."""
+    word = text.strip()
+    if word in ("", "now"):
+        return None
+    try:
+        found = datetime.fromisoformat(word.replace("Z", "+00:00"))
+    except ValueError:
+        raise InvalidValue(
+            f"{field.name} is a time such as 2026-03-01T14:00, or now, not '{text}'."
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 _REFUSED = re.compile("[\0\ud800-\udfff]")
@@ -104,7 +121,17 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
         return _as_json(field, value)
     if isinstance(field, models.TextField):
         return _checked_text(field, value)
+    if isinstance(field, models.DateTimeField):
+        return _checked_time(field, value)
     return value
+
+
+def _checked_time(field: Any, value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise InvalidValue(f"{field.name} is a datetime, not {value!r}.")
+    if value.tzinfo is None:
+        raise InvalidValue(f"{field.name} is a time with its zone (tzinfo), not {value!r}.")
+    return value.astimezone(timezone.utc)
 
 
 def _whole(field: Any, value: Any) -> int:

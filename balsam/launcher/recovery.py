@@ -15,8 +15,8 @@ from typing import Any
 
 from balsam import states
 from balsam.core import backoff, bookkeeping, lease, sessions
-from balsam.core.backoff import Rule
 from balsam.core.advance import Hop, Move, advance, note
+from balsam.core.backoff import Rule
 from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal, ledger

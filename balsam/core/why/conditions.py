@@ -21,12 +21,13 @@ from balsam.core.bookkeeping import (
     NEEDS_STAGE_OUT,
 )
 from balsam.core.models.session import RECOVERING
-from balsam.core.sql import is_sqlite, quoted, rows
+from balsam.core.sql import dialect, is_sqlite, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, UNFINISHED_PARENT
 from balsam.core.why.situation import LAUNCHER, Member, Situation, fits, observe
 
 PARENTS = "parents"
 PARENT_BROKEN = "parent_broken"
+BACKOFF = "backoff"
 BOOKKEEPING = "bookkeeping"
 STAGING = "staging"
 STAGING_RUNS = "staging_runs"
@@ -52,6 +53,7 @@ FINISHED = "finished"
 LABELS = {
     PARENTS: "waits for parents",
     PARENT_BROKEN: "a parent failed or was killed",
+    BACKOFF: "waits before it is run again",
     NO_LAUNCHER: "no launcher is alive",
     OTHER_WORKFLOW: "no launcher runs its workflow",
     JOB_MODE: "no launcher runs jobs of its kind",
@@ -82,6 +84,10 @@ CASE job.state
         f"THEN '{PARENT_BROKEN}' WHEN job.wait_for_parents AND {UNFINISHED_PARENT} "
         f"THEN '{PARENTS}' ELSE '' END"
         for state in states.WAITING_STATES
+    )}
+    {" ".join(
+        f"WHEN '{state}' THEN CASE WHEN job.not_before > {{present}} THEN '{BACKOFF}' ELSE '' END"
+        for state in states.RUNNABLE_STATES
     )}
     WHEN '{states.READY}' THEN CASE WHEN {NEEDS_STAGE_IN} THEN '{STAGING}' ELSE '' END
     WHEN '{states.STAGED_IN}' THEN CASE WHEN {HAS_PREPROCESS} THEN '{HOOK}' ELSE '' END
@@ -182,7 +188,7 @@ def code_of(job: Facts, situation: Situation) -> str:
         return _leased(job, situation.members.get(job.session))
     if job.state == states.RUNNING:
         return LOST
-    if job.need in (PARENTS, PARENT_BROKEN):
+    if job.need in (PARENTS, PARENT_BROKEN, BACKOFF):
         return job.need
     if not situation.launchers:
         return NO_LAUNCHER
@@ -231,7 +237,7 @@ def _select(tags: bool) -> str:
     blank = ", ".join(f"CASE WHEN {runs} THEN job.{name} ELSE 0 END AS {name}" for name in shape)
     return f"""SELECT job.state AS state,
         CASE WHEN job.state IN ({_ENDED}) THEN 0 ELSE COALESCE(job.session_id, 0) END AS session,
-        {_NEEDS} AS need,
+        {_NEEDS.format(present=dialect().present)} AS need,
         CASE WHEN job.state = '{states.FAILED}' THEN COALESCE({_cause()}, '') ELSE '' END AS cause,
         CASE WHEN {waits} THEN job.workflow ELSE '' END AS workflow, {blank},
         CASE WHEN {waits} THEN {written} ELSE '' END AS tags

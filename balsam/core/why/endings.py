@@ -16,6 +16,11 @@ def start(job: Any) -> Any:
     return job.events.filter(to_state=states.RUNNING).order_by("-id").first()
 
 
+def latest(job: Any) -> Any:
+    """The latest event of the job, or None."""
+    return job.events.order_by("-id").first()
+
+
 def end(job: Any) -> Any:
     """The latest event that says why an attempt (or the job itself) ended, or None."""
     return job.events.filter(data__has_key="cause").order_by("-id").first()
@@ -44,7 +49,7 @@ def killed(job: Any, when: str) -> str:
 
 def failed(job: Any, when: str, first: str = "") -> str:
     """Why a job failed, and what is to be done first; the end of the output follows below."""
-    ended, last = end(job), job.events.order_by("-id").first()
+    ended, last = end(job), latest(job)
     event = ended or last
     if event is None:
         return f"It failed {when}; nothing says why."

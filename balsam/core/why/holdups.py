@@ -32,6 +32,19 @@ def _no_launcher(case: Case) -> tuple[str, str]:
     return f"{words}.", ALL
 
 
+def _backoff(case: Case) -> tuple[str, str]:
+    job = case.job
+    if job.not_before is None:
+        return bookkeeping(case)
+    left = span((job.not_before - case.situation.now).total_seconds())
+    words = f"{case.next_thing}, but not before {job.not_before:%Y-%m-%d %H:%M:%S} UTC (in {left})"
+    event = endings.latest(job)
+    why = f": {event.message}" if event and "not before" in event.message else ""
+    if not case.situation.launchers:
+        why += ". No launcher is alive" if why else ", and no launcher is alive"
+    return f"{words}{why}.", f"balsam modify {job.pk} not_before now"
+
+
 def _other_workflow(case: Case) -> tuple[str, str]:
     them = named(case.situation.launchers, lambda one: f" runs {one.offer.what}")
     name = case.job.workflow
@@ -178,6 +191,7 @@ def _killed(case: Case) -> tuple[str, str]:
 
 #: Code of a condition -> the sentences and the command for a case of it.
 TELL: dict[str, Callable[[Case], tuple[str, str]]] = {
+    conditions.BACKOFF: _backoff,
     conditions.NO_LAUNCHER: _no_launcher,
     conditions.OTHER_WORKFLOW: _other_workflow,
     conditions.JOB_MODE: _job_mode,

@@ -1,0 +1,237 @@
+"""Attempts that end for a cause are made again as its rule says, and each event tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from balsam import states
+from balsam.conf import current
+from balsam.core import backoff, bookkeeping, history, why
+from balsam.core.advance import Hop, Move, advance
+from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from balsam.errors import InvalidValue
+
+Put = Callable[..., None]
+MAX_ATTEMPTS = 10
+
+
+def attempt(
+    job: BalsamJob, cause: str, state: str = states.RUN_ERROR, **data: Any
+) -> BalsamJob:
+    """One more attempt of a runnable job that ended for ``cause``; books are kept then."""
+    job.refresh_from_db()
+    end = {"cause": cause, "attempt": job.attempt + 1, **data}
+    hops = (Hop(states.RUNNING), Hop(state, f"ended with {cause}", end))
+    done = advance(
+        [Move(job.pk, job.state, hops, attempt=job.attempt, next_attempt=job.attempt + 1)]
+    )
+    assert done == {job.pk}
+    bookkeeping.pass_jobs([job.pk], MAX_ATTEMPTS)
+    job.refresh_from_db()
+    return job
+
+
+def runnable(**fields: Any) -> BalsamJob:
+    job = BalsamJob.objects.create(**fields)
+    bookkeeping.pass_jobs([job.pk], MAX_ATTEMPTS)
+    job.refresh_from_db()
+    assert job.state == states.PREPROCESSED
+    return job
+
+
+def last(job: BalsamJob) -> EventLog:
+    event: EventLog = job.events.order_by("id").last()
+    return event
+
+
+def settings(project: Any, line: str) -> None:
+    text = project.settings_file.read_text()
+    project.settings_file.write_text(text.replace("\njobs:\n", f"\njobs:\n  {line}\n"))
+    connection.close()
+    current.forget()
+
+
+def test_a_rule_lets_attempts_be_made_again_with_a_pause_that_doubles(project: Any) -> None:
+    job = runnable(retry="oom=2:30s")
+    before = history.now()
+    attempt(job, states.OOM)
+    assert job.state == states.RESTART_READY
+    assert timedelta(seconds=29) < job.not_before - before < timedelta(seconds=35)
+    event = last(job)
+    assert event.message == (
+        f"Will be run again after oom: attempt 2 of 3, not before {job.not_before:%H:%M:%S} UTC"
+    )
+    assert event.data == {
+        "after": "oom", "retry": 1, "limit": 2, "not_before": job.not_before.isoformat(),
+    }  # fmt: skip
+    attempt(job, states.OOM)
+    assert timedelta(seconds=59) < job.not_before - before < timedelta(seconds=75)
+    assert "attempt 3 of 3" in last(job).message
+    attempt(job, states.OOM)
+    assert job.state == states.FAILED
+    assert last(job).message == "Attempt 3 of 3 ended with oom, which may be tried again 2 times"
+
+
+def test_each_cause_is_counted_by_itself(project: Any) -> None:
+    job = runnable(retry={"oom": 1, "exit": {"limit": 1}})
+    attempt(job, states.OOM)
+    attempt(job, states.EXIT)
+    assert job.state == states.RESTART_READY and job.not_before is None
+    attempt(job, states.OOM)
+    assert job.state == states.FAILED
+
+
+def test_without_a_rule_an_error_is_final(project: Any) -> None:
+    job = attempt(runnable(retry="oom=3"), states.EXIT)
+    assert (job.state, last(job).message) == (states.FAILED, "No error handler: run failed")
+    assert attempt(runnable(), states.SIGNAL).state == states.FAILED
+
+
+def test_the_job_comes_before_its_application_and_that_before_the_settings(project: Any) -> None:
+    settings(project, "retry: {exit: 3, signal: {limit: 1, backoff_seconds: 5}}")
+    ApplicationDefinition.register(name="a", executable="x", retry="exit=2")
+    own = attempt(runnable(application="a", retry="exit=1"), states.EXIT)
+    apps = attempt(runnable(application="a"), states.EXIT)
+    general = attempt(runnable(), states.EXIT)
+    limits = [last(job).data["limit"] for job in (own, apps, general)]
+    assert limits == [1, 2, 3]
+    assert attempt(runnable(application="a", retry="exit=0"), states.EXIT).state == states.FAILED
+    assert attempt(runnable(application="a"), states.SIGNAL).not_before is not None
+
+
+def test_a_launch_that_mpi_failed_is_tried_again_without_a_word_about_it(project: Any) -> None:
+    job = attempt(runnable(), states.MPI_LAUNCH_FAILED)
+    assert job.state == states.RESTART_READY and job.not_before is not None
+    assert "attempt 2 of 3" in last(job).message
+
+
+def test_pauses_have_a_limit(project: Any) -> None:
+    settings(project, "max_backoff_seconds: 40")
+    job = runnable(retry="oom=9:30")
+    attempt(job, states.OOM)
+    before = history.now()
+    attempt(job, states.OOM)
+    assert job.not_before - before < timedelta(seconds=45)
+
+
+def test_max_attempts_caps_all_rules(project: Any) -> None:
+    job = runnable(retry="oom=5, exit=5", max_attempts=2)
+    attempt(job, states.OOM)
+    attempt(job, states.EXIT)
+    assert job.state == states.FAILED
+    assert last(job).message == "No attempt is left of those that max_attempts allows (exit)"
+
+
+def test_handlers_come_first(project: Any) -> None:
+    job = runnable(retry="exit=5", post_handle_error=True, postprocess="fix")
+    assert attempt(job, states.EXIT).state == states.RUN_ERROR
+
+
+@pytest.mark.parametrize("cause", [states.JOB_TIME_LIMIT, states.BATCH_TIME_LIMIT])
+def test_rules_for_timeouts(project: Any, cause: str) -> None:
+    plain = attempt(runnable(), cause, states.RUN_TIMEOUT)
+    assert last(plain).message == "Timed out: will be run again"
+    once = runnable(retry={cause: 1})
+    attempt(once, cause, states.RUN_TIMEOUT)
+    assert once.state == states.RESTART_READY
+    assert attempt(once, cause, states.RUN_TIMEOUT).state == states.FAILED
+    never = attempt(runnable(retry={cause: 0}), cause, states.RUN_TIMEOUT)
+    assert never.state == states.FAILED
+    off = runnable(retry={cause: 3}, auto_timeout_retry=False)
+    assert attempt(off, cause, states.RUN_TIMEOUT).state == states.FAILED
+
+
+def test_a_person_who_retries_starts_the_count_anew(project: Any) -> None:
+    job = runnable(retry="exit=1")
+    attempt(job, states.EXIT)
+    attempt(job, states.EXIT)
+    assert job.state == states.FAILED
+    BalsamJob.objects.filter(pk=job.pk).retry()
+    assert attempt(job, states.EXIT).state == states.RESTART_READY
+
+
+def test_children_follow_a_job_that_gave_up(project: Any) -> None:
+    job = runnable(retry="exit=1")
+    child = BalsamJob.objects.create(parents=[job])
+    attempt(job, states.EXIT)
+    child.refresh_from_db()
+    assert child.state != states.FAILED
+    attempt(job, states.EXIT)
+    child.refresh_from_db()
+    assert child.state == states.FAILED
+
+
+def test_a_thousand_failures_take_a_handful_of_statements(project: Any) -> None:
+    made = BalsamJob.objects.bulk_create([BalsamJob(retry="exit=1:9") for _ in range(1000)])
+    keys = [job.pk for job in made]
+    bookkeeping.pass_jobs(keys, MAX_ATTEMPTS)
+    data = {"cause": states.EXIT, "attempt": 1}
+    hops = (Hop(states.RUNNING), Hop(states.RUN_ERROR, "", data))
+    advance([Move(key, states.PREPROCESSED, hops, next_attempt=1) for key in keys])
+    with CaptureQueriesContext(connection) as asked:
+        here = bookkeeping.pass_jobs(keys, MAX_ATTEMPTS)
+    assert set(here.values()) == {states.RESTART_READY} and len(here) == 1000
+    assert len(asked) < 20
+    assert BalsamJob.objects.filter(not_before=None).count() == 0
+
+
+def test_why_tells_of_the_pause(project: Any) -> None:
+    job = attempt(runnable(retry="exit=2:2h"), states.EXIT)
+    reason = why.reason(job)
+    assert reason.code == "backoff"
+    assert "not before" in reason.text and "after exit: attempt 2 of 3" in reason.text
+    assert reason.command == f"balsam modify {job.pk} not_before now"
+    [count] = why.count(BalsamJob.objects.all())
+    assert (count.code, count.jobs) == ("backoff", 1)
+    job.modify("not_before", "now")
+    assert why.reason(job).code == "no_launcher"
+
+
+def test_losses_have_a_limit_of_the_jobs_own(project: Any) -> None:
+    own = runnable(retry={"node_lost": {"limit": 3}})
+    other = runnable()
+    rules = backoff.losses_allowed([own.pk, other.pk], states.NODE_LOST, 5)
+    assert (rules[own.pk].limit, rules[other.pk].limit) == (3, 4)
+
+
+# -- the fields ---------------------------------------------------------------------------------
+
+
+def test_fields_are_checked_wherever_they_are_given(project: Any) -> None:
+    assert BalsamJob(signal="sigusr1").signal == BalsamJob(signal=10).signal == "USR1"
+    assert BalsamJob(retry="oom=2:30s, exit=1").retry == {
+        "oom": {"limit": 2, "backoff_seconds": 30.0}, "exit": {"limit": 1},
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="did you mean 'USR2'"):
+        BalsamJob(signal="USR3")
+    with pytest.raises(InvalidValue, match="no cause 'ooom'; did you mean 'oom'"):
+        BalsamJob(retry="ooom=2")
+    with pytest.raises(InvalidValue, match="unsatisfiable.*takes no limit"):
+        BalsamJob.objects.bulk_create([{"retry": {"unsatisfiable": 1}}])
+    [made] = BalsamJob.objects.bulk_create([{"retry": "exit=3", "signal": "12"}])
+    job = BalsamJob.objects.get()
+    assert (job.retry, job.signal) == ({"exit": {"limit": 3}}, "USR2")
+    job.retry = {"exit": 4}
+    job.signal = "term"
+    job.save()
+    job.refresh_from_db()
+    assert (job.retry, job.signal) == ({"exit": {"limit": 4}}, "TERM")
+    assert job.modify("retry", "") == {}
+    with pytest.raises(InvalidValue, match="at least 0"):
+        job.modify("signal_before_min", "-1")
+    assert BalsamJob.objects.filter(signal="TERM", retry={}).count() == 1
+    until = datetime(2036, 1, 1, tzinfo=timezone.utc)
+    later = BalsamJob.objects.create(not_before=until)
+    later.refresh_from_db()
+    assert later.not_before == until
+    with pytest.raises(InvalidValue, match="zone"):
+        BalsamJob.objects.create(not_before=datetime(2036, 1, 1))  # noqa: DTZ001
+    assert later.modify("not_before", "2036-02-01T12:00") == datetime(
+        2036, 2, 1, 12, tzinfo=timezone.utc
+    )
