@@ -45,6 +45,16 @@ def missing() -> str:
     return reason
 
 
+def free_names() -> tuple[str, str]:
+    """A prefix of names and a network that no others have."""
+    links = _ip("-o", "link").stdout + _ip("-o", "addr").stdout
+    for number in range(100):
+        prefix, network = f"b{number:02}n", f"10.{100 + number}.0"
+        if f"{prefix}-br" not in links and f" {network}." not in links:
+            return prefix, network
+    raise RuntimeError("no free network")
+
+
 class Hosts:
     """Hosts NAME0001, NAME0002... in a directory, on a bridge of their own."""
 

@@ -146,7 +146,7 @@ class Cluster:
         wanted = sorted(f"{name} idle" for name in self.names)
 
         def idle() -> bool:
-            return sorted(self._ask("sinfo", "-h", "-N", "-o", "%N %t").splitlines()) == wanted
+            return sorted(self.node_states(mute=True)) == wanted
 
         if not wait_for(idle, UP_SECONDS):
             raise RuntimeError(f"Slurm's nodes are not idle:\n{self.diagnosis()}")
@@ -221,12 +221,8 @@ class Cluster:
 
     def kill_daemon(self, name: str) -> None:
         """kill -9 of a node's slurmd alone; what runs there goes on."""
-        own = self.directory / f"slurmd.{name}.own"
-        if not self.apart:
-            _send(self._record.pid(name), signal.SIGKILL)
-            return
-        number = int(own.read_text())
-        subprocess.run(self.machine(name).inside("kill", "-9", str(number)), check=True)
+        own = int((self.directory / f"slurmd.{name}.own").read_text())
+        self.signal(name, own, signal.SIGKILL)
 
     def pids(self, name: str) -> list[int]:
         """Everything that runs on a node."""
@@ -252,6 +248,17 @@ class Cluster:
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
         return sorted(found)
+
+    def signal(self, name: str, pid: int, number: int) -> None:
+        """Send a signal to a process of a node, by the pid it has there."""
+        command = ["kill", f"-{number:d}", str(pid)]
+        inside = self.machine(name).inside(*command) if self.apart else command
+        subprocess.run(inside, check=True)
+
+    def node_states(self, mute: bool = False) -> list[str]:
+        """What Slurm says of each node: ``n1 idle``, ``n2 down``; with ``mute``, also ``down*``."""
+        said = self._ask("sinfo", "-h", "-N", "-o", "%N %t")
+        return (said if mute else said.replace("*", "")).splitlines()
 
     # -- jobs -----------------------------------------------------------------------------------
 
