@@ -15,6 +15,8 @@ REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
 ALLOWED = "root may "
 #: Where this is set, tests run that start Postgres servers of their own.
 SERVERS = "BALSAM_TEST_SERVERS"
+#: Where this is set, tests run that emulate clusters and hosts.
+MACHINES = "BALSAM_TEST_MACHINES"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,6 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     absent = ["sqlite" if databases.POSTGRES else "postgres"]
     if not os.environ.get(SERVERS):
         absent.append("server")
+    if not os.environ.get(MACHINES):
+        absent += ["slurm", "vnodes"]
     left = {item for item in items if any(map(item.get_closest_marker, absent))}
     if left:
         config.hook.pytest_deselected(items=list(left))

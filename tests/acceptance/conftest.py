@@ -24,6 +24,9 @@ from balsam.core.models.session import ENDED
 from balsam.platform import node
 from balsam.platform.process import marked_processes
 from tests import databases
+from tests.tools.fixtures import all_hosts, clusters, hosts, slurm
+
+__all__ = ["all_hosts", "clusters", "hosts", "slurm"]
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"

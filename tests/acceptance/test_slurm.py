@@ -1,0 +1,262 @@
+"""Launchers in batch jobs of a real Slurm, over several emulated nodes, some of which die."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.core.models import BalsamJob, Session
+from tests.tools.fixtures import NODES, TOGETHER
+from tests.tools.slurm import Cluster
+
+from . import histories
+from .conftest import Site
+from .histories import alive, signs, starts, traced, traced_mpi
+from .machines import BALSAM_COMMAND, SLURM_SECONDS, BatchJob
+
+pytestmark = pytest.mark.slurm
+CORES = 2
+#: Slots for serial jobs on the whole cluster.
+SLOTS = NODES * CORES
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """A project whose tasks leave traces."""
+    histories.traces(site)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20)
+    return site
+
+
+def add_mixture(site: Site, serial: int = 24, wide: int = 4, tenths: int = 3) -> None:
+    """Serial jobs, and MPI jobs of two nodes, some with hooks and children, in turn."""
+    per_wide = max(1, serial // wide)
+    for number in range(serial):
+        if number % per_wide == 0:
+            ranks = 1 + number // per_wide % 2
+            site.job(f"wide{number}", traced_mpi(tenths), num_nodes=2, ranks_per_node=ranks)
+        hooks = {"postprocess": "/bin/true"} if number % 8 == 0 else {}
+        one = site.job(f"n{number}", traced(tenths), **hooks)
+        if number % 8 == 1:
+            site.job(f"child{number}", traced(1), parents=[one])
+
+
+def done(site: Site, **given: object) -> None:
+    """All jobs are finished, as the tasks saw it too, and nothing is left."""
+    site.all_finished()
+    histories.check(site, **given)  # type: ignore[arg-type]
+    site.check_clean()
+
+
+def placed(site: Site, name: str) -> set[str]:
+    """The nodes on which a job is by its own account."""
+    return {sign.node for sign in alive(site, name)}
+
+
+def gated(site: Site, number: int, gate: Path, attempts: int = 1000) -> list[str]:
+    """Serial jobs that run until the gate is there (in their first attempts); their names."""
+    names = [f"g{index}" for index in range(number)]
+    for name in names:
+        site.job(name, traced(1, gate, attempts))
+    return names
+
+
+@pytest.mark.parametrize("slurm", ["apart", TOGETHER], indirect=True)
+def test_a_mixture_fills_four_nodes(site: Site, slurm: Cluster) -> None:
+    add_mixture(site)
+    batch = BatchJob(site, slurm)
+    batch.wait()
+    done(site)
+    nodes = Counter(sign.node for sign in signs(site) if sign.size == 1)
+    assert set(nodes) == set(slurm.names), batch.diagnosis()
+    wide = [sign for sign in signs(site) if sign.job.startswith("wide")]
+    assert len(wide) == 12
+    assert all(starts(job)[0].data["attempt"] == 1 for job in BalsamJob.objects.all())
+
+
+def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster) -> None:
+    """Serial tasks on all nodes; those elsewhere do not even notice."""
+    gate = site.home / "gate"
+    names = gated(site, SLOTS, gate, attempts=1)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    where = {name: placed(site, name) for name in names}
+    lost = [name for name in names if where[name] == {"n3"}]
+    assert len(lost) == CORES, batch.diagnosis()
+    slurm.kill_node("n3")
+    for name in lost:
+        batch.until(lambda one=name: site.ends(one), "the loss is recorded", SLURM_SECONDS)  # type: ignore[misc]
+        assert site.ends(name)[0].data["cause"] == states.NODE_LOST, batch.diagnosis()
+        assert site.ends(name)[0].data["nodes"] == ["n3"]
+    # There is no place for them until others end.
+    gate.touch()
+    batch.wait()
+    done(site)
+    for name in names:
+        found = signs(site, name)
+        assert len(found) == 1 + (name in lost), f"{name}: {found}\n{batch.diagnosis()}"
+        assert found[-1].node != "n3"
+    assert {site.named(name).lost_attempts for name in lost} == {1}
+    again = BatchJob(site, slurm, nodes=NODES - 1)
+    again.wait()
+
+
+def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
+    """The job loses its attempt and runs again on nodes that live; another goes on."""
+    gate = site.home / "gate"
+    site.job("one", traced_mpi(1, gate, 1), num_nodes=2)
+    site.job("other", traced_mpi(1, gate, 1), num_nodes=2)
+    batch = BatchJob(site, slurm)
+    for name in ("one", "other"):
+        batch.until(lambda n=name: len(alive(site, n)) == 2, f"{name} runs")  # type: ignore[misc]
+    where = {name: placed(site, name) for name in ("one", "other")}
+    assert where["one"].isdisjoint(where["other"]), where
+    # Not the node of the batch script: with that the batch job ends.
+    victim = "one" if "n1" not in where["one"] else "other"
+    slurm.kill_node(max(where[victim]))
+    batch.until(lambda: site.ends(victim), "the loss is recorded", SLURM_SECONDS)
+    assert site.ends(victim)[0].data["cause"] == states.NODE_LOST, batch.diagnosis()
+    gate.touch()
+    batch.wait()
+    done(site)
+    spared = ({"one", "other"} - {victim}).pop()
+    assert site.named(spared).attempt == 1
+    assert site.named(victim).attempt == 2
+
+
+def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster) -> None:
+    add_mixture(site, serial=40, tenths=5)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: len(signs(site)) > 12, "the work is on its way")
+    slurm.kill_node("n4")
+    batch.wait()
+    done(site)
+    for job in BalsamJob.objects.all():
+        causes = [end.data["cause"] for end in site.ends(job.name)]
+        assert set(causes[:-1]) <= {states.NODE_LOST}, f"{job.name}: {causes}"
+
+
+def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:
+    """Slurm takes the node for dead; whatever becomes of its tasks, the record is true."""
+    gate = site.home / "gate"
+    names = gated(site, SLOTS, gate, attempts=1)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    slurm.kill_daemon("n2")
+    down = "Slurm calls it down"
+    batch.until(lambda: "n2 down" in slurm.node_states(), down, SLURM_SECONDS)
+    gate.touch()
+    batch.wait()
+    done(site)
+
+
+def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
+    """With its batch job; tasks elsewhere are ended before anybody runs them again."""
+    gate = site.home / "gate"
+    names = gated(site, SLOTS, gate, attempts=1)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=5)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    slurm.kill_node("n1")
+    batch.wait("NODE_FAIL", "FAILED", "CANCELLED")
+    slurm.start_node("n1")
+    slurm.await_idle()
+    BatchJob(site, slurm).wait()
+    # Those of the dead launcher's node ended with it, the others soon after.
+    done(site, unseen=frozenset(), unrecorded=True)
+    assert {site.ends(name)[0].data["cause"] for name in names} == {states.LAUNCHER_LOST}
+
+
+def test_a_launcher_that_is_killed_takes_its_tasks_everywhere_with_it(
+    site: Site, slurm: Cluster
+) -> None:
+    gate = site.home / "gate"
+    names = gated(site, SLOTS, gate, attempts=1)
+    site.job("wide", traced_mpi(1, gate, 1), num_nodes=2, priority=1)
+    batch = BatchJob(site, slurm, lines=f"{BALSAM_COMMAND} launcher --consume-all; sleep 60")
+    batch.until(lambda: len(signs(site)) == SLOTS - 2 * CORES + 2, "all nodes are busy")
+    for session in Session.objects.all():
+        slurm.signal("n1", session.pid, signal.SIGKILL)
+    begin = {sign.job: sign.begin for sign in signs(site)}
+    slurm.cancel(batch.id)
+    batch.wait("CANCELLED", "FAILED")
+    gate.touch()
+    BatchJob(site, slurm).wait()
+    done(site, unseen=frozenset(), unrecorded=True)
+    assert all(site.named(name).attempt == 2 for name in begin)
+    assert len(names) + 1 == BalsamJob.objects.count()
+
+
+def test_the_time_limit_strikes(site: Site, slurm: Cluster) -> None:
+    """Slurm's TERM: what runs is stopped and recorded, and goes on in the next batch job."""
+    gate = site.home / "gate"
+    names = [*gated(site, SLOTS - 2 * CORES, gate, attempts=1), "wide"]
+    site.job("wide", traced_mpi(1, gate, 1), num_nodes=2, priority=1)
+    waiting = [f"w{number}" for number in range(6)]
+    for name in waiting:
+        site.job(name, traced(1), priority=-1)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: all(alive(site, name) for name in names), "all nodes are busy")
+    slurm.expire(batch.id)
+    # In time: there is no KILL in its screen, and its session is closed in order.
+    batch.wait("TIMEOUT", "COMPLETED")
+    assert {site.state(name) for name in waiting} == {states.PREPROCESSED}
+    for name in names:
+        assert site.end(name).data["cause"] == states.BATCH_TIME_LIMIT, batch.diagnosis()
+    assert {site.state(name) for name in names} <= {states.RUN_TIMEOUT, states.RESTART_READY}
+    site.check_clean()
+    BatchJob(site, slurm).wait()
+    done(site, unseen=frozenset())
+    assert {site.named(name).attempt for name in names} == {2}
+    assert {site.named(name).attempt for name in waiting} == {1}
+
+
+def test_two_batch_jobs_on_one_project(site: Site, slurm: Cluster) -> None:
+    add_mixture(site, serial=40)
+    both = [BatchJob(site, slurm, nodes=2), BatchJob(site, slurm, nodes=2)]
+    for batch in both:
+        batch.wait()
+    done(site)
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+    nodes = Counter(sign.node for sign in signs(site))
+    assert set(nodes) == set(slurm.names), both[0].diagnosis()
+    for job in BalsamJob.objects.filter(num_nodes=2):
+        used = {sign.node for sign in signs(site, job.name)}
+        assert used in ({"n1", "n2"}, {"n3", "n4"}), f"{job.name} ran on {used}"
+
+
+def test_two_launchers_share_a_batch_job(site: Site, slurm: Cluster) -> None:
+    """Each has its own half of the nodes."""
+    add_mixture(site, serial=16)
+    part = f"{BALSAM_COMMAND} launcher --consume-all --limit-nodes 2 --offset-nodes"
+    batch = BatchJob(site, slurm, lines=f"{part} 0 & {part} 2 & wait")
+    batch.wait()
+    done(site)
+    for job in BalsamJob.objects.filter(num_nodes=2):
+        used = {sign.node for sign in signs(site, job.name)}
+        assert used in ({"n1", "n2"}, {"n3", "n4"}), f"{job.name} ran on {used}"
+    assert {sign.node for sign in signs(site)} == set(slurm.names)
+
+
+def test_parts_of_a_batch_job_by_kind_of_job(site: Site, slurm: Cluster) -> None:
+    """One part runs through mpirun what another leaves alone."""
+    add_mixture(site, serial=12, wide=2)
+    batch = BatchJob(site, slurm, launcher="--consume-all --part mpi:2 --part serial:2")
+    batch.wait()
+    done(site)
+    wide = {sign.node for sign in signs(site) if sign.job.startswith("wide")}
+    assert len(wide) == 2, batch.diagnosis()
+
+
+def test_parts_that_overlap_or_ask_for_too_much_are_refused(site: Site, slurm: Cluster) -> None:
+    site.job("job", traced(1))
+    batch = BatchJob(site, slurm, nodes=2, launcher="--consume-all --part mpi:2 --part serial:2")
+    said = batch.wait("FAILED")
+    assert len([line for line in said.splitlines() if "node" in line]) == 1, said
+    assert "Traceback" not in said
+    assert site.named("job").attempt == 0
+    site.check_clean()
