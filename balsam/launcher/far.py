@@ -86,6 +86,8 @@ class Far:
 
     def predecessor(self, task: Task) -> FarRun | None:
         """An attempt whose share the task can have after it, within a moment; takes the place."""
+        if self._nodes.reservation is not None:
+            return None
         before = self._chains.append(task.id, task.request, 1 + self._ahead())
         return None if before is None else self._runs[before]
 
@@ -101,7 +103,9 @@ class Far:
             raise AssertionError("nobody held the share that was waited for")
 
     def room(self) -> int:
-        """How many tasks may be sent ahead of time."""
+        """How many tasks may be sent ahead of time; none while a wide one waits for nodes."""
+        if self._nodes.reservation is not None:
+            return 0
         return self._chains.room(1 + self._ahead())
 
     def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from balsam.errors import BalsamError, MpiUnavailable
 from balsam.launcher.attempts import Attempts, could_not_start
-from balsam.launcher.ledger import Ledger
+from balsam.launcher.ledger import Ledger, Start
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
 
@@ -43,7 +43,8 @@ class Starter:
                 if start is None:
                     self.attempts.prepare(task, app)
                     break
-                self.ledger.add(start)
+                if isinstance(start, Start):
+                    self.ledger.add(start)
                 started = True
             except MpiUnavailable as error:
                 if self.source.scope.job is None:
