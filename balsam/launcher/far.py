@@ -30,7 +30,7 @@ _LATEST = 0.05
 
 @dataclass(frozen=True)
 class Returned:
-    """A task that was sent to a node and did not begin there; ``cause`` as it was stopped, or ''."""
+    """A task that did not begin on the node it was sent to; ``cause`` as it was stopped, or ''."""
 
     task: Task
     cause: str = ""
@@ -141,9 +141,8 @@ class Far:
             return Returned(run.task, run.stopping)
         task = run.task
         data = {"cause": event.cause, "attempt": task.attempt, "nodes": list(run.placement.nodes)}
-        return End(
-            task.id, task.state, task.attempt, Outcome(states.FAILED, event.message, data), time.time()
-        )
+        result = Outcome(states.FAILED, event.message, data)
+        return End(task.id, task.state, task.attempt, result, time.time())
 
     def _lost(self, job: int, event: NodeLost) -> Iterator[tuple[FarRun, End | Returned]]:
         run = self._runs.get(job)

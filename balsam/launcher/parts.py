@@ -30,7 +30,6 @@ from balsam.platform import node
 from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
 
-
 #: What finds this Python and its libraries on other nodes.
 _FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 

@@ -34,7 +34,7 @@ TOLD_SECONDS = 1.0
 
 
 class Launcher:
-    """A pilot of one allocation: ``step`` does what is due, ``run`` steps until nothing is left to do."""
+    """A pilot of one allocation: ``step`` does what is due, ``run`` steps until nothing is left."""
 
     #: How its sessions are known.
     KIND = "launcher"

@@ -21,7 +21,7 @@ from balsam.platform.process import Exit, RunSpec
 
 @dataclass
 class Run:
-    """One attempt in progress. ``started`` is seconds since the epoch, other times are monotonic."""
+    """An attempt in progress. ``started`` is seconds since the epoch, other times are monotonic."""
 
     task: Task
     placement: Placement

@@ -246,8 +246,9 @@ class Preparer:
         given.update(task.environ)
         env = dict(draft.env)
         if mpi is not None:
-            known = {name: None for name in (*_OWN_VARIABLES, *given) if name in given or name in env}
-            launch = self._launch(task, placement, mpi, tuple(known))
+            names = dict.fromkeys((*_OWN_VARIABLES, *given))
+            told = [name for name in names if name in given or name in env]
+            launch = self._launch(task, placement, mpi, told)
             argv = mpi.flavour.run(mpi.program, argv, launch)
             env = {**mpi.flavour.environ(launch), **env}
         env.update(given)

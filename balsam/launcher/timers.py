@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class Timers:
-    """Times (monotonic) by job. One that is too early does no harm: who is woken looks for himself."""
+    """Times (monotonic) by job. One too early does no harm: who is woken looks for himself."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
