@@ -19,6 +19,7 @@ from balsam.core import history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, BatchJob, Session, safe_select
 from balsam.core.models.session import ENDED, LIVE, RECOVERING
+from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.core.source import JobSource
 from balsam.platform import node
@@ -126,6 +127,37 @@ def test_a_scope_is_a_workflow_or_a_glob(project: Any, workflow: str, taken: set
     place = lease.RUN_COLUMNS.index("workflow")
     assert {row[place] for row in rows} == taken
     assert lease.counts(Scope(workflow)) == ({states.PREPROCESSED: len(taken)} if taken else {})
+
+
+@pytest.mark.parametrize(
+    ("tags", "taken"),
+    [
+        ({"a": "1"}, {"one", "both", "number"}),
+        ({"a": "1", "b c": "x y"}, {"both"}),
+        ({"a": ""}, set()),
+        ({"yes": "true"}, {"switch"}),
+        ({'q"\'%': "$.a"}, {"odd"}),
+        ({"a.b": "1"}, set()),
+    ],
+)
+def test_a_scope_may_go_by_tags(project: Any, tags: dict[str, str], taken: set[str]) -> None:
+    runnable(1, workflow="none")
+    runnable(1, workflow="one", tags={"a": "1"})
+    runnable(1, workflow="both", tags={"a": "1", "b c": "x y"})
+    runnable(1, workflow="number", tags={"a": 1})
+    runnable(1, workflow="switch", tags={"yes": True})
+    runnable(1, workflow="odd", tags={'q"\'%': "$.a"})
+    runnable(1, workflow="other", tags={"a": "2"})
+    scope = Scope(tags=tuple(tags.items()))
+    offer = Offer(tags=scope.tags)
+    assert lease.counts(scope) == ({states.PREPROCESSED: len(taken)} if taken else {})
+    chosen = {job.workflow for job in BalsamJob.objects.all() if offer.covers("", job.tags)}
+    assert chosen == taken
+    wheres, parameters = Scope("one", tags=scope.tags).sql("balsam_job")
+    assert BalsamJob.objects.extra(where=[wheres], params=parameters).count() == ("one" in taken)
+    session = sessions.open_session(life())
+    place = lease.RUN_COLUMNS.index("workflow")
+    assert {row[place] for row in lease.lease_runnable(session, scope, 10)} == taken
 
 
 def test_only_free_runnable_jobs_are_leased(project: Any, put: Put) -> None:

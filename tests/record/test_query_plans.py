@@ -153,6 +153,8 @@ def undone(action: Action) -> Action:
         (Scope(), RUNNABLE),
         (Scope("w"), "balsam_job_runnable_workflow"),
         (Scope("w*"), RUNNABLE),
+        (Scope(tags=(("a", "b"),)), RUNNABLE),
+        (Scope("w", tags=(("a", "b"),)), "balsam_job_runnable_workflow"),
         (Scope(job=1), ""),
     ],
 )

@@ -151,6 +151,14 @@ def test_the_scope_of_the_launchers() -> None:
     told(job(states.PREPROCESSED, ranks_per_node=4), "job_mode", "4 ranks", "serial")
 
 
+def test_the_tags_that_launchers_go_by() -> None:
+    session(tags=(("step", "fit"),))
+    mine = job(states.PREPROCESSED, tags={"step": "fit", "of": "w"})
+    told(job(states.PREPROCESSED), "other_workflow", "with its tags", "jobs with the tag step=fit")
+    told(mine, "in_line")
+    told(job(states.PREPROCESSED, tags={"step": "plot"}), "other_workflow")
+
+
 @pytest.mark.parametrize(
     ("asked", "words", "command"),
     [
@@ -371,6 +379,7 @@ def test_every_job_in_every_state_has_a_reason(app: ApplicationDefinition, data:
                 draw(st.sampled_from(["launcher", "script", "service"])),
                 draw(flag),
                 wf_filter=draw(st.sampled_from(["", "w", "v*"])),
+                tags=draw(st.sampled_from([(), (), (("a", "b"),)])),
                 job_mode=draw(st.sampled_from(["auto", "mpi", "serial"])),
                 ends=draw(st.sampled_from([None, history.now(), history.now() + timedelta(1)])),
             )

@@ -20,6 +20,7 @@ def _pages() -> dict[str, Callable[[], list[str]]]:
         "balsam-state-groups": states_page.groups_table,
         "balsam-causes": states_page.causes_table,
         "balsam-settings": settings_page.settings_tables,
+        "balsam-machine-file": settings_page.machine_tables,
         "balsam-commands": commands_page.commands_page,
         "balsam-job-fields": models_page.job_fields,
         "balsam-app-fields": models_page.app_fields,

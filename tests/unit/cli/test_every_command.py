@@ -36,6 +36,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "log": ("--lines many", 2, "'many' is not a whole number"),
     "logs": ("77", 1, "'77'"),
     "ls": ("--state FINISHED", 1, "did you mean 'JOB_FINISHED'?"),
+    "machines": ("laptob", 1, "did you mean 'laptop'?"),
     "make-dummies": ("-- -3", 2, "-3 is not from 1"),
     "mkchild": ("--name x", 1, "BALSAM_JOB_ID"),
     "modify": ("1 num_nodes many", 1, "num_nodes is a whole number, not 'many'."),

@@ -32,6 +32,9 @@ offers = st.builds(
     max_ranks_per_node=small,
     wf_filter=st.text(max_size=5),
     job_mode=st.sampled_from(["auto", "mpi", SERIAL]),
+    tags=st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=2).map(tuple),
+    batch_id=st.text(max_size=5),
+    node_names=st.sampled_from(["", "n[1-3]"]),
     ends=st.none() | st.integers(0, 9999).map(lambda minutes: NOW + timedelta(minutes=minutes)),
 )
 

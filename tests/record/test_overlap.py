@@ -1,0 +1,89 @@
+"""Two launchers of one batch job never run jobs on the same node."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from balsam.core import history, overlap, sessions
+from balsam.core.models import Session
+from balsam.core.offer import Offer
+from balsam.core.sessions import Life
+from balsam.errors import AllocationError
+from balsam.platform import node
+
+pytestmark = pytest.mark.usefixtures("project")
+MACHINE = node.identity()
+SECONDS = 120.0
+
+
+def offer(nodes: str, batch_id: str = "7", scheduler: str = "slurm") -> Offer:
+    return Offer(nodes=1, node_names=nodes, batch_id=batch_id, scheduler=scheduler)
+
+
+def launcher(offer: Offer, kind: str = "launcher", alive: bool = True, here: bool = True) -> int:
+    start = node.start_time(os.getpid()) if alive else 1
+    life = Life(kind, "head", MACHINE if here else "elsewhere", os.getpid(), start)
+    return sessions.open_session(life, offer)
+
+
+def check(session: int, offer: Offer) -> None:
+    overlap.refuse(session, offer, SECONDS, MACHINE)
+
+
+def test_the_second_one_is_refused_in_one_sentence() -> None:
+    first, second = offer("n[1-8]"), offer("n[5-12]")
+    one, two = launcher(first), launcher(second)
+    check(one, first)
+    with pytest.raises(AllocationError) as caught:
+        check(two, second)
+    message = str(caught.value)
+    assert f"Launcher {os.getpid()} on head" in message
+    assert "4 nodes" in message and "(n[5-7] and 1 more)" in message
+    assert "--offset-nodes" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("theirs", "how"),
+    [
+        (offer("n[9-12]"), {}),
+        (offer("n[1-8]", batch_id="8"), {}),
+        (offer("n[1-8]", scheduler="pbs"), {}),
+        (offer("n[1-8]", batch_id=""), {}),
+        (offer(""), {}),
+        (Offer(), {}),
+        (offer("n[1-8]"), {"kind": "run"}),
+        (offer("n[1-8]"), {"alive": False}),
+    ],
+)
+def test_who_is_in_nobodys_way(theirs: Offer, how: dict[str, Any]) -> None:
+    launcher(theirs, **how)
+    mine = offer("n[1-8]")
+    check(launcher(mine), mine)
+
+
+def test_without_a_batch_job_nodes_are_shared() -> None:
+    mine = offer("n1", batch_id="")
+    launcher(mine)
+    check(launcher(mine), mine)
+
+
+def test_one_that_ended_or_was_not_heard_of_is_in_nobodys_way() -> None:
+    mine = offer("n1")
+    ended, silent = launcher(mine), launcher(mine, here=False)
+    sessions.close_session(ended)
+    late = history.now() - timedelta(seconds=2 * SECONDS)
+    with pytest.raises(AllocationError):
+        check(launcher(mine), mine)
+    Session.objects.update(heartbeat=late)
+    check(launcher(mine), mine)
+    assert silent
+
+
+def test_an_offer_says_what_it_is_for() -> None:
+    assert Offer(wf_filter="w*").what == "'w*'"
+    assert Offer(wf_filter="w", tags=(("a", "b"),)).what == "'w' with the tag a=b"
+    assert Offer(tags=(("a", "b"), ("c", "d"))).what == "jobs with the tags a=b, c=d"

@@ -1,0 +1,133 @@
+"""Parts of an allocation: how they are written, and what the launchers of them are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from balsam.errors import AllocationError, InvalidValue
+from balsam.launcher.options import LauncherOptions, tag_of
+from balsam.launcher.partition import Part, Slice, part_of, slices
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mpi:4", Part("mpi", 4)),
+        ("serial:1:a=b", Part("serial", 1, (("a", "b"),))),
+        ("auto:2:a=b=c:d=", Part("auto", 2, (("a", "b=c"), ("d", "")))),
+    ],
+)
+def test_parts(text: str, expected: Part) -> None:
+    assert part_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "mpi", "mpi:", "mpi:0", "mpi:x", "mp:1", "mpi:-1", "mpi:1.5"])
+def test_what_is_no_part(text: str) -> None:
+    with pytest.raises(InvalidValue, match=r"A part is MODE:NODES\[:TAG=VALUE\]"):
+        part_of(text)
+
+
+def test_tags() -> None:
+    assert tag_of("a=b") == ("a", "b")
+    for text in ("a", "=b", "mpi:1:a"):
+        with pytest.raises(InvalidValue, match="NAME=VALUE"):
+            tag_of(text.rpartition(":")[2])
+
+
+def test_parts_follow_each_other() -> None:
+    parts = [Part("mpi", 3), Part("serial", 1, (("a", "b c"),))]
+    first, second = slices(parts, 5, offset=2)
+    assert (first, second) == (Slice(parts[0], 2), Slice(parts[1], 5))
+    assert (first.name, second.name) == ("mpi 2-4", "serial 5")
+    assert second.words() == [
+        "--offset-nodes=5", "--limit-nodes=1", "--job-mode=serial", "--tag=a=b c",
+    ]  # fmt: skip
+    with pytest.raises(AllocationError, match=r"3 \+ 1 = 4 nodes, but there are 3 here"):
+        slices(parts, 3)
+
+
+def test_options_that_make_no_sense() -> None:
+    with pytest.raises(InvalidValue, match="offset_nodes"):
+        LauncherOptions(offset_nodes=-1)
+    with pytest.raises(InvalidValue, match="limit_nodes is at least 1"):
+        LauncherOptions(limit_nodes=0)
+
+
+#: A balsam that says what it was told, and stops when asked to as its part says.
+FAKE = """
+import signal, sys, time
+words = sys.argv[2:]
+print("words", *words, flush=True)
+if "--job-mode=mpi" in words:
+    sys.exit(3)
+if "--limit-nodes=9" in words:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
+    print("ready", flush=True)
+    signal.pause()
+print("no newline", end="", flush=True)
+if "--limit-nodes=7" in words:
+    import os
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+RUN = """
+import sys
+from balsam.launcher.partition import Partition, part_of, slices
+made = slices(list(map(part_of, sys.argv[1:])), 100)
+sys.exit(Partition(made, ["--consume-all"], lambda line: print(line, flush=True)).run())
+"""
+
+
+def partition(tmp_path: Path, *parts: str) -> subprocess.Popen[str]:
+    (tmp_path / "balsam").mkdir()
+    (tmp_path / "balsam" / "__main__.py").write_text(FAKE)
+    # `-m balsam` takes the fake: it stands in the working directory.
+    script = f"import sys; sys.path[:] = [{str(ROOT)!r}, *sys.path[1:]]\n{RUN}"
+    environ = {**os.environ, "PYTHONPATH": ""}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *parts],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_all_are_started_and_the_worst_code_counts(tmp_path: Path) -> None:
+    process = partition(tmp_path, "serial:2:a=b", "mpi:3", "auto:1")
+    out, _ = process.communicate(timeout=60)
+    assert sorted(out.splitlines()) == [
+        "[auto 5] no newline",
+        "[auto 5] words --consume-all --offset-nodes=5 --limit-nodes=1",
+        "[mpi 2-4] words --consume-all --offset-nodes=2 --limit-nodes=3 --job-mode=mpi",
+        "[serial 0-1] no newline",
+        "[serial 0-1] words --consume-all --offset-nodes=0 --limit-nodes=2 --job-mode=serial "
+        "--tag=a=b",
+    ]
+    assert process.returncode == 3
+
+
+def test_a_part_that_a_signal_ended(tmp_path: Path) -> None:
+    process = partition(tmp_path, "serial:7", "mpi:3")
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_what_asks_to_stop_is_passed_on(tmp_path: Path) -> None:
+    process = partition(tmp_path, "serial:9", "auto:9")
+    assert process.stdout is not None
+    lines: list[str] = []
+    deadline = time.monotonic() + 60
+    while sum("ready" in line for line in lines) < 2 and time.monotonic() < deadline:
+        lines.append(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 4, lines

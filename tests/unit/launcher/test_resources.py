@@ -1,0 +1,164 @@
+"""What a launcher has: options go before settings, and those before the machine file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balsam.conf import machines
+from balsam.conf.machines import Machine
+from balsam.conf.settings import Launcher, Mpi
+from balsam.errors import AllocationError
+from balsam.launcher.options import LauncherOptions
+from balsam.launcher.resources import Resources, Starts, resolve
+from balsam.platform.allocation import Allocation
+from balsam.platform.shape import NodeShape, uniform
+
+NOW = 1_700_000_000.0
+POLARIS = machines.load("polaris")
+LAPTOP = machines.load("laptop")
+TWO = Allocation(("a", "b"), "pbs", "7.pbs", NOW + 6000)
+
+
+def resolved(
+    machine: Machine = POLARIS,
+    settings: Launcher | None = None,
+    mpi: Mpi | None = None,
+    allocation: Allocation = TWO,
+    **options: Any,
+) -> Resources:
+    return resolve(
+        machine,
+        settings or Launcher(),
+        mpi or Mpi(),
+        LauncherOptions(**options),
+        allocation,
+        NOW,
+        ask=lambda separate: uniform(4, 1 if separate else 2),
+    )
+
+
+def test_the_machine_says_what_there_is() -> None:
+    found = resolved()
+    assert (found.machine, found.nodes) == ("polaris", ("a", "b"))
+    assert (found.scheduler, found.batch_id) == ("pbs", "7.pbs")
+    assert found.shape == POLARIS.shape
+    assert found.mpi == found.workers == Starts("mpiexec", "pals")
+    assert found.gpu_variables(("3", "2")) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "3,2",
+    }  # fmt: skip
+    assert found.gpu_variables(()) == {}
+    assert found.pack and found.max_concurrent_mpiruns == 1000 and not found.max_launches
+
+
+def test_a_node_is_asked_where_the_machine_does_not_say() -> None:
+    assert resolved(LAPTOP).shape == uniform(4, 1)
+    assert resolved(machines.load("slurm")).shape == uniform(4, 2)
+
+
+def test_a_share_of_the_nodes() -> None:
+    assert resolved(limit_nodes=1).nodes == ("a",)
+    assert resolved(offset_nodes=1).nodes == ("b",)
+    with pytest.raises(AllocationError, match="--offset-nodes 2"):
+        resolved(offset_nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("left", "limit", "margin", "expected"),
+    [
+        (None, 0, 60, None),
+        (None, 2, 60, 120),
+        (6000, 0, 60, 5940),
+        (6000, 2, 60, 120),
+        (6000, 1000, 60, 5940),
+        (100, 0, 60, 90),
+        (6000, 0, 0, 6000),
+        (-5, 0, 60, 0),
+    ],
+)
+def test_its_time(left: float | None, limit: float, margin: float, expected: float | None) -> None:
+    ends = None if left is None else NOW + left
+    found = resolved(
+        settings=Launcher(margin_seconds=margin),
+        allocation=replace(TWO, ends=ends),
+        time_limit_minutes=limit,
+    )
+    assert found.seconds_left(NOW) == (None if expected is None else pytest.approx(expected))
+    assert expected is None or found.seconds_left(NOW + 1e6) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "expected"),
+    [
+        (None, 0, ("3", "2", "1", "0")),
+        (None, 2, ("3", "2")),
+        (1, 2, ("3",)),
+        (0, 2, ()),
+        (6, 0, ("3", "2", "1", "0", "4", "5")),
+    ],
+)
+def test_gpus(option: int | None, setting: int, expected: tuple[str, ...]) -> None:
+    found = resolved(settings=Launcher(gpus_per_node=setting), gpus_per_node=option)
+    assert found.shape.gpus == expected
+    assert len(found.shape.gpu_numa) in (0, len(expected))
+
+
+def test_gpus_of_a_machine_that_says_nothing_of_them() -> None:
+    found = resolved(LAPTOP, gpus_per_node=2)
+    assert found.shape.gpus == ("0", "1")
+    assert found.gpu_variables(("1",)) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1",
+    }  # fmt: skip
+
+
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(1, 4), st.integers(1, 20))
+def test_cores(cores: int, threads: int, domains: int, wanted: int) -> None:
+    shape = uniform(cores, threads, min(domains, cores), ("0",))
+    found = resolved(Machine("m", shape=shape), Launcher(cores_per_node=wanted)).shape
+    assert found.cores == wanted == len(found.cpus)
+    assert set(found.cpus) <= set(shape.cpus)
+    if found.numa:
+        assert sorted(core for domain in found.numa for core in domain) == list(range(wanted))
+    if found.gpu_numa:
+        assert max(found.gpu_numa) < len(found.numa)
+    if wanted <= cores:
+        assert found.cpus == shape.cpus[:wanted]
+
+
+def test_limits() -> None:
+    machine = Machine("m", max_concurrent_mpiruns=50, max_launches=9, max_ranks_per_node=8)
+    found = resolved(machine)
+    assert (found.max_concurrent_mpiruns, found.max_launches, found.max_ranks) == (50, 9, 8)
+    mine = Launcher(max_concurrent_mpiruns=20, max_launches=5, max_ranks_per_node=4)
+    found = resolved(machine, mine)
+    assert (found.max_concurrent_mpiruns, found.max_launches, found.max_ranks) == (20, 5, 4)
+    assert resolved(machine, mine, max_ranks_per_node=2).max_ranks == 2
+
+
+@pytest.mark.parametrize(
+    ("mpi", "starts", "workers"),
+    [
+        (Mpi(), Starts("srun", "srun", "-K"), Starts("own", "mpich")),
+        (Mpi(flags="-v"), Starts("srun", "srun", "-K -v"), Starts("own", "mpich")),
+        (Mpi(flavour="pals"), Starts("srun", "pals", "-K"), Starts("own", "mpich")),
+        (Mpi(mpirun="/opt/mpirun"), Starts("/opt/mpirun"), Starts("own", "mpich")),
+    ],
+)
+def test_what_starts_ranks(mpi: Mpi, starts: Starts, workers: Starts) -> None:
+    text = "mpi: {mpirun: srun, flavour: srun, flags: -K}\nworkers: {mpirun: own, flavour: mpich}"
+    found = resolved(machines.parse(text, Path("m.yml")), mpi=mpi)
+    assert (found.mpi, found.workers) == (starts, workers)
+    one = machines.parse(text.splitlines()[0], Path("m.yml"))
+    assert resolved(one, mpi=mpi).workers == starts
+
+
+def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
+    text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]}"
+    found = resolved(machines.parse(text, Path("m.yml")))
+    assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
+    assert found.gpu_variables(("b",)) == {"ROCR_VISIBLE_DEVICES": "b"}
