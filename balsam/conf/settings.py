@@ -129,7 +129,9 @@ class Mpi:
         "one on PATH.",
     )
     flavour: str = setting(
-        "auto", "Whose mpirun it is; auto = ask it.", choices=("auto", "mpich", "openmpi", "intel")
+        "auto",
+        "Whose mpirun it is; auto = ask it.",
+        choices=("auto", "mpich", "openmpi", "intel", "srun", "pals", "aprun", "jsrun"),
     )
     flags: str = setting("", "More options for every mpirun, as in a shell.")
 

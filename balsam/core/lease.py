@@ -49,6 +49,7 @@ class Scope:
             return f"{column} ~ %s", (glob_regex(self.workflow),)
         return f"{column} = %s", (self.workflow,)
 
+
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (
     "id",

@@ -47,9 +47,7 @@ def open_session(life: Life, offer: Offer | None = None) -> int:
 
 def beat(session: int) -> bool:
     """Renew a session; False if it was declared dead, so nothing it holds is its own any more."""
-    return bool(
-        Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now())
-    )
+    return bool(Session.objects.filter(pk=session, state=LIVE).update(heartbeat=history.now()))
 
 
 def close_session(session: int) -> None:
@@ -69,9 +67,7 @@ def close_session(session: int) -> None:
 
 def _free(session: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,)
-        )
+        cursor.execute("UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,))
 
 
 def others(session: int | None) -> list[Session]:

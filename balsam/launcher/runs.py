@@ -115,9 +115,7 @@ def _cause(run: Run, end: Exit, oom: evidence.OomWatch) -> str:
     if end.signal:
         return states.SIGNAL
     if run.mpi is not None:
-        tail = evidence.tail(
-            run.spec.output, mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES
-        )
+        tail = evidence.tail(run.spec.output, mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES)
         program = run.spec.argv[0]
         found = mpirun.launch_failure(run.mpi.flavour, tail, end.returncode, program)
         if found:

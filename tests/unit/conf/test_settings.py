@@ -73,7 +73,7 @@ def test_values_are_taken() -> None:
         ("launcher: {lease_seconds: 1" + "0" * 4000 + "}", ["is 1000", "at most 2000000"]),
         ("launcher: {lease_seconds: 1" + "0" * 9000 + "}", ["'1000"]),
         ("mpi: {flags: 3}", ["mpi.flags is 3", "text"]),
-        ("mpi: {flavour: mpic}", ["'mpic'", "one of auto, mpich, openmpi, intel"]),
+        ("mpi: {flavour: mpic}", ["'mpic'", "one of auto, mpich, openmpi, intel, srun"]),
         ("mpi: {mpirun: !!timestamp soon}", ["'soon' is not a value of type timestamp"]),
         ("jobs: 5", ["jobs is '5'", "name: value"]),
         ("- a\n- b", ["settings.yml is a list", "sections"]),
