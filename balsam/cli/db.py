@@ -29,9 +29,7 @@ from balsam.cli.commands import Command
     help="With --url: the file (mode 0600) with the password; without one, PGPASSFILE or ~/.pgpass "
     "is asked.",
 )
-def command(
-    action: str, name: str | None, url: str | None, password_file: Path | None
-) -> None:
+def command(action: str, name: str | None, url: str | None, password_file: Path | None) -> None:
     """Copy all that the project has to another database, and work with that from now on.
 
     Jobs, histories, applications, sessions and numbers are copied, read again and compared; then

@@ -99,9 +99,7 @@ class Tally:
             yield item
 
 
-def _with_rest(
-    lines: Iterator[str], tally: Tally, found: Any, limit: int | None
-) -> Iterator[str]:
+def _with_rest(lines: Iterator[str], tally: Tally, found: Any, limit: int | None) -> Iterator[str]:
     first = next(lines, None)
     if first is None:
         yield "No jobs found matching query"

@@ -66,9 +66,7 @@ def skipped(labels: Sequence[str], why: str) -> None:
     if labels:
         more = len(labels) - MOST_NAMED
         named = ", ".join(cell(label) for label in labels[:MOST_NAMED])
-        note(
-            f"Skipped {len(labels)} ({why}): {named}{f' and {more} more' if more > 0 else ''}"
-        )
+        note(f"Skipped {len(labels)} ({why}): {named}{f' and {more} more' if more > 0 else ''}")
 
 
 def cell(value: object) -> str:

@@ -72,9 +72,7 @@ def bulk_dialect() -> Bulk:
     return SqliteBulk if is_sqlite() else PostgresBulk
 
 
-def cells(
-    convert: dict[str, Callable[[Any], Any]], bulk: Bulk
-) -> dict[str, Callable[[Any], Any]]:
+def cells(convert: dict[str, Callable[[Any], Any]], bulk: Bulk) -> dict[str, Callable[[Any], Any]]:
     """Converters whose results are parts of a row."""
     if bulk is SqliteBulk:
         return convert

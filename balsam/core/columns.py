@@ -29,9 +29,7 @@ def converters(
     fields: Mapping[str, Any], minimum: Mapping[str, int], spelling: Dialect
 ) -> dict[str, Convert]:
     """Name -> converter, which raises InvalidValue for what the field can not hold."""
-    return {
-        name: _converter(field, minimum.get(name), spelling) for name, field in fields.items()
-    }
+    return {name: _converter(field, minimum.get(name), spelling) for name, field in fields.items()}
 
 
 def _converter(field: Any, least: int | None, spelling: Dialect) -> Convert:
@@ -74,8 +72,8 @@ def _integer(field: Any, least: int | None) -> Convert:
     high = LARGEST if least is None else ABSURD
 
     def convert(value: Any) -> Any:
-        return value if type(value) is int and low <= value <= high else checked(
-            field, value, least
+        return (
+            value if type(value) is int and low <= value <= high else checked(field, value, least)
         )
 
     return convert

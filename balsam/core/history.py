@@ -7,9 +7,7 @@ from datetime import datetime, timezone
 
 #: ``[03-01-2018 13:39:45.964650 READY] message``; times are UTC.
 TIME_FMT = "%m-%d-%Y %H:%M:%S.%f"
-STATE_TIME_PATTERN = (
-    r"^\[(?P<time>\d{2}-\d{2}-\d{4} \d{2}:\d{2}:\d{2}\.\d{6}) (?P<state>[A-Z_]+)\]"
-)
+STATE_TIME_PATTERN = r"^\[(?P<time>\d{2}-\d{2}-\d{4} \d{2}:\d{2}:\d{2}\.\d{6}) (?P<state>[A-Z_]+)\]"
 
 
 def now() -> datetime:

@@ -86,9 +86,7 @@ def checker(model: Any) -> Callable[[dict[str, Any]], object]:
     return _Columns(model).made
 
 
-def _insert(
-    model: Any, given: Iterable[Any], message: str, progress: Progress | None
-) -> int:
+def _insert(model: Any, given: Iterable[Any], message: str, progress: Progress | None) -> int:
     table = model._meta.db_table
     columns = _Columns(model)
     edges: list[tuple[int, list[Any]]] = []
@@ -276,9 +274,7 @@ class _Columns:
 def _reserve(table: str, number: int) -> Sequence[int]:
     """Keys that nobody else gets, ascending."""
     if not is_sqlite():
-        statement = (
-            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
-        )
+        statement = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
         return sorted(column(statement, (table, number)))
     # Nobody else inserts while this transaction lasts.
     last = column("SELECT seq FROM sqlite_sequence WHERE name = %s", (table,))

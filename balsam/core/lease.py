@@ -68,6 +68,7 @@ def _tagged(column: str) -> str:
     return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = %s AND {text} = %s)"
 
 
+
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (
     "id",

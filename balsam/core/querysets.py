@@ -29,9 +29,7 @@ class JobQuerySet(JobFinding, JobWriting):
 
     def counts_by_state(self) -> dict[str, int]:
         """State -> number of jobs, in the order of life, without zeros."""
-        counted = dict(
-            self.order_by().values_list("state").annotate(number=models.Count("*"))
-        )
+        counted = dict(self.order_by().values_list("state").annotate(number=models.Count("*")))
         return {state: counted[state] for state in states.STATES if state in counted}
 
     def workflows(self) -> list[tuple[str, int]]:
@@ -73,9 +71,7 @@ class JobQuerySet(JobFinding, JobWriting):
             if recursive:
                 keys = [*keys, *graph.descendants(keys)]
             jobs = self.model._default_manager.all().among(keys)
-            killed: int = jobs.filter(state__in=_UNENDED).move(
-                states.USER_KILLED, message
-            )
+            killed: int = jobs.filter(state__in=_UNENDED).move(states.USER_KILLED, message)
             return killed
 
     # -- sets that a person names ---------------------------------------------------------------

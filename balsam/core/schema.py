@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from balsam.conf.project import Project
 
 
-def create_project(
-    path: Path, engine: Engine = SQLITE, name: str | None = None
-) -> Project:
+def create_project(path: Path, engine: Engine = SQLITE, name: str | None = None) -> Project:
     """Make a project directory with its database; nothing is left behind on failure.
 
     Raises ProjectExists, LockingUnavailable and other ProjectErrors.

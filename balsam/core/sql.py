@@ -103,9 +103,7 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
     if is_sqlite() or len(given) < FEW:
         marks = ", ".join(["%s"] * len(names))
         with connection.cursor() as cursor:
-            cursor.executemany(
-                f"INSERT INTO {table} ({_listed(names)}) VALUES ({marks})", given
-            )
+            cursor.executemany(f"INSERT INTO {table} ({_listed(names)}) VALUES ({marks})", given)
         return
     with copying(table, names) as copy:
         for row in given:

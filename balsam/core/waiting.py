@@ -16,9 +16,7 @@ from balsam.errors import DependencyError
 
 READY_MESSAGE = "dependencies satisfied"
 #: Prepared without parents to wait for; back to waiting if one comes.
-_PREPARED = tuple(
-    state for state in states.PREPARING_STATES if state not in states.WAITING_STATES
-)
+_PREPARED = tuple(state for state in states.PREPARING_STATES if state not in states.WAITING_STATES)
 _WAITING = quoted(states.WAITING_STATES)
 _BROKEN = quoted(states.BROKEN_STATES)
 #: Keeps the planner of SQLite from reading every waiting job instead of the few children.

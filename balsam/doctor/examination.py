@@ -109,4 +109,3 @@ def _open_log(patient: Patient, closing: ExitStack) -> None:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-

@@ -103,9 +103,7 @@ def disk(patient: Patient) -> Iterator[Finding]:
         yield room(", ".join(names), path)
 
 
-def room(
-    name: str, path: Path, scarce: int = SCARCE_BYTES, low: int = LOW_BYTES
-) -> Finding:
+def room(name: str, path: Path, scarce: int = SCARCE_BYTES, low: int = LOW_BYTES) -> Finding:
     """Whether the file system of ``path`` has space and numbers of files left."""
     free = shutil.disk_usage(path).free
     numbers = os.statvfs(path)

@@ -133,12 +133,16 @@ def _sources(
         yield "server.json", "the Postgres server", lambda: _server(project)
     yield "schema.sql", "the tables", lambda: _schema(project)
     yield "states.json", "how many jobs are in each state", lambda: _states(project)
-    yield "sessions.json", "launchers and other processes that lease jobs", (
-        lambda: _rows(project, "SELECT * FROM balsam_session ORDER BY id DESC LIMIT 50")
+    yield (
+        "sessions.json",
+        "launchers and other processes that lease jobs",
+        (lambda: _rows(project, "SELECT * FROM balsam_session ORDER BY id DESC LIMIT 50")),
     )
     newest = f"SELECT {_PLAIN} FROM balsam_job ORDER BY last_update DESC LIMIT {JOBS}"
-    yield "jobs.json", f"state and size of the {JOBS} jobs that changed last", (
-        lambda: _rows(project, newest)
+    yield (
+        "jobs.json",
+        f"state and size of the {JOBS} jobs that changed last",
+        (lambda: _rows(project, newest)),
     )
     if with_jobs:
         yield from _job_sources(project)
@@ -155,13 +159,13 @@ def _job_sources(project: Project) -> Iterator[tuple[str, str, Source]]:
     )
     jobs = f"SELECT {columns} FROM balsam_job WHERE id IN ({chosen})"
     events = f"SELECT * FROM balsam_event WHERE job_id IN ({chosen}) ORDER BY id"
-    yield "jobs-in-full.json", "these jobs with commands, arguments, variables and data", (
-        lambda: _rows(project, jobs)
+    yield (
+        "jobs-in-full.json",
+        "these jobs with commands, arguments, variables and data",
+        (lambda: _rows(project, jobs)),
     )
     yield "events.json", "the histories of these jobs", lambda: _rows(project, events)
-    yield "apps.json", "the applications", (
-        lambda: _rows(project, "SELECT * FROM balsam_app")
-    )
+    yield "apps.json", "the applications", (lambda: _rows(project, "SELECT * FROM balsam_app"))
 
 
 # -- the files ----------------------------------------------------------------------------------
@@ -261,4 +265,3 @@ def _end(path: Path) -> str:
     if size > LOG_BYTES:
         data = data.partition(b"\n")[2]
     return data.decode(errors="replace")
-

@@ -55,7 +55,6 @@ parents: Any
 children: Any
 
 
-
 def __getattr__(name: str) -> Any:
     if name not in ("current_job", "parents", "children"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,13 +13,26 @@ from pathlib import Path, PurePath
 from balsam import states
 from balsam.errors import LaunchError, MpiUnavailable
 from balsam.platform.commands import Command, Completed
-from balsam.platform.flavours import FLAVOURS, INTEL, MPICH, OPEN_MPI_4, OPEN_MPI_5, Flavour
+from balsam.platform.flavours import (
+    APRUN,
+    FLAVOURS,
+    INTEL,
+    JSRUN,
+    MPICH,
+    OPEN_MPI_4,
+    OPEN_MPI_5,
+    PALS,
+    SRUN,
+    Flavour,
+    Launch,
+)
 
 __all__ = [
     "FAILURE_TAIL_BYTES",
     "FAILURE_TAIL_LINES",
     "FLAVOURS",
     "Flavour",
+    "Launch",
     "Probe",
     "detect",
     "find_mpirun",
@@ -33,20 +46,36 @@ VERSION_TIMEOUT_SECONDS = 30.0
 FAILURE_TAIL_LINES = 80
 FAILURE_TAIL_BYTES = 16384
 
-_ADVICE = "set mpi.flavour in settings.yml to mpich, openmpi or intel if it is one of them"
+#: The launchers of batch systems, each of use inside an allocation only.
+_OF_BATCH_SYSTEMS = (
+    ("SLURM_JOB_ID", "srun"),
+    ("COBALT_JOBID", "aprun"),
+    ("PBS_JOBID", "aprun"),
+    ("LSB_JOBID", "jsrun"),
+)
+_ADVICE = "set mpi.flavour in settings.yml to the one it is most like"
 _OPEN_MPI_VERSION = re.compile(r"\((?:Open MPI|OpenRTE)\) v?(\d+)")
+#: What the version of other launchers begins with or contains.
+_BANNERS = (
+    (re.compile(r"Intel\(R\) MPI Library"), INTEL),
+    (re.compile(r"HYDRA build details"), MPICH),
+    (re.compile(r"^slurm(?:-\w+)? \d", re.MULTILINE), SRUN),
+    (re.compile(r"\bPALS\b|^mpiexec version \S+ revision ", re.MULTILINE), PALS),
+    (re.compile(r"^aprun \(ALPS\)|\bALPS\b", re.MULTILINE), APRUN),
+    (re.compile(r"^jsrun\b|\bJSM\b", re.MULTILINE), JSRUN),
+)
 
 
 def find_mpirun(setting: str = "auto", environ: Mapping[str, str] = os.environ) -> str:
     """The absolute path of the mpirun to use.
 
     ``"auto"`` takes the one beside this Python (a virtual environment with an MPI from PyPI, also
-    when it is not activated), else the first on PATH; otherwise ``setting`` is a path, or a name
-    on PATH. Raises MpiUnavailable.
+    when it is not activated), else the first on PATH, or the launcher of the batch system around
+    us; otherwise ``setting`` is a path, or a name on PATH. Raises MpiUnavailable.
     """
     path = environ.get("PATH", os.defpath)
     if setting == "auto":
-        found = next(_candidates(path), None)
+        found = next(_candidates(path, environ), None)
         if found is None:
             raise MpiUnavailable(
                 "No mpirun beside this Python or on PATH: load an MPI module, or type "
@@ -64,7 +93,7 @@ def find_mpirun(setting: str = "auto", environ: Mapping[str, str] = os.environ) 
     return os.path.abspath(found)
 
 
-def _candidates(path: str) -> Iterator[str]:
+def _candidates(path: str, environ: Mapping[str, str]) -> Iterator[str]:
     # Not resolved: in a virtual environment python is a link to the one outside. mpiexec first:
     # Intel's mpirun from PyPI is a script that needs the activated environment, its mpiexec is not.
     beside = os.path.dirname(sys.executable)
@@ -73,13 +102,16 @@ def _candidates(path: str) -> Iterator[str]:
             found = shutil.which(name, path=place) if place else None
             if found:
                 yield found
+    for sign, name in _OF_BATCH_SYSTEMS:
+        found = shutil.which(name, path=path) if sign in environ else None
+        if found:
+            yield found
 
 
 class Probe:
     """The question of which flavour an mpirun is, asked beside other work.
 
-    ``setting`` is mpi.flavour: "mpich" and "intel" are believed, "openmpi" is asked for its version
-    only.
+    ``setting`` is mpi.flavour, which is believed; with "openmpi" only the version is asked for.
     """
 
     def __init__(
@@ -93,7 +125,7 @@ class Probe:
         self._setting = setting
         self._command: Command | None = None
         self._trouble: LaunchError | None = None
-        if setting not in (MPICH.name, INTEL.name):
+        if setting not in FLAVOURS:
             try:
                 self._command = Command([mpirun, "--version"], timeout_seconds, environ)
             except LaunchError as error:
@@ -128,7 +160,7 @@ class Probe:
 
     def _judged(self, answer: Completed) -> Flavour:
         said = answer.stdout + answer.stderr
-        flavour = _flavour_of(said)
+        flavour = _flavour_of(said, PurePath(self._mpirun).name)
         if self._setting == "openmpi":
             # Open MPI 5 still understands the options of 4.
             return OPEN_MPI_5 if flavour is OPEN_MPI_5 else OPEN_MPI_4
@@ -159,15 +191,15 @@ def detect(
     return flavour
 
 
-def _flavour_of(banner: str) -> Flavour | None:
+def _flavour_of(banner: str, program: str) -> Flavour | None:
     open_mpi = _OPEN_MPI_VERSION.search(banner)
     if open_mpi:
         return OPEN_MPI_5 if int(open_mpi[1]) >= 5 else OPEN_MPI_4
-    if "Intel(R) MPI Library" in banner:
-        return INTEL
-    if "HYDRA build details" in banner:
-        return MPICH
-    return None
+    for pattern, flavour in _BANNERS:
+        if pattern.search(banner):
+            return flavour
+    # These three have no namesakes.
+    return FLAVOURS[program] if program in (SRUN.name, APRUN.name, JSRUN.name) else None
 
 
 #: What launchers tell their ranks, by measurement, and what is the user's own among it: tuning
@@ -177,6 +209,12 @@ _LAUNCH_STATE = (
     + ("I_MPI_HYDRA_UUID", "I_MPI_HYDRA_TOPOLIB", "I_MPI_INFO_", "I_MPI_INTERNAL_")
     + ("I_MPI_MPIRUN", "I_MPI_PIN_INFO", "I_MPI_PIN_MAPPING")
     + ("I_MPI_BIND_WIN_ALLOCATE", "I_MPI_RETURN_WIN_MEM_NUMA")
+    + ("PALS_", "ALPS_APP_", "JSM_")
+    # What Slurm says of a step, or of the ranks of the batch job; an srun inside takes it for its
+    # options. What it says of the allocation is kept: every mpirun inside reads that.
+    + ("SLURM_STEP", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS")
+    + ("SLURM_TASK_PID", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_SRUN_COMM_", "SLURM_PMI")
+    + ("SLURM_CPU_BIND", "SLURM_DISTRIBUTION", "SLURM_NTASKS", "SLURM_NPROCS")
 )
 _TUNING = ("OMPI_ALLOW_", "OMPI_MCA_", "PRTE_MCA_", "MPIR_CVAR_", "PMI_NO_") + (
     "HYDRA_LAUNCHER",
@@ -222,6 +260,7 @@ def launch_failure(flavour: Flavour, output_tail: str, returncode: int, argv0: s
         message = pattern.search(output_tail)
         if message:
             # Another program than ours: what we ran did run, and called an mpirun itself.
-            ours = PurePath(message["program"]).name == PurePath(argv0).name
+            named = message.groupdict().get("program")
+            ours = named is None or PurePath(named).name == PurePath(argv0).name
             return states.PROGRAM_MISSING if ours else None
     return states.MPI_LAUNCH_FAILED if flavour.refused.search(output_tail) else None

@@ -32,9 +32,7 @@ INDEXES = [
         models.F("wall_time_minutes").desc(),
         models.F("id"),
         name="balsam_job_runnable",
-        condition=models.Q(
-            state__in=list(states.RUNNABLE_STATES), session__isnull=True
-        ),
+        condition=models.Q(state__in=list(states.RUNNABLE_STATES), session__isnull=True),
     ),
     models.Index(
         models.F("workflow"),
@@ -43,8 +41,6 @@ INDEXES = [
         models.F("wall_time_minutes").desc(),
         models.F("id"),
         name="balsam_job_runnable_workflow",
-        condition=models.Q(
-            state__in=list(states.RUNNABLE_STATES), session__isnull=True
-        ),
+        condition=models.Q(state__in=list(states.RUNNABLE_STATES), session__isnull=True),
     ),
 ]

@@ -63,6 +63,5 @@ class JobUnsaved:
         return [
             name
             for name in names
-            if name in present
-            and (name not in self._saved or self._saved[name] != present[name])
+            if name in present and (name not in self._saved or self._saved[name] != present[name])
         ]

@@ -134,6 +134,7 @@ class ApplicationDefinition(NamedModel):
 
 
 class UnknownApplication(
-    NoApplication, ApplicationDefinition.DoesNotExist  # type: ignore[name-defined]
+    NoApplication,
+    ApplicationDefinition.DoesNotExist,  # type: ignore[name-defined]
 ):
     """NoApplication that also answers to Django's own exceptions, as older lines raised them."""

@@ -37,9 +37,7 @@ def _text(default: str = "") -> Any:
     return models.TextField(default=default, blank=True)
 
 
-class BalsamJob(
-    JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobUnsaved, NamedModel
-):
+class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobUnsaved, NamedModel):
     """One planned run: what to run, on what, after whom, and how far it has come.
 
     Fields may be given, read and filtered under the names of any Balsam line. ``state``, the lease
@@ -89,9 +87,7 @@ class BalsamJob(
     priority = models.IntegerField(default=0)
 
     # after whom, and where the files are
-    parents = ParentsField(
-        "self", through=Dependency, symmetrical=False, related_name="children"
-    )
+    parents = ParentsField("self", through=Dependency, symmetrical=False, related_name="children")
     wait_for_parents = models.BooleanField(default=True)
     on_parent_failure = _text(FAIL)
     input_files = _text("*")

@@ -50,9 +50,7 @@ class Template:
         known = sorted(known)
         for name in sorted(self.names.difference(known)):
             hint = nearest(name, known) or f"; there are {', '.join(known)}."
-            raise InvalidValue(
-                f"{self.where}: nothing gives a value to {{{{ {name} }}}}{hint}"
-            )
+            raise InvalidValue(f"{self.where}: nothing gives a value to {{{{ {name} }}}}{hint}")
 
     def __call__(self, row: Row) -> str:
         """The text for one row. Raises InvalidValue for what can not be computed."""

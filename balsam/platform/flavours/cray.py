@@ -41,7 +41,6 @@ APRUN = Flavour(
         option("-N 1"),
         option("-L {hosts}", "hosts"),
         option("-cc none"),
-        option("-R 0"),
     ),
     spell=_node_id,
     params="plain",
@@ -56,8 +55,8 @@ APRUN = Flavour(
     },
     remote=True,
     missing=(any_of(r"^aprun: file (?P<program>.+) not found"),),
-    refused=any_of(r"^aprun: "),
-    lost=any_of(r"node event ec_node_(?:failed|halt|unavailable) for nid (?P<node>\d+)"),
+    refused=any_of(r"^(?:apsched|aprun): ", BROKEN_INSTALLATION),
+    lost=any_of(r"node event ec_node_(?:failed|halt|unavailable) for nid (\d+)"),
 )
 
 PALS = Flavour(
@@ -94,5 +93,15 @@ PALS = Flavour(
         "genvall": "envall",
     },
     remote=True,
-    refused=any_of(BROKEN_INSTALLATION),
+    # Seen on Polaris and Aurora, in the documentation of both and in reports of their users.
+    refused=any_of(
+        r"^launch failed on ", r"^mpiexec: (?:unrecognized|invalid) ", BROKEN_INSTALLATION
+    ),
+    ran=any_of(r"^\S+: rank \d+ (?:died from signal|exited with code) \d+"),
+    lost=any_of(
+        r"^ping failed on [^:\s]+: Couldn't forward RPC .* to child ([^:\s]+)",
+        r"^ping failed on ([^:\s]+): No reply",
+        r"^ping RPC timeout from (\S+) after",
+        r"^([^:\s]+): shepherd died from signal",
+    ),
 )

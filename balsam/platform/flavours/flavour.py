@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balsam.errors import LaunchError
@@ -19,8 +19,9 @@ class Option:
     """Words of a command line, written when all of ``when`` hold.
 
     ``when`` are facts about the launch: "hosts" and "here" (with hosts or without), "unbound" and
-    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "gpus", "one_rank"; with
-    a ``!`` in front the fact must not hold.
+    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "gpus" (each
+    rank has GPUs of its own), "given_gpus" (it is
+    said which), "rank_gpus" (of each rank). With a ``!`` the fact must not hold.
     """
 
     words: tuple[str, ...]
@@ -38,11 +39,18 @@ def option(words: str, when: str = "") -> Option:
     return Option(tuple(words.split()), tuple(when.split()))
 
 
+def mask(numbers: Iterable[int]) -> str:
+    """``0x11`` for 0 and 4."""
+    return hex(sum(1 << number for number in set(numbers)))
+
+
 def any_of(*alternatives: str) -> re.Pattern[str]:
     """A pattern that finds any of ``alternatives``, line by line."""
     return re.compile("|".join(f"(?:{text})" for text in alternatives), re.MULTILINE)
 
 
+#: For launchers that start their daemons with srun: beside other steps, and bound to nothing.
+INNER_SRUN = {"SLURM_OVERLAP": "1", "SLURM_CPU_BIND": "none"}
 #: Finds nothing.
 NOTHING = re.compile(r"(?!)")
 
@@ -52,7 +60,7 @@ class Flavour:
     """One family of mpirun.
 
     Options are templates of {ranks} {per_node} {nodes} {hosts} {threads} {cores} (of each rank)
-    {threads_per_core} {gpus} (of each rank) {wish} {cpus} (of each rank, in the flavour's words).
+    {threads_per_core} {gpus} (of each rank) {wish} {cpus} {gpu_masks} (of each rank) {held} (CPUs of all ranks).
     """
 
     name: str
@@ -60,6 +68,8 @@ class Flavour:
     line: tuple[Option, ...]
     #: Options of one worker on each node, in place of ``line``.
     workers_line: tuple[Option, ...]
+    #: What stands before the program.
+    prefix: tuple[Option, ...] = ()
     #: How one entry of {hosts} is written, and what becomes of a host's name in it.
     host: str = "{host}"
     spell: Callable[[str], str] = str
@@ -74,17 +84,25 @@ class Flavour:
     #: Whether it starts ranks through a system of its own: it must be told hosts even if the only
     #: one is this, and its ranks are not confined by confining it.
     remote: bool = False
-    #: Messages that a program can not be run; each names the ``program``.
+    #: Whether it sets the GPU masks itself, whatever the environment says.
+    overwrites_masks: bool = False
+    #: Messages that a program can not be run; each may name the ``program``.
     missing: tuple[re.Pattern[str], ...] = ()
     #: Messages that the ranks could not be started.
     refused: re.Pattern[str] = NOTHING
     #: Messages that prove that the ranks did start, so that the failure is the program's own.
     ran: re.Pattern[str] = NOTHING
-    #: Messages that a node was lost; each may name the ``node``.
+    #: Messages that a node was lost; each may name it in a group.
     lost: re.Pattern[str] = NOTHING
     #: The exit codes of a launch that failed; none means that it may be any.
     failure_codes: frozenset[int] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Beside it, by binding; templates like the options.
+    binding_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Beside it, without hosts: so that no batch system is asked, and no step of it started.
+    here_environment: Mapping[str, str] = field(default_factory=dict)
+    #: Beside it, with hosts.
+    hosts_environment: Mapping[str, str] = field(default_factory=dict)
     root_environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(
@@ -129,7 +147,13 @@ class Flavour:
 
     def environ(self, launch: Launch | None = None) -> dict[str, str]:
         """Variables the launcher needs beside the job's; those the user has set go before them."""
-        return {**self.environment, **(self.root_environment if os.geteuid() == 0 else {})}
+        needed = {**self.environment, **(self.root_environment if os.geteuid() == 0 else {})}
+        if launch is not None:
+            needed.update(self.hosts_environment if launch.hosts else self.here_environment)
+            values = self._values(launch)
+            for name, text in self.binding_environment.get(launch.bound, {}).items():
+                needed[name] = text.format_map(values)
+        return needed
 
     def lost_node(self, output: str) -> str | None:
         """The node that the launcher says it lost; '' if it names none, None if it lost none."""
@@ -151,7 +175,13 @@ class Flavour:
         if self.variable and launch.hosts:
             for name in launch.variables:
                 line += self.variable.format(name=name).split()
-        return [*line, *self._params(launch), *launch.flags, *argv]
+        line += [*self._params(launch), *launch.flags]
+        if self.overwrites_masks and launch.masks and not launch.rank_gpus:
+            line += ["env", *(f"{name}={value}" for name, value in launch.masks.items())]
+        for entry in self.prefix:
+            if entry.holds(facts):
+                line += [part.format_map(values) for part in entry.words]
+        return [*line, *argv]
 
     def _values(self, launch: Launch) -> dict[str, object]:
         spelled = (self.spell(host) for host in launch.hosts)
@@ -166,6 +196,8 @@ class Flavour:
             "cores": launch.cores_per_rank,
             "threads_per_core": launch.threads_per_core,
             "gpus": int(launch.gpus_per_rank),
+            "gpu_masks": ",".join(map(mask, launch.rank_gpus)),
+            "held": ",".join(str(cpu) for cpus in sorted(set(launch.rank_cpus)) for cpu in cpus),
             "wish": launch.wish,
             "cpus": self.cpu_list(each) if self.cpu_list and each else "",
         }
@@ -192,6 +224,8 @@ def _facts(launch: Launch) -> frozenset[str]:
     facts = {bound, "hosts" if launch.hosts else "here", "unbound" if bound == "none" else "bound"}
     if launch.gpus_per_rank >= 1:
         facts.add("gpus")
-    if launch.ranks == 1:
-        facts.add("one_rank")
+    if launch.gpus:
+        facts.add("given_gpus")
+    if launch.rank_gpus:
+        facts.add("rank_gpus")
     return frozenset(facts)

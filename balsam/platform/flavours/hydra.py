@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from balsam.platform.flavours.flavour import Flavour, any_of, option
+from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, mask, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
 
 _MISSING = any_of(rf"^\[proxy:[^\]\n]*\] .*execvp error on file (?P<program>.+) \({NOT_FOUND}\)$")
@@ -17,6 +17,12 @@ _REFUSED = any_of(
     BROKEN_INSTALLATION,
 )
 _RAN = any_of("BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES")
+#: MPICH names no node; its ssh, if it uses one, does.
+_LOST = any_of(
+    r"Downstream from host (\S+) (?:exited abnormally|was killed)",
+    r"^Connection to (\S+) closed by remote host",
+    r"control_cb .*assert \(!closed\) failed",
+)
 #: 255 is Hydra's own; 127 comes from a shell script around it, or from the dynamic linker.
 _CODES = frozenset({127, 255})
 
@@ -24,6 +30,15 @@ _CODES = frozenset({127, 255})
 def _user_list(ranks: Sequence[Sequence[int]]) -> str:
     """``user:0+4,1+5``."""
     return "user:" + ",".join("+".join(map(str, cpus)) for cpus in ranks)
+
+
+def _domains(ranks: Sequence[Sequence[int]]) -> str:
+    """``[11,22]``: hexadecimal masks."""
+    return f"[{','.join(mask(cpus)[2:] for cpus in ranks)}]"
+
+
+def _pinned(domain: str) -> dict[str, str]:
+    return {"I_MPI_PIN": "1", "I_MPI_PIN_DOMAIN": domain}
 
 
 _SIZE = (option("-n {ranks}"), option("-ppn {per_node}"), option("-hosts {hosts}", "hosts"))
@@ -43,10 +58,13 @@ MPICH = Flavour(
     workers_line=_SIZE,
     params="dashes",
     cpu_list=_user_list,
+    here_environment={"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"},
+    hosts_environment=INNER_SRUN,
     aliases=_ALIASES,
     missing=(_MISSING,),
     refused=_REFUSED,
     ran=_RAN,
+    lost=_LOST,
     failure_codes=_CODES,
 )
 
@@ -54,13 +72,24 @@ MPICH = Flavour(
 INTEL = Flavour(
     name="intel",
     label="Intel MPI (Hydra)",
-    line=_SIZE,
+    # Nothing else keeps it from starting even local ranks as a step of a Slurm job.
+    line=(*_SIZE, option("-hosts localhost", "here")),
     workers_line=_SIZE,
     aliases=_ALIASES,
     missing=(_MISSING,),
     refused=_REFUSED,
     ran=_RAN,
+    lost=_LOST,
     failure_codes=_CODES,
+    hosts_environment=INNER_SRUN,
     # It binds every run to the first cores, so runs that share a node would share those.
     environment={"I_MPI_PIN": "0"},
+    cpu_list=_domains,
+    binding_environment={
+        "depth": _pinned("{threads}:compact"),
+        "core": _pinned("{cores}:compact"),
+        "numa": _pinned("numa"),
+        "list": _pinned("{cpus}"),
+        "wish": _pinned("{wish}"),
+    },
 )

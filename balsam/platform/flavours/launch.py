@@ -35,8 +35,11 @@ class Launch:
     #: One of BINDINGS.
     binding: str = "none"
     cores: Sequence[Sequence[int]] = ()
-    #: GPUs for each rank, where it has them to itself; otherwise masks in the environment say it.
     gpus_per_rank: float = 0.0
+    #: Ids of the GPUs that the ranks of one node hold; empty, they hold all of them.
+    gpus: Sequence[str] = ()
+    #: Variables that say so to a program, for a launcher that sets them to what it thinks.
+    masks: Mapping[str, str] = field(default_factory=dict)
     #: Names of variables that are the job's own, for a launcher that passes only those it is told.
     variables: Sequence[str] = ()
     #: More options, of the site and of the job; they replace those of the same name.
@@ -53,6 +56,17 @@ class Launch:
     def cores_per_rank(self) -> int:
         """Cores that the threads of a rank need."""
         return max(1, math.ceil(self.threads_per_rank / max(1, self.threads_per_core)))
+
+    @property
+    def rank_gpus(self) -> tuple[tuple[int, ...], ...]:
+        """The numbers of the GPUs of each rank of a node; empty if ranks share, or hold all."""
+        each = int(self.gpus_per_rank)
+        numbers = [int(gpu) for gpu in self.gpus if gpu.isdecimal()]
+        if not each or len(numbers) < each * self.ranks_per_node:
+            return ()
+        return tuple(
+            tuple(numbers[rank * each : (rank + 1) * each]) for rank in range(self.ranks_per_node)
+        )
 
     @property
     def wish(self) -> str:

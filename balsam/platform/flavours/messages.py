@@ -5,6 +5,6 @@ from __future__ import annotations
 NOT_FOUND = r"(?:No such file or directory|Permission denied|Exec format error|Not a directory)"
 #: A launcher that can not even load: its libraries or its other programs are missing.
 BROKEN_INSTALLATION = (
-    r"^\S*(?:mpirun|mpiexec|mpiexec\.hydra|hydra_\w+|prterun|prted|orted): "
+    r"^\S*(?:mpirun|mpiexec|mpiexec\.hydra|hydra_\w+|prterun|prted|orted|srun|aprun|jsrun): "
     r"(?:error while loading shared libraries|(?:line )?\d+: \S+: not found)"
 )

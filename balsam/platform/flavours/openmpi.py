@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balsam.platform.flavours.flavour import Flavour, any_of, option
+from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
 
 _MISSING = (
@@ -36,6 +36,11 @@ _RAN = any_of(
     r"noticed that process rank \d+ with PID \d+ on node \S+ exited on",
     "MPI_ABORT was invoked on rank",
 )
+_LOST = any_of(
+    r"(?:ORTE|PRTE|PRRTE) has lost communication with a remote daemon"
+    r"[\s\S]*?^ *Remote daemon: .* on node (\S+)",
+    r"A daemon failed to report back after being spawned[\s\S]*?^ *Remote host: +(\S+)",
+)
 _ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 _ALIASES = {"np": "n", "H": "host", "hosts": "host"}
 _NO_BINDING = option("--bind-to none", "none")
@@ -47,6 +52,8 @@ _BINDING = (
     option("--bind-to none", "list"),
     option("--bind-to {wish}", "wish"),
 )
+#: Its lists of CPUs want files, and their words change with each version.
+_PREFIX = (option("taskset -c {held}", "list"),)
 _HOSTS = option("--host {hosts}", "hosts")
 
 OPEN_MPI_4 = Flavour(
@@ -55,8 +62,9 @@ OPEN_MPI_4 = Flavour(
     line=(
         option("-n {ranks}"),
         option("--oversubscribe"),
-        option("--map-by ppr:{per_node}:node", "hosts unbound"),
-        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts bound"),
+        option("--map-by ppr:{per_node}:node", "hosts !depth !core"),
+        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts depth"),
+        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts core"),
         *_BINDING,
         _HOSTS,
     ),
@@ -69,12 +77,16 @@ OPEN_MPI_4 = Flavour(
         option("--mca orte_abort_on_non_zero_status 0"),
         _HOSTS,
     ),
+    prefix=_PREFIX,
     host="{host}:{per_node}",
     variable="-x {name}",
     aliases=_ALIASES,
     missing=_MISSING,
     refused=_REFUSED,
     ran=_RAN,
+    lost=_LOST,
+    here_environment={"OMPI_MCA_ras": "^slurm,tm,lsf,alps,gridengine"},
+    hosts_environment=INNER_SRUN,
     root_environment=_ROOT,
 )
 OPEN_MPI_5 = Flavour(
@@ -83,8 +95,9 @@ OPEN_MPI_5 = Flavour(
     line=(
         option("-n {ranks}"),
         option("--map-by :OVERSUBSCRIBE", "here"),
-        option("--map-by ppr:{per_node}:node:OVERSUBSCRIBE", "hosts unbound"),
-        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts bound"),
+        option("--map-by ppr:{per_node}:node:OVERSUBSCRIBE", "hosts !depth !core"),
+        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts depth"),
+        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts core"),
         *_BINDING,
         _HOSTS,
     ),
@@ -95,11 +108,15 @@ OPEN_MPI_5 = Flavour(
         option("--runtime-options continuous"),
         _HOSTS,
     ),
+    prefix=_PREFIX,
     host="{host}:{per_node}",
     variable="-x {name}",
     aliases=_ALIASES,
     missing=_MISSING,
     refused=_REFUSED,
     ran=_RAN,
+    lost=_LOST,
+    here_environment={"PRTE_MCA_ras": "^slurm,pbs,tm,lsf,gridengine,alps,flux"},
+    hosts_environment=INNER_SRUN,
     root_environment=_ROOT,
 )

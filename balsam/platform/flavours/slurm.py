@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from balsam.platform.flavours.flavour import Flavour, any_of, option
+from balsam.platform.flavours.flavour import Flavour, any_of, mask, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
 
 
 def _masks(ranks: Sequence[Sequence[int]]) -> str:
     """``mask_cpu:0x11,0x22``."""
-    return "mask_cpu:" + ",".join(hex(sum(1 << cpu for cpu in set(cpus))) for cpus in ranks)
+    return "mask_cpu:" + ",".join(map(mask, ranks))
 
 
 SRUN = Flavour(
@@ -19,7 +19,8 @@ SRUN = Flavour(
     line=(
         option("-n {ranks}"),
         option("--ntasks-per-node {per_node}"),
-        option("--gpus-per-task {gpus}", "gpus hosts"),
+        option("--gpus-per-task {gpus}", "gpus !given_gpus"),
+        option("--gpu-bind=mask_gpu:{gpu_masks}", "rank_gpus"),
         option("--nodelist {hosts}", "hosts"),
         option("--nodes {nodes}"),
         # Asking for CPUs confines a step to the first so many, as does the default binding.
@@ -59,13 +60,23 @@ SRUN = Flavour(
     },
     cpu_list=_masks,
     remote=True,
-    missing=(any_of(rf"^slurmstepd(?:-\S+)?: error: execve\(\): (?P<program>.+): {NOT_FOUND}$"),),
+    overwrites_masks=True,
+    missing=(
+        any_of(r"^slurmstepd(?:-\S+)?: error: execve\(\): bad interpreter"),
+        any_of(rf"^slurmstepd(?:-\S+)?: error: execve\(\): (?P<program>.+): {NOT_FOUND}$"),
+    ),
     refused=any_of(
         r"^srun: fatal: ",
+        r"^srun: error: (?:Invalid generic resource|Invalid numeric value|Invalid MPI type)",
         r"^srun: error: Unable to (?:create step|confirm allocation|allocate resources)",
         r"^srun: error: (?:Invalid node name|Task launch for|Application launch failed)",
         r"^srun: (?:unrecognized option|invalid option|error: Invalid argument)",
         BROKEN_INSTALLATION,
     ),
-    lost=any_of(r"^srun: error: Node failure on (?P<node>[^\s,]+)"),
+    # 2, 8 and 13 are also the codes of a program that could not be run.
+    ran=any_of(
+        r"^srun: error: [^:\n]+: tasks? [^:\n]+: Exited with exit code (?!(?:2|8|13)$)\d+$",
+        r"^srun: error: [^:\n]+: tasks? [^:\n]+: (?!Exited)\w+",
+    ),
+    lost=any_of(r"^srun: error: Node failure on ([^\s,]+)"),
 )

@@ -60,7 +60,7 @@ def test_a_new_project_keeps_its_comments() -> None:
 
 def test_it_can_be_changed_back() -> None:
     values = {"engine": "sqlite", "url": "", "journal_mode": "delete"}
-    text = "database:\n  engine: sqlite  # ours\n  url: \"\"\n  journal_mode: delete\n"
+    text = 'database:\n  engine: sqlite  # ours\n  url: ""\n  journal_mode: delete\n'
     assert settings_edit.changed(edited(text), "", "database", values) == text
 
 
