@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from balsam import states
 from balsam.core.bookkeeping import last_event
-from balsam.core.lease import NOT_GIVEN
+from balsam.core.queue import NOT_GIVEN
 from balsam.core.sql import is_sqlite, key_list, keys, rows
 
 #: Events, and finished jobs, that are looked through at most.

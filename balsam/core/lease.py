@@ -13,6 +13,7 @@ from balsam import states
 from balsam.core import history
 from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models.session import LIVE
+from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
 from balsam.core.sql import column, dialect, is_sqlite, key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
@@ -20,37 +21,6 @@ _RUNNABLE = quoted(states.RUNNABLE_STATES)
 _STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
 #: Jobs that never need an mpirun.
 ONE_RANK = "(num_nodes = 1 AND ranks_per_node = 1)"
-#: Wall times up to this say nothing: it is what a job has whose user gave none.
-NOT_GIVEN = 1
-
-
-@dataclass(frozen=True)
-class Order:
-    """An order of jobs of the same priority: columns, each with whether the largest is first."""
-
-    by: tuple[tuple[str, bool], ...]
-
-    @property
-    def sql(self) -> str:
-        """What comes behind ORDER BY."""
-        columns = (("priority", True), *self.by, ("id", False))
-        return ", ".join(f"{name}{' DESC' if largest else ''}" for name, largest in columns)
-
-    def key(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        """The same for a row of the priority and ``RUN_COLUMNS``."""
-        values = [row[_COLUMN[name]] * (-1 if largest else 1) for name, largest in self.by]
-        return (-row[0], *values, row[_COLUMN["id"]])
-
-
-WIDE_FIRST = "wide_first"
-#: By the name of ``launcher.sort_by``. Only the first is read from an index: any other has the
-#: database sort all that is runnable, each time.
-ORDERS = {
-    WIDE_FIRST: Order((("num_nodes", True), ("wall_time_minutes", True))),
-    "long_large_first": Order((("wall_time_minutes", True), ("num_nodes", True))),
-    "short_first": Order((("wall_time_minutes", False), ("num_nodes", False))),
-    "fifo": Order(()),
-}
 
 
 @dataclass(frozen=True)
@@ -114,42 +84,6 @@ RUN_COLUMNS = (
 _COLUMN = {name: index for index, name in enumerate(("priority", *RUN_COLUMNS))}
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What jobs may ask for, and how long they may take, to be leased now.
-
-    ``seconds`` is compared with the ``wall_time_minutes`` of a job; where the user gave none
-    (``NOT_GIVEN``), with what its application takes: a job of one of ``too_long`` is left, of any
-    other not. If ``known`` is not None, only jobs of these applications are taken then.
-    """
-
-    nodes: int | None = None
-    seconds: float | None = None
-    too_long: tuple[int, ...] = ()
-    known: tuple[int, ...] | None = None
-
-    def sql(self) -> tuple[str, tuple[Any, ...]]:
-        """Conditions, each with AND before it, and their parameters."""
-        where, parameters = "", []
-        if self.nodes is not None:
-            where += " AND num_nodes <= %s"
-            parameters.append(self.nodes)
-        if self.seconds is not None:
-            where += " AND wall_time_minutes <= %s"
-            parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))
-            given = f"wall_time_minutes > {NOT_GIVEN}"
-            if self.known is not None:
-                where += f" AND ({given} OR app_id IN ({keys()}))"
-                parameters.append(key_list(self.known))
-            elif self.too_long:
-                where += f" AND ({given} OR app_id IS NULL OR app_id NOT IN ({keys()}))"
-                parameters.append(key_list(self.too_long))
-        return where, tuple(parameters)
-
-
-UNBOUNDED = Bounds()
-
-
 def lease_runnable(
     session: int,
     scope: Scope,
@@ -157,13 +91,14 @@ def lease_runnable(
     *,
     serial_only: bool = False,
     without_mpi: bool = False,
-    bounds: Bounds = UNBOUNDED,
+    bounds: Bounds = NO_BOUNDS,
     sort_by: str = WIDE_FIRST,
 ) -> list[tuple[Any, ...]]:
     """Lease up to ``limit`` runnable jobs within ``bounds``, first by priority, then ``sort_by``.
 
     ``serial_only`` leaves jobs of more than one rank, ``without_mpi`` those of them that mpirun has
-    to start. Returns their ``RUN_COLUMNS``, in that order.
+    to start. For any order but the default, :func:`balsam.core.queue.prepare` has been called.
+    Returns their ``RUN_COLUMNS``, in that order.
     """
     where, parameters = scope.sql()
     if serial_only:
@@ -173,7 +108,10 @@ def lease_runnable(
     within, numbers = bounds.sql()
     spell = dialect()
     order = ORDERS[sort_by]
-    chosen = f"""SELECT id FROM balsam_job {scope.index} WHERE state IN ({_RUNNABLE})
+    index = scope.index
+    if index and sort_by != WIDE_FIRST:
+        index = f"INDEXED BY {order.index}"
+    chosen = f"""SELECT id FROM balsam_job {index} WHERE state IN ({_RUNNABLE})
         AND session_id IS NULL AND {_STILL_LIVE} AND {where}{within}
         AND (not_before IS NULL OR not_before <= %s)
         ORDER BY {order.sql} LIMIT %s {spell.skip_locked}"""
@@ -184,7 +122,7 @@ def lease_runnable(
             (session, session, *parameters, *numbers, spell.time(history.now()), limit),
         )
         found = cursor.fetchall()
-    found.sort(key=order.key)
+    found.sort(key=lambda row: order.key(row, _COLUMN))
     return [tuple(row[1:]) for row in found]
 
 

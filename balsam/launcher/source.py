@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, history, lease, misfits
+from balsam.core import bookkeeping, history, lease, misfits, queue
 from balsam.core.durations import Durations
 from balsam.core.graph import parents_of
-from balsam.core.lease import Bounds, Scope
+from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.queue import Bounds
 from balsam.errors import Unsatisfiable
 from balsam.launcher.node_pool import NodePool, Request, never
 from balsam.launcher.tasks import Application, Task, from_row
@@ -22,6 +23,10 @@ from balsam.launcher.tasks import Application, Task, from_row
 PAGE = 1000
 #: How long to go by what was known of the applications' durations.
 KNOWN_SECONDS = 60.0
+#: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
+#: longer than so much, and so much for each job that is found.
+SHARE = 0.05
+SLOW_SECONDS, ROW_SECONDS = 0.005, 0.0001
 _APP, _WALL, _LIMIT = map(
     lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
 )
@@ -39,8 +44,8 @@ class Source:
     #: There is no usable mpirun.
     without_mpi: bool = False
     stock: deque[Task] = field(default_factory=deque)
-    #: By priority, then so (see lease.ORDERS).
-    sort_by: str = lease.WIDE_FIRST
+    #: By priority, then so (see queue.ORDERS).
+    sort_by: str = queue.WIDE_FIRST
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
     #: When (monotonic) a job may start that may not yet; None without one.
@@ -50,6 +55,7 @@ class Source:
     looked: tuple[int, float] | None = None
     _dirty: bool = True
     _next_refresh: float = 0.0
+    _rest_until: float = 0.0
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
@@ -60,6 +66,7 @@ class Source:
 
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
+        queue.prepare(self.sort_by)
         if self.scope.job is not None:
             self._more_events = True
             return
@@ -159,6 +166,8 @@ class Source:
 
     def lease(self, number: int) -> int:
         """Lease up to ``number`` runnable jobs into the stock; how many it got."""
+        if self._resting():
+            return 0
         found = self._lease(number, self.bounds())
         self.dirty = found == number
         if not self._dirty:
@@ -175,7 +184,11 @@ class Source:
         """
         seconds = float("inf") if within is None else within
         looked = self.looked
-        if not self.dirty or (looked and nodes <= looked[0] and seconds <= looked[1]):
+        if (
+            not self.dirty
+            or self._resting()
+            or (looked and nodes <= looked[0] and seconds <= looked[1])
+        ):
             return 0
         found = self._lease(number, self.bounds(nodes, within))
         if found < number:
@@ -201,7 +214,12 @@ class Source:
             if self.durations.refresh():
                 self.looked = None
 
+    def _resting(self) -> bool:
+        """Whether it is too early to go again through many jobs that do not fit."""
+        return time.monotonic() < self._rest_until
+
     def _lease(self, number: int, bounds: Bounds) -> int:
+        begin = time.monotonic()
         rows = lease.lease_runnable(
             self.session,
             self.scope,
@@ -211,6 +229,9 @@ class Source:
             bounds=bounds,
             sort_by=self.sort_by,
         )
+        took = time.monotonic() - begin
+        if len(rows) < number and took > SLOW_SECONDS + len(rows) * ROW_SECONDS:
+            self._rest_until = begin + took / SHARE
         if rows:
             parents = parents_of([row[0] for row in rows])
             of = self.durations.of
