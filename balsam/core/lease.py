@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from django.db import connection, transaction
 
 from balsam import states
+from balsam.core import history
 from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models.session import LIVE
-from balsam.core.sql import dialect, key_list, keys, quoted, rows
+from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
+from balsam.core.sql import column, dialect, is_sqlite, key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
 #: A session that was declared dead leases nothing more: nobody would ever free it again.
 _STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
 #: Jobs that never need an mpirun.
 ONE_RANK = "(num_nodes = 1 AND ranks_per_node = 1)"
-_ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, id"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def _tagged(column: str) -> str:
 
 
 
+
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (
     "id",
@@ -98,6 +101,7 @@ RUN_COLUMNS = (
     "signal",
     "signal_before_min",
 )
+_COLUMN = {name: index for index, name in enumerate(("priority", *RUN_COLUMNS))}
 
 
 def lease_runnable(
@@ -107,38 +111,70 @@ def lease_runnable(
     *,
     serial_only: bool = False,
     without_mpi: bool = False,
+    bounds: Bounds = NO_BOUNDS,
+    sort_by: str = WIDE_FIRST,
 ) -> list[tuple[Any, ...]]:
-    """Lease up to ``limit`` runnable jobs, first by priority, then wide and long first.
+    """Lease up to ``limit`` runnable jobs within ``bounds``, first by priority, then ``sort_by``.
 
     ``serial_only`` leaves jobs of more than one rank, ``without_mpi`` those of them that mpirun has
-    to start. Returns their ``RUN_COLUMNS``, in that order.
+    to start. For any order but the default, :func:`balsam.core.queue.prepare` has been called.
+    Returns their ``RUN_COLUMNS``, in that order.
     """
     where, parameters = scope.sql()
     if serial_only:
         where += f" AND {ONE_RANK}"
     elif without_mpi:
         where += f" AND {_no_mpi()}"
+    within, numbers = bounds.sql()
     spell = dialect()
-    chosen = f"""SELECT id FROM balsam_job {scope.index} WHERE state IN ({_RUNNABLE})
-        AND session_id IS NULL AND {_STILL_LIVE} AND {where}
-        ORDER BY {_ORDER} LIMIT %s {spell.skip_locked}"""
+    order = ORDERS[sort_by]
+    index = scope.index
+    if index and sort_by != WIDE_FIRST:
+        index = f"INDEXED BY {order.index}"
+    chosen = f"""SELECT id FROM balsam_job {index} WHERE state IN ({_RUNNABLE})
+        AND session_id IS NULL AND {_STILL_LIVE} AND {where}{within}
+        AND (not_before IS NULL OR not_before <= %s)
+        ORDER BY {order.sql} LIMIT %s {spell.skip_locked}"""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET session_id = %s WHERE id {spell.one_of.format(chosen)}
                 RETURNING priority, {", ".join(RUN_COLUMNS)}""",
-            (session, session, *parameters, limit),
+            (session, session, *parameters, *numbers, spell.time(history.now()), limit),
         )
         found = cursor.fetchall()
-    place = {name: index for index, name in enumerate(("priority", *RUN_COLUMNS))}
-    found.sort(
-        key=lambda row: (
-            -row[0],
-            -row[place["num_nodes"]],
-            -row[place["wall_time_minutes"]],
-            row[place["id"]],
-        )
-    )
+    found.sort(key=lambda row: order.key(row, _COLUMN))
     return [tuple(row[1:]) for row in found]
+
+
+def next_due(scope: Scope) -> datetime | None:
+    """When the next of the runnable jobs that are not to start yet may start."""
+    where, parameters = scope.sql()
+    index = "INDEXED BY balsam_job_not_before" if is_sqlite() else ""
+    found: list[datetime | str] = column(
+        f"""SELECT not_before FROM balsam_job {index} WHERE not_before > %s
+            AND state IN ({_RUNNABLE}) AND session_id IS NULL AND {where}
+            ORDER BY not_before LIMIT 1""",
+        (dialect().time(history.now()), *parameters),
+    )
+    if not found:
+        return None
+    due = found[0]
+    if isinstance(due, str):
+        return datetime.fromisoformat(due).replace(tzinfo=timezone.utc)
+    return due
+
+
+def longer_than(scope: Scope, bounds: Bounds) -> int:
+    """Free runnable jobs in scope that take longer than ``bounds`` allow."""
+    where, parameters = scope.sql()
+    within, numbers = bounds.sql()
+    return int(
+        rows(
+            f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
+                AND session_id IS NULL AND {where} AND NOT (1 = 1{within})""",
+            (*parameters, *numbers),
+        )[0][0]
+    )
 
 
 def left_for_mpi(scope: Scope) -> int:

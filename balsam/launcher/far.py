@@ -120,6 +120,7 @@ class Far:
             if run is None or run.token != event.token:
                 continue
             if isinstance(event, Started):
+                self._nodes.take_over(run.placement, run.task.seconds, time.time())
                 yield run, run.begun(event.pid, event.time)
             elif isinstance(event, Ended):
                 yield run, self._ended(run, event)

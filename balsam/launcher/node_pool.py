@@ -260,6 +260,11 @@ class NodePool:
         """Nodes of which nobody holds anything, and that are not kept for anybody."""
         return self._open.idle
 
+    @property
+    def kept_idle_nodes(self) -> int:
+        """Those that are kept."""
+        return self._kept.idle
+
     def capacity(self, request: Request) -> int:
         """How many such attempts, and nothing else, could start now beside the reservation."""
         return self._open.capacity(self._need(request))

@@ -81,6 +81,7 @@ class Launcher:
         self._wakeup.on_stop = self.attempts.stop_requested
         self.steps = parts.steps(project, options, self.session, self._scope, marks, worker_log)
         self._progress = Progress(self._scope, given.seconds_left(time.time()))
+        self.source.seconds_left = self._progress.seconds_left
         self._teller = Teller(report, self._progress, self.attempts)
         self._guard = Guard(self._teller.tell)
         self._disputes = Disputes(
@@ -236,6 +237,8 @@ class Launcher:
             due.append(self._mpi.deadline)
         if self.steps.deadline is not None:
             due.append(self.steps.deadline)
+        if self.source.deadline is not None:
+            due.append(self.source.deadline)
         return max(0.0, min(due) - now)
 
     # -- looking at the record ------------------------------------------------------------------

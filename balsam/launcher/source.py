@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, lease, misfits
+from balsam.core import bookkeeping, history, lease, misfits, queue
+from balsam.core.durations import Durations
 from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.queue import Bounds
 from balsam.errors import Unsatisfiable
 from balsam.launcher.node_pool import NodePool, Request, never
 from balsam.launcher.tasks import Application, Task, from_row
 
 #: Rows moved set-wise between two looks at the running tasks.
 PAGE = 1000
+#: How long to go by what was known of the applications' durations.
+KNOWN_SECONDS = 60.0
+#: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
+#: longer than so much, and so much for each job that is found.
+SHARE = 0.05
+SLOW_SECONDS, ROW_SECONDS = 0.005, 0.0001
+_APP, _WALL, _LIMIT = map(
+    lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
+)
 
 
 @dataclass
@@ -32,8 +44,18 @@ class Source:
     #: There is no usable mpirun.
     without_mpi: bool = False
     stock: deque[Task] = field(default_factory=deque)
-    #: Something may be runnable that was not leased yet.
-    dirty: bool = True
+    #: By priority, then so (see queue.ORDERS).
+    sort_by: str = queue.WIDE_FIRST
+    #: Seconds in which what is started has to end, None without a limit.
+    seconds_left: Callable[[], float | None] = lambda: None
+    #: When (monotonic) a job may start that may not yet; None without one.
+    deadline: float | None = None
+    durations: Durations = field(default_factory=Durations)
+    #: Nothing was left to lease within these (nodes, seconds) the last time.
+    looked: tuple[int, float] | None = None
+    _dirty: bool = True
+    _next_refresh: float = 0.0
+    _rest_until: float = 0.0
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
@@ -44,6 +66,7 @@ class Source:
 
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
+        queue.prepare(self.sort_by)
         if self.scope.job is not None:
             self._more_events = True
             return
@@ -128,20 +151,100 @@ class Source:
         if reasons:
             misfits.fail(reasons)
 
+    @property
+    def dirty(self) -> bool:
+        """Whether something may be runnable that was not leased yet."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.deadline = None
+            self.dirty = True
+        return self._dirty
+
+    @dirty.setter
+    def dirty(self, value: bool) -> None:
+        self._dirty = value
+        self.looked = None
+
     def lease(self, number: int) -> int:
         """Lease up to ``number`` runnable jobs into the stock; how many it got."""
+        if self._resting():
+            return 0
+        found = self._lease(number, self.bounds())
+        self.dirty = found == number
+        if not self._dirty:
+            due = lease.next_due(self.scope)
+            wait = (due - history.now()).total_seconds() if due else 0.0
+            self.deadline = time.monotonic() + wait if due else None
+        return found
+
+    def lease_past(self, number: int, nodes: int, within: float | None = None) -> int:
+        """The same past what waits at the head, for jobs of so many nodes at most.
+
+        With ``within``, only those are taken that are known to end in so many seconds. Does not
+        ask again for what was not there.
+        """
+        seconds = float("inf") if within is None else within
+        looked = self.looked
+        if (
+            not self.dirty
+            or self._resting()
+            or (looked and nodes <= looked[0] and seconds <= looked[1])
+        ):
+            return 0
+        found = self._lease(number, self.bounds(nodes, within))
+        if found < number:
+            self.looked = (nodes, seconds)
+        return found
+
+    def bounds(self, nodes: int | None = None, within: float | None = None) -> Bounds:
+        """What of the jobs can end in time: before the launcher does, and ``within`` seconds."""
+        left = self.seconds_left()
+        if left is not None or self.nodes.limits.nodes > 1:
+            self._refresh()
+        if within is not None:
+            seconds = within if left is None else min(left, within)
+            return Bounds(nodes, seconds, known=self.durations.within(seconds))
+        if left is None:
+            return Bounds(nodes)
+        return Bounds(nodes, left, self.durations.longer_than(left))
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_refresh:
+            self._next_refresh = now + KNOWN_SECONDS
+            if self.durations.refresh():
+                self.looked = None
+
+    def _resting(self) -> bool:
+        """Whether it is too early to go again through many jobs that do not fit."""
+        return time.monotonic() < self._rest_until
+
+    def _lease(self, number: int, bounds: Bounds) -> int:
+        begin = time.monotonic()
         rows = lease.lease_runnable(
             self.session,
             self.scope,
             number,
             serial_only=self.serial_only,
             without_mpi=self.without_mpi,
+            bounds=bounds,
+            sort_by=self.sort_by,
         )
-        self.dirty = len(rows) == number
+        took = time.monotonic() - begin
+        if len(rows) < number and took > SLOW_SECONDS + len(rows) * ROW_SECONDS:
+            self._rest_until = begin + took / SHARE
         if rows:
             parents = parents_of([row[0] for row in rows])
-            self.stock.extend(from_row(row, parents.get(row[0], ())) for row in rows)
+            of = self.durations.of
+            self.stock.extend(
+                from_row(row, parents.get(row[0], ()), of(row[_APP], row[_WALL], row[_LIMIT]))
+                for row in rows
+            )
         return len(rows)
+
+    def left_for_time(self) -> int:
+        """Jobs that are not run because they would not end in time."""
+        bounds = self.bounds()
+        return lease.longer_than(self.scope, bounds) if bounds.seconds is not None else 0
 
     def application(self, key: int | None) -> Application:
         """The application of a task; edits are seen once they are committed."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from balsam.errors import BalsamError, MpiUnavailable
 from balsam.launcher.attempts import Attempts, could_not_start
 from balsam.launcher.ledger import Ledger, Start
+from balsam.launcher.node_pool import Request
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
+from balsam.launcher.tasks import Task
 
 #: More uncommitted entries than this, and nothing new is started until the database answers.
 MAX_UNCOMMITTED = 5000
@@ -17,9 +21,21 @@ MAX_UNCOMMITTED = 5000
 AHEAD_SECONDS = 0.25
 
 
+#: At most so many are leased at once, and so few until it is known what the tasks ask for.
+MOST, FIRST = 1000, 64
+#: So many that wait for their share are kept, past the one at the head.
+KEPT = 16
+#: Cores.
+_ROUNDING = 1e-4
+
+
 @dataclass
 class Starter:
-    """Turns the stock of leased tasks into attempts."""
+    """Turns the stock of leased tasks into attempts.
+
+    The first task for which there is no room is the head of the queue. If something is idle all
+    the same, nodes are reserved for it, and narrower tasks are started past it.
+    """
 
     source: Source
     attempts: Attempts
@@ -27,48 +43,169 @@ class Starter:
     progress: Progress
     tell: Callable[[str], None]
     asked_to_stop: Callable[[], bool]
+    #: Tasks at the head that cannot end in time where they could start first.
+    _hopeless: set[int] = field(default_factory=set)
+    #: Whether something was started: it is known what the tasks ask for.
+    _begun: bool = False
 
     def start(self) -> None:
-        """Start what fits, in order; what is at the head waits for its share."""
+        """Start what fits, in order, and past the head what does not delay it."""
         if len(self.ledger) > MAX_UNCOMMITTED:
             return
-        started = False
-        while self.source.stock or self._lease():
-            if self.asked_to_stop():
+        turn = Turn(self.source.seconds_left())
+        self._forget_reservation()
+        while turn.place < len(self.source.stock) or self._lease(turn):
+            if self.asked_to_stop() or len(self.ledger) > MAX_UNCOMMITTED:
                 break
-            task = self.source.stock[0]
-            try:
-                app = self.source.application(task.app_id)
-                start = self.attempts.start(task, app)
-                if start is None:
-                    self.attempts.prepare(task, app)
+            task = self.source.stock[turn.place]
+            if turn.is_too_late_for(task):
+                self._give_back([task])
+            elif turn.head is not None and not self._may_pass(task, turn):
+                turn.place += 1
+            elif not self._start(task, turn):
+                if not self._wait(task, turn):
                     break
-                if isinstance(start, Start):
-                    self.ledger.add(start)
-                started = True
-            except MpiUnavailable as error:
-                if self.source.scope.job is None:
-                    self._leave_to_mpi(error)
-                    continue
-                self.ledger.add(could_not_start(task, error))
-            except BalsamError as error:
-                self.ledger.add(could_not_start(task, error))
-            self.source.stock.popleft()
-        if started:
+                turn.place += 1
+        if turn.head is not None:
+            self._give_back_wide(turn)
+        if turn.started:
             self.attempts.settle()
+
+    def _start(self, task: Task, turn: Turn) -> bool:
+        """Start a task; False if it has to wait."""
+        try:
+            app = self.source.application(task.app_id)
+            start = self.attempts.start(task, app)
+            if start is None:
+                if turn.head is None:
+                    self.attempts.prepare(task, app)
+                return False
+            if isinstance(start, Start):
+                self.ledger.add(start)
+            turn.started = self._begun = True
+        except MpiUnavailable as error:
+            if self.source.scope.job is None:
+                self._leave_to_mpi(error)
+                turn.place = 0
+                return True
+            self.ledger.add(could_not_start(task, error))
+        except BalsamError as error:
+            self.ledger.add(could_not_start(task, error))
+        del self.source.stock[turn.place]
+        return True
+
+    # -- past the head --------------------------------------------------------------------------
+
+    def _wait(self, task: Task, turn: Turn) -> bool:
+        """Have a task wait for its share; whether others may be tried."""
+        nodes = self.attempts.nodes
+        if turn.head is None:
+            if nodes.idle_cores <= _ROUNDING or nodes.fits(task.request, task.seconds, time.time()):
+                return False  # nothing is idle, or it is not the nodes that it waits for
+            turn.head = task
+            if task.request.num_nodes > 1:
+                self._reserve(task, turn)
+        turn.refused.add(task.request)
+        return True
+
+    def _may_pass(self, task: Task, turn: Turn) -> bool:
+        """Whether there is room for a task behind the head, whose claim is made before."""
+        nodes = self.attempts.nodes
+        if task.request in turn.refused:
+            return False
+        if not nodes.fits(task.request, task.seconds, time.time()):
+            turn.refused.add(task.request)
+            return False
+        if nodes.reservation is None and turn.head is not None:
+            self._reserve(turn.head, turn)
+        return True
+
+    def _reserve(self, task: Task, turn: Turn) -> None:
+        """Reserve nodes for the head, if it can end in time where it could start first."""
+        nodes = self.attempts.nodes
+        if nodes.reservation is not None or task.id in self._hopeless:
+            return
+        now = time.time()
+        kept = nodes.reserve(task.request, now)
+        if kept is None or kept.starts is None or turn.left is None or task.seconds is None:
+            return
+        if kept.starts - now + task.seconds > turn.left:
+            nodes.unreserve()
+            self._hopeless.add(task.id)
+
+    def _forget_reservation(self) -> None:
+        """End a reservation whose task has left the stock without being started."""
+        kept = self.attempts.nodes.reservation
+        if kept and not any(task.request == kept.request for task in self.source.stock):
+            self.attempts.nodes.unreserve()
+
+    def _give_back_wide(self, turn: Turn) -> None:
+        """Leave to other launchers what was leased in vain: wide jobs far behind the head."""
+        behind = list(islice(self.source.stock, max(KEPT, self._ahead()), None))
+        wide = [
+            task for task in behind if task.request.num_nodes > 1 and task.request in turn.refused
+        ]
+        if wide:
+            self._give_back(wide)
+
+    def _give_back(self, tasks: list[Task]) -> None:
+        looked = self.source.looked
+        self.source.give_back(tasks)
+        self.source.drop({task.id for task in tasks})
+        self.source.dirty = True
+        self.source.looked = looked
 
     def _leave_to_mpi(self, error: MpiUnavailable) -> None:
         """Leave what needs an mpirun to a launcher that has one."""
         self.source.without_mpi = True
-        left = [task for task in self.source.stock if self.attempts.needs_mpi(task)]
-        self.source.give_back(left)
-        self.source.drop({task.id for task in left})
-        self.source.dirty = True
+        self._give_back([task for task in self.source.stock if self.attempts.needs_mpi(task)])
         self.tell(f"{error} Jobs that need one are left for a launcher that has it.")
 
-    def _lease(self) -> bool:
-        room = self.attempts.room()
-        if not room or not self.source.dirty:
+    # -- leasing --------------------------------------------------------------------------------
+
+    def _lease(self, turn: Turn) -> bool:
+        """Lease what will soon start, past the head what can start now; whether there was any."""
+        if not self.source.dirty:
             return False
-        ahead = int(self.progress.rate() * AHEAD_SECONDS)
-        return self.source.lease(max(room, ahead)) > 0
+        room = self.attempts.room()
+        if turn.head is not None:
+            return self._lease_past(turn, room)
+        if not room:
+            return False
+        if not self._begun:
+            room = min(room, FIRST)
+        return self.source.lease(min(max(room, self._ahead()), MOST)) > 0
+
+    def _lease_past(self, turn: Turn, room: int) -> bool:
+        waiting = len(self.source.stock)
+        if 2 * waiting > max(KEPT, self._ahead()):
+            return False
+        nodes, number = self.attempts.nodes, min(max(room, self._ahead(), KEPT - waiting), MOST)
+        if nodes.open_cores > _ROUNDING:
+            return self.source.lease_past(number, max(1, nodes.idle_nodes)) > 0
+        kept = nodes.reservation
+        left = kept.starts - time.time() if kept and kept.starts else 0.0
+        if left <= 0 or nodes.idle_cores <= _ROUNDING:
+            return False
+        return self.source.lease_past(number, nodes.kept_idle_nodes or 1, left) > 0
+
+    def _ahead(self) -> int:
+        return int(self.progress.rate() * AHEAD_SECONDS)
+
+
+@dataclass
+class Turn:
+    """One pass over the stock."""
+
+    #: Seconds in which what is started has to end, None without a limit.
+    left: float | None
+    #: The first task that waits for its share, if something is idle all the same.
+    head: Task | None = None
+    #: What there was no room for.
+    refused: set[Request] = field(default_factory=set)
+    place: int = 0
+    started: bool = False
+
+    def is_too_late_for(self, task: Task) -> bool:
+        """Whether a task that was leased in time would not end in time any more."""
+        return self.left is not None and task.seconds is not None and task.seconds > self.left

@@ -134,7 +134,8 @@ class Node:
     def end(self) -> float:
         """When all that runs here will have ended; never, if one is not known."""
         if self._end is None:
-            self._end = max((share.end for share in self.held.values()), default=0.0)
+            # Shares are compared by their ends first.
+            self._end = max(self.held.values()).end if self.held else 0.0
         return self._end
 
     def look(self) -> Kind:

@@ -1,0 +1,103 @@
+"""The queue of runnable jobs: which comes first, and which may be leased now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from balsam import states
+from balsam.core.sql import key_list, keys, quoted
+
+#: Wall times up to this say nothing: it is what a job has whose user gave none.
+NOT_GIVEN = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of jobs of the same priority: columns, each with whether the largest is first.
+
+    ``index`` is that of the runnable jobs in this order.
+    """
+
+    index: str
+    by: tuple[tuple[str, bool], ...]
+
+    @property
+    def sql(self) -> str:
+        """What comes behind ORDER BY."""
+        columns = (("priority", True), *self.by, ("id", False))
+        return ", ".join(f"{name}{' DESC' if largest else ''}" for name, largest in columns)
+
+    def key(self, row: Sequence[Any], place: Mapping[str, int]) -> tuple[Any, ...]:
+        """The same for a row, by the places of the columns in it."""
+        values = [row[place[name]] * (-1 if largest else 1) for name, largest in self.by]
+        return (-row[place["priority"]], *values, row[place["id"]])
+
+
+WIDE_FIRST = "wide_first"
+#: By the name of ``launcher.sort_by``.
+ORDERS = {
+    WIDE_FIRST: Order("balsam_job_runnable", (("num_nodes", True), ("wall_time_minutes", True))),
+    "long_large_first": Order(
+        "balsam_job_runnable_long", (("wall_time_minutes", True), ("num_nodes", True))
+    ),
+    "short_first": Order(
+        "balsam_job_runnable_short", (("wall_time_minutes", False), ("num_nodes", False))
+    ),
+    "fifo": Order("balsam_job_runnable_fifo", ()),
+}
+
+
+def prepare(sort_by: str) -> None:
+    """Make the index of an order; that of the default is always there.
+
+    Without it a lease would sort all that is runnable: 250 to 580 ms of 100,000 jobs, instead of
+    a few. An index that nobody needs would cost every start and end of a job a write.
+    """
+    if sort_by == WIDE_FIRST:
+        return
+    order = ORDERS[sort_by]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""CREATE INDEX IF NOT EXISTS {order.index} ON balsam_job ({order.sql})
+                WHERE state IN ({quoted(states.RUNNABLE_STATES)}) AND session_id IS NULL"""
+        )
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What jobs may ask for, and how long they may take, to be leased now.
+
+    ``seconds`` is compared with the ``wall_time_minutes`` of a job; where the user gave none
+    (``NOT_GIVEN``), with what its application takes: a job of one of ``too_long`` is left, of any
+    other not. If ``known`` is not None, only jobs of these applications are taken then.
+    """
+
+    nodes: int | None = None
+    seconds: float | None = None
+    too_long: tuple[int, ...] = ()
+    known: tuple[int, ...] | None = None
+
+    def sql(self) -> tuple[str, tuple[Any, ...]]:
+        """Conditions, each with AND before it, and their parameters."""
+        where, parameters = "", []
+        if self.nodes is not None:
+            where += " AND num_nodes <= %s"
+            parameters.append(self.nodes)
+        if self.seconds is not None:
+            where += " AND wall_time_minutes <= %s"
+            parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))
+            given = f"wall_time_minutes > {NOT_GIVEN}"
+            if self.known is not None:
+                where += f" AND ({given} OR app_id IN ({keys()}))"
+                parameters.append(key_list(self.known))
+            elif self.too_long:
+                where += f" AND ({given} OR app_id IS NULL OR app_id NOT IN ({keys()}))"
+                parameters.append(key_list(self.too_long))
+        return where, tuple(parameters)
+
+
+NO_BOUNDS = Bounds()
