@@ -275,6 +275,7 @@ def keep(directory: Path, node: str, session: str) -> None:
     try:
         while not keeper.over:
             keeper.step()
+        end_strays(mark_of(session, node))
         keeper.farewell()
     finally:
         keeper.tasks.kill_all()

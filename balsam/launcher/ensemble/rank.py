@@ -19,8 +19,8 @@ from balsam.launcher.ensemble.pipes import Pipe
 from balsam.platform import mpirun
 
 #: Between two looks at MPI: short after something happened, then longer and longer.
-LEAST_PAUSE_SECONDS = 0.0002
-MOST_PAUSE_SECONDS = 0.004
+LEAST_PAUSE_MILLISECONDS = 1
+MOST_PAUSE_MILLISECONDS = 4
 #: How long a keeper may take to start.
 KEEPER_SECONDS = 30.0
 _TRY_SECONDS = 0.01
@@ -49,7 +49,7 @@ class Rank:
         self._heard_keeper = self._heard_root = self._last_step = time.monotonic()
         self._parent = os.getppid()
         self._next_look = 0.0
-        self._pause = LEAST_PAUSE_SECONDS
+        self._pause = LEAST_PAUSE_MILLISECONDS
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
 
@@ -62,34 +62,42 @@ class Rank:
 
     def step(self) -> None:
         """Wait a moment, and do what is due."""
-        events = self._poll.poll(1e3 * self._pause)
+        events, letter = self._sleep()
         moment = time.monotonic()
-        if moment - self._last_step > 1.0:
+        if moment - self._last_step > 2.0:
             # It was not the others who were silent.
             self._heard_keeper = self._heard_root = moment
         self._last_step = moment
         for descriptor, _ in events:
             self.readable(descriptor)
-        heard = self._receive()
-        if events or heard:
-            self._pause = LEAST_PAUSE_SECONDS
-        else:
-            self._pause = min(MOST_PAUSE_SECONDS, 1.5 * self._pause)
+        for _ in range(1000):
+            if letter is None:
+                break
+            self.letter(*letter)
+            letter = self.mail.receive()
         if self.config and not self._keeper and not self.over and moment >= self._next_try:
             self._meet(moment)
         if moment >= self._next_look:
             self._next_look = moment + min(1.0, self.config["beat"] if self.config else 1.0)
             self.look(moment)
 
-    def _receive(self) -> bool:
-        heard = False
-        for _ in range(1000):
-            letter = self.mail.receive()
-            if letter is None:
-                break
-            heard = True
-            self.letter(*letter)
-        return heard
+    def _sleep(self) -> tuple[list[tuple[int, int]], tuple[int, bytes] | None]:
+        """Look at MPI again and again, ever more slowly, until something happens or is due."""
+        poll, receive, clock = self._poll.poll, self.mail.receive, time.monotonic
+        due = self._next_look
+        if self.config and not self._keeper:
+            due = min(due, self._next_try)
+        pause = self._pause
+        while True:
+            events = poll(pause)
+            letter = receive()
+            if events or letter is not None:
+                self._pause = LEAST_PAUSE_MILLISECONDS
+                return events, letter
+            pause = min(MOST_PAUSE_MILLISECONDS, pause + 1)
+            if clock() >= due:
+                self._pause = pause
+                return events, None
 
     def letter(self, source: int, data: bytes) -> None:
         """Bytes from rank 0: for the keeper, and some for us as well."""
@@ -221,8 +229,15 @@ class Rank:
 
     def leave(self) -> None:
         """The keeper is gone, and nobody is wanted here any more."""
+        self.tidy()
         self.to_root(wire.control(left=True))
         self.over = True
+
+    def tidy(self) -> None:
+        """Remove the place to meet a keeper, if none came there any more."""
+        if self._directory.name:
+            with contextlib.suppress(OSError):
+                self._directory.rmdir()
 
     def watch(self, pipe: Pipe) -> None:
         """Wake up for a pipe."""

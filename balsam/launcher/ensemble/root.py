@@ -235,6 +235,7 @@ class Root(Rank):
 
     def leave(self) -> None:
         """Stay until all have left."""
+        self.tidy()
         self._left.add(0)
         self._next_look = 0.0
         self.config = None
