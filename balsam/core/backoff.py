@@ -203,10 +203,15 @@ def losses_allowed(jobs: Collection[int], cause: str, crash_limit: int) -> dict[
 
     ``cause`` is node_lost or launcher_lost.
     """
-    settings = _settings_rules()
     default = Rule(cause, crash_limit - 1)
+    return {job: rule or default for job, rule in rules_of(jobs, cause).items()}
+
+
+def rules_of(jobs: Collection[int], cause: str) -> dict[int, Rule | None]:
+    """What the rules say for each of ``jobs`` that is there, if they say something."""
+    settings = _settings_rules() if jobs else {}
     return {
-        job: rule_for(cause, _loaded(own), _loaded(app), settings) or default
+        job: rule_for(cause, _loaded(own), _loaded(app), settings)
         for job, own, app in rows(
             f"""SELECT job.id, job.retry, app.retry FROM balsam_job job
                 LEFT JOIN balsam_app app ON app.id = job.app_id WHERE job.id IN ({keys()})""",

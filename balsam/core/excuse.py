@@ -37,8 +37,8 @@ def give_again(attempts: Collection[tuple[int, int]], node: str, why: str) -> Gi
 
     Each no longer counts: not for max_attempts, and not for the limit of its cause. Jobs that
     FAILED with it, or because it used up a limit, are RESTART_READY; children that failed for them
-    only, go on; back-offs are over. ``why`` is a sentence without its full stop, for the events. Ends
-    that are not committed yet can not be excused. Doing it twice is harmless.
+    only, go on; back-offs are over. ``why`` is a sentence without its full stop, for the events.
+    Ends that are not committed yet can not be excused. Doing it twice is harmless.
     """
     with transaction.atomic():
         again: set[int] = set()

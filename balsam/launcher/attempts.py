@@ -130,7 +130,7 @@ class Attempts:
     def reap(self) -> Iterator[End]:
         """The attempts that have ended since this was last asked."""
         for job, run in list(self._running.items()):
-            end = process.reap(run.pid)
+            end = process.reap(run.pid, run.begun)
             if end is None:
                 continue
             if self._stop_requested:

@@ -18,13 +18,14 @@ from balsam.platform.process import Exit, RunSpec
 
 @dataclass
 class Run:
-    """One attempt in progress. ``started`` is seconds since the epoch, deadlines are monotonic."""
+    """One attempt in progress. ``started`` is seconds since the epoch, all else is monotonic."""
 
     task: Task
     placement: Placement
     spec: RunSpec
     pid: int
     started: float
+    begun: float
     mpi: Mpi | None = None
     deadline: float | None = None
     stopping: str = ""
@@ -76,8 +77,9 @@ def start(
 ) -> Run:
     """Start an attempt. Raises ProgramMissing and LaunchError."""
     pid = process.spawn(spec)
-    deadline = time.monotonic() + limit_minutes * 60 if limit_minutes else None
-    return Run(task, placement, spec, pid, time.time(), mpi, deadline)
+    begun = time.monotonic()
+    deadline = begun + limit_minutes * 60 if limit_minutes else None
+    return Run(task, placement, spec, pid, time.time(), begun, mpi, deadline)
 
 
 def outcome(run: Run, end: Exit, oom: evidence.OomWatch, tail_lines: int) -> Outcome:
@@ -90,10 +92,12 @@ def outcome(run: Run, end: Exit, oom: evidence.OomWatch, tail_lines: int) -> Out
         "nodes": list(run.placement.nodes),
         "cores": round(run.placement.cores, 3),
         "gpus": list(run.placement.gpus),
-        "wall_seconds": round(end.time - run.started, 6),
+        "wall_seconds": round(end.wall_seconds, 6),
         "cpu_seconds": round(end.cpu_seconds, 6),
         "max_rss_kb": end.max_rss_kb,
     }
+    if end.read_bytes or end.write_bytes:
+        data["read_bytes"], data["write_bytes"] = end.read_bytes, end.write_bytes
     if cause == states.OK:
         return Outcome(states.RUN_DONE, "", data)
     tail = evidence.tail(run.spec.output, tail_lines)
@@ -109,7 +113,8 @@ def _cause(run: Run, end: Exit, oom: evidence.OomWatch) -> str:
     if end.returncode == 0:
         return states.OK
     killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
-    if (killed or run.mpi is not None) and oom.struck():
+    alone = end.signal == signal.SIGKILL and run.mpi is None
+    if (killed or run.mpi is not None) and oom.struck(run.pid if alone else 0):
         oom.refresh()
         return states.OOM
     if end.signal:
