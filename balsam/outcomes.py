@@ -16,7 +16,7 @@ class Outcome:
 
     ``data`` must be JSON-serialisable; for the end of an attempt its keys are ``cause`` (one of
     ``states.CAUSES``), ``attempt``, ``returncode``, ``wall_seconds``, ``cpu_seconds``,
-    ``max_rss_kb``, ``nodes``, ``cores``, ``gpus`` and ``tail``.
+    ``max_rss_kb``, ``read_bytes``, ``write_bytes``, ``nodes``, ``cores``, ``gpus`` and ``tail``.
     """
 
     state: str

@@ -26,6 +26,8 @@ STATES = (states.RUN_ERROR, states.RUN_TIMEOUT)
 NONE_LEFT = "No attempt is left of those that max_attempts allows"
 #: In the data of an event: the attempt that was no fault of its job.
 EXCUSED = "excused"
+#: In the data of an event: the limit that ended the job, or would.
+LIMIT = "limit"
 _LOSSES = (states.NODE_LOST, states.LAUNCHER_LOST)
 _BROKEN = quoted(states.BROKEN_STATES)
 
@@ -94,7 +96,7 @@ def hold(jobs: Collection[int], until: datetime) -> None:
 
 
 def _again(rule: Rule, number: int, now: datetime, pause: float) -> Hop:
-    data: dict[str, Any] = {"after": rule.cause, "retry": number, "limit": rule.limit}
+    data: dict[str, Any] = {"after": rule.cause, "retry": number, LIMIT: rule.limit}
     words = f"Will be run again after {rule.cause}: attempt {number + 1} of {rule.limit + 1}"
     if pause:
         until = now + timedelta(seconds=pause)
@@ -106,11 +108,11 @@ def _again(rule: Rule, number: int, now: datetime, pause: float) -> Hop:
 def _given_up(one: Ended, number: int) -> Hop:
     rule = one.rule
     if number <= rule.limit:
-        return Hop(states.FAILED, f"{NONE_LEFT} ({rule.cause})")
+        return Hop(states.FAILED, f"{NONE_LEFT} ({rule.cause})", {"after": rule.cause, LIMIT: 0})
     again = "once" if rule.limit == 1 else f"{rule.limit} times"
     allowed = f"may be tried again {again}" if rule.limit else "is not tried again"
     words = f"Attempt {number} of {rule.limit + 1} ended with {rule.cause}, which {allowed}"
-    return Hop(states.FAILED, words, {"after": rule.cause, "limit": rule.limit})
+    return Hop(states.FAILED, words, {"after": rule.cause, LIMIT: rule.limit})
 
 
 # -- the rules ----------------------------------------------------------------------------------
@@ -201,10 +203,15 @@ def losses_allowed(jobs: Collection[int], cause: str, crash_limit: int) -> dict[
 
     ``cause`` is node_lost or launcher_lost.
     """
-    settings = _settings_rules()
     default = Rule(cause, crash_limit - 1)
+    return {job: rule or default for job, rule in rules_of(jobs, cause).items()}
+
+
+def rules_of(jobs: Collection[int], cause: str) -> dict[int, Rule | None]:
+    """What the rules say for each of ``jobs`` that is there, if they say something."""
+    settings = _settings_rules() if jobs else {}
     return {
-        job: rule_for(cause, _loaded(own), _loaded(app), settings) or default
+        job: rule_for(cause, _loaded(own), _loaded(app), settings)
         for job, own, app in rows(
             f"""SELECT job.id, job.retry, app.retry FROM balsam_job job
                 LEFT JOIN balsam_app app ON app.id = job.app_id WHERE job.id IN ({keys()})""",

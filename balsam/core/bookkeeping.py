@@ -6,8 +6,9 @@ What is left in a processable state afterwards needs a step (see ``balsam.transi
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import transaction
 
@@ -47,7 +48,7 @@ class Pass:
     next_state: str
     condition: str
     message: str = ""
-    cause: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 PASSES = (
@@ -56,14 +57,14 @@ PASSES = (
         states.FAILED,
         f"(job.wait_for_parents AND {BROKEN_PARENT})",
         "One or more parent jobs failed",
-        states.PARENT_FAILED,
+        {"cause": states.PARENT_FAILED},
     ),
     Pass(
         states.AWAITING_PARENTS,
         states.FAILED,
         f"(job.wait_for_parents AND {BROKEN_PARENT})",
         "One or more parent jobs failed",
-        states.PARENT_FAILED,
+        {"cause": states.PARENT_FAILED},
     ),
     Pass(states.CREATED, states.AWAITING_PARENTS, WAITS),
     Pass(states.CREATED, states.READY, f"NOT {WAITS}", READY_MESSAGE),
@@ -98,6 +99,7 @@ PASSES = (
         states.FAILED,
         f"NOT {HANDLES_TIMEOUT} AND NOT {ATTEMPTS_LEFT}",
         "Timed out, and no attempt is left of those that max_attempts allows",
+        {backoff.LIMIT: 0},
     ),
     Pass(
         states.RUN_DONE,
@@ -156,8 +158,7 @@ def _paths(
         fitting = _fitting(step, left, max_attempts)
         left -= fitting
         further = _paths(step.next_state, fitting, max_attempts) if fitting else []
-        data = {"cause": step.cause} if step.cause else {}
-        hop = advance.Hop(step.next_state, step.message, data)
+        hop = advance.Hop(step.next_state, step.message, step.data)
         for hops, jobs in further:
             found.append(((hop, *hops), jobs))
             fitting = fitting - jobs

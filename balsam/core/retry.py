@@ -16,7 +16,8 @@ from balsam.core.waiting import BROKEN_PARENT
 if TYPE_CHECKING:
     from balsam.core.querysets import JobQuerySet
 
-_ENDING = """
+#: A column of the event that brought ``job`` into its state.
+ENDING = """
     (SELECT event.{column} FROM balsam_event event
      WHERE event.job_id = job.id AND event.from_state <> event.to_state
      ORDER BY event.id DESC LIMIT 1)
@@ -44,7 +45,7 @@ def retry(jobs: JobQuerySet, *, from_start: bool = False, message: str = "retrie
         for (state, before), members in _endings(ids).items():
             goal = states.CREATED if from_start else states.RETRY_FROM.get(before, states.CREATED)
             moved |= _move(members, state, goal, message)
-        children = _children(moved)
+        children = take_back_children(moved)
     return Retried(len(moved), children)
 
 
@@ -52,7 +53,7 @@ def _endings(ids: Collection[int]) -> dict[tuple[str, str], list[int]]:
     """(state now, state before it ended) -> jobs."""
     found: dict[tuple[str, str], list[int]] = {}
     for job, state, before in rows(
-        f"""SELECT job.id, job.state, {_ENDING.format(column="from_state")} FROM balsam_job job
+        f"""SELECT job.id, job.state, {ENDING.format(column="from_state")} FROM balsam_job job
             WHERE job.id IN ({keys()}) ORDER BY job.id""",
         (key_list(ids),),
     ):
@@ -60,7 +61,7 @@ def _endings(ids: Collection[int]) -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def _children(parents: Collection[int]) -> int:
+def take_back_children(parents: Collection[int]) -> int:
     """Take back the failures that followed from failures which are taken back; how many."""
     total = 0
     level = parents
@@ -81,7 +82,7 @@ def _failed_for_parents(parents: Collection[int]) -> list[int]:
             f"""SELECT DISTINCT job.id FROM balsam_dependency link
                 JOIN balsam_job job ON job.id = link.child_id
                 WHERE link.parent_id IN ({keys()}) AND job.state = '{states.FAILED}'
-                AND job.session_id IS NULL AND {_ENDING.format(column=cause)} = %s
+                AND job.session_id IS NULL AND {ENDING.format(column=cause)} = %s
                 AND NOT {BROKEN_PARENT}""",
             (key_list(parents), states.PARENT_FAILED),
         )

@@ -204,7 +204,7 @@ class Attempts:
     def reap(self) -> Iterator[Start | End | Returned]:
         """What has begun on other nodes, and ended anywhere, since this was last asked."""
         for job, run in list(self._near.items()):
-            end = process.reap(run.pid)
+            end = process.reap(run.pid, run.since)
             if end is None:
                 continue
             if self._stop_requested:

@@ -132,7 +132,7 @@ class Far:
         self._mean += _LATEST * (event.wall_seconds - self._mean)
         if not event.stopped:
             run.stopping = ""
-        found = Traces(lambda: event.oom, lambda: event.tail)
+        found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
         return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)
 

@@ -136,7 +136,8 @@ class Ledger:
             return Committed()
         with atomic():
             by_node = losses(entries, self._crash_limit)
-            moves = to_moves([by_node.get(id(entry), entry) for entry in entries], self._session)
+            known = [by_node.get(id(entry), entry) for entry in entries]
+            moves = to_moves(without_program(known), self._session)
             done = advance(moves)
             if by_node:
                 hold_back(move for move in moves if move.job in done)
@@ -206,6 +207,37 @@ def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
         if rule:
             outcome = backoff.after_loss(end.outcome, rule, before.get(end.job, 0) + 1, end.time)
             found[id(end)] = replace(end, outcome=outcome)
+    return found
+
+
+def without_program(entries: list[Entry]) -> list[Entry]:
+    """``entries``, where a program that was missing is a failed attempt for jobs with a rule.
+
+    Otherwise such jobs fail for good, without an attempt if none could begin.
+    """
+    ends = {
+        entry.job: entry
+        for entry in entries
+        if isinstance(entry, End)
+        and entry.outcome.state == states.FAILED
+        and entry.outcome.data.get("cause") == states.PROGRAM_MISSING
+    }
+    if not ends:
+        return entries
+    rules = backoff.rules_of(ends, states.PROGRAM_MISSING)
+    found: list[Entry] = []
+    for entry in entries:
+        rule = rules.get(entry.job) if entry is ends.get(entry.job) else None
+        if rule is None or not rule.limit or not isinstance(entry, End):
+            found.append(entry)
+            continue
+        attempt = entry.attempt
+        if entry.old_state != states.RUNNING:
+            found.append(Start(entry.job, entry.old_state, attempt, 0, entry.time))
+            attempt += 1
+        data = {**entry.outcome.data, "attempt": attempt}
+        outcome = Outcome(states.RUN_ERROR, entry.outcome.message, data)
+        found.append(End(entry.job, states.RUNNING, attempt, outcome, entry.time))
     return found
 
 

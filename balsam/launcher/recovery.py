@@ -172,7 +172,9 @@ class Recovery:
         running_on = self._running_on(session)
         moves = []
         for job, row in held.items():
-            told = [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
+            told = ledger.without_program(
+                [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
+            )
             loss = Loss(crashes.get(job, 0) + 1, rules.get(job), running_on)
             moves.append(self._true_end(int(session.pk), job, row, told, loss))
         return [move for move in moves if move]

@@ -110,8 +110,8 @@ def _names(nodes: Sequence[str]) -> str:
 class Traces:
     """What else tells why an attempt ended; asked for only where its exit code does not."""
 
-    #: Whether the kernel's counters show an out-of-memory kill that may be this one.
-    oom: Callable[[], bool]
+    #: Whether the kernel shows an out-of-memory kill that may be this one; of this pid, if not 0.
+    oom: Callable[[int], bool]
     #: The last lines of its output.
     tail: Callable[[], str]
 
@@ -121,8 +121,8 @@ def traces(run: Run, oom: evidence.OomWatch, lines: int) -> Traces:
     return Traces(partial(_struck, oom), lambda: evidence.tail(run.spec.output, lines))
 
 
-def _struck(oom: evidence.OomWatch) -> bool:
-    struck = oom.struck()
+def _struck(oom: evidence.OomWatch, pid: int) -> bool:
+    struck = oom.struck(pid)
     if struck:
         oom.refresh()
     return struck
@@ -131,7 +131,7 @@ def _struck(oom: evidence.OomWatch) -> bool:
 def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = None) -> Outcome:
     """What an ended attempt means for its job; ``wall_seconds`` as measured where it ran."""
     cause = _cause(run, end, traces)
-    wall = time.monotonic() - run.since if wall_seconds is None else wall_seconds
+    wall = end.wall_seconds if wall_seconds is None else wall_seconds
     data: dict[str, Any] = {
         "cause": cause,
         "attempt": run.attempt,
@@ -141,6 +141,8 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
         "cpu_seconds": round(end.cpu_seconds, 6),
         "max_rss_kb": end.max_rss_kb,
     }
+    if end.read_bytes or end.write_bytes:
+        data["read_bytes"], data["write_bytes"] = end.read_bytes, end.write_bytes
     if cause == states.OK:
         return Outcome(states.RUN_DONE, "", data)
     tail = traces.tail()
@@ -176,7 +178,8 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
     if end.returncode == 0:
         return states.OK
     killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
-    if (killed or run.mpi is not None) and traces.oom():
+    alone = end.signal == signal.SIGKILL and run.mpi is None
+    if (killed or run.mpi is not None) and traces.oom(run.pid if alone else 0):
         return states.OOM
     if end.signal:
         return states.SIGNAL

@@ -6,10 +6,14 @@ import os
 import re
 import signal as signals
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 _OOM_KILL = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
+#: ``6,1234,5678901,-;Memory cgroup out of memory: Killed process 4711 (python3) ...``
+_KILLED = re.compile(rb"^\d+,\d+,(\d+),[^;]*;.*?Killed process (\d+)", re.DOTALL)
+_MOST_MESSAGES = 100_000
 #: Control characters a database or a terminal would choke on; newline and tab stay.
 _UNPRINTABLE = {code: "\ufffd" for code in (*range(32), 127) if chr(code) not in "\n\t"}
 
@@ -30,26 +34,71 @@ def describe_exit(returncode: int | None, signal: int | None = None) -> str:
 
 
 class OomWatch:
-    """Tells whether the kernel's OOM killer struck, by the kernel's own counters.
+    """Tells whether the kernel's OOM killer struck, by the kernel's own counters and messages.
 
-    Read it when a process died of SIGKILL: ``struck()`` says whether a counter rose since the last
-    ``refresh()`` (or since it was made). A counter that can not be read counts for nothing.
+    Ask it when a process died of SIGKILL: ``struck()`` says whether a counter rose since the last
+    ``refresh()`` (or since it was made). A counter that can not be read counts for nothing. The
+    counters do not say whom it struck; where the kernel's messages may be read, they do.
     """
 
-    def __init__(self, paths: Iterable[str | Path] | None = None) -> None:
+    def __init__(
+        self, paths: Iterable[str | Path] | None = None, messages: str | Path = "/dev/kmsg"
+    ) -> None:
         self._paths = tuple(default_oom_counters() if paths is None else paths)
+        self._messages = messages
         self._counts = self._read()
+        self._since = time.monotonic()
 
     def refresh(self) -> None:
         """Remember the counters as they are now."""
         self._counts = self._read()
+        self._since = time.monotonic()
 
-    def struck(self) -> bool:
-        """Whether the OOM killer killed something since the counters were last remembered."""
-        return any(now > before for before, now in zip(self._counts, self._read(), strict=True))
+    def struck(self, pid: int = 0) -> bool:
+        """Whether the OOM killer killed something since the counters were last remembered.
+
+        With ``pid``, of a process that itself died of SIGKILL: whether that was it, as far as the
+        kernel's messages tell. Its descendants are not asked about.
+        """
+        if not any(now > before for before, now in zip(self._counts, self._read(), strict=True)):
+            return False
+        victims = oom_victims(self._messages, self._since) if pid else None
+        return victims is None or not victims or pid in victims
 
     def _read(self) -> tuple[int, ...]:
         return tuple(_oom_kills(path) for path in self._paths)
+
+
+def oom_victims(path: str | Path, since: float) -> set[int] | None:
+    """Pids that the kernel says it killed for want of memory after ``since`` (monotonic).
+
+    None where its messages can not be read: often they are for root only
+    (https://www.kernel.org/doc/Documentation/ABI/testing/dev-kmsg).
+    """
+    victims = set()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        for _ in range(_MOST_MESSAGES):
+            try:
+                record = os.read(descriptor, 8192)
+            except BrokenPipeError:  # overwritten while we read: the next one is there
+                continue
+            if not record:
+                break
+            match = _KILLED.search(record)
+            # The kernel's own time of a message is of the same clock, a little less exact.
+            if match and int(match[1]) / 1e6 > since - 1.0:
+                victims.add(int(match[2]))
+    except BlockingIOError:
+        pass
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return victims
 
 
 def default_oom_counters(

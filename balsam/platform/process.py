@@ -48,8 +48,11 @@ class RunSpec:
 class Exit:
     """How a process ended; ``signal`` is 0 unless a signal ended it.
 
-    CPU time is seconds of user and system time, memory the largest resident set in KiB, both of the
-    process and the descendants it has waited for.
+    CPU time is seconds of user and system time, memory the largest resident set in KiB, and what
+    was read from and written to storage is in bytes (0 also where the kernel does not count that,
+    as on some network file systems): all of the process and the descendants it has waited for.
+    ``time`` is seconds since the epoch; ``wall_seconds`` is of a clock that nobody sets, and 0 if
+    the start was not given.
     """
 
     pid: int
@@ -57,6 +60,9 @@ class Exit:
     signal: int
     cpu_seconds: float
     max_rss_kb: int
+    wall_seconds: float = 0.0
+    read_bytes: int = 0
+    write_bytes: int = 0
     time: float = field(default_factory=time.time)
 
 
@@ -127,10 +133,11 @@ def _confine(cpus: Sequence[int]) -> set[int]:
     return ours
 
 
-def reap(pid: int) -> Exit | None:
+def reap(pid: int, begun: float = 0.0) -> Exit | None:
     """How child ``pid`` ended, or None while it runs. Leftovers of its group are killed.
 
-    The group is killed while the ended leader still holds its number.
+    ``begun`` is when it was started, by ``time.monotonic()``. The group is killed while the ended
+    leader still holds its number.
     """
     try:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -138,10 +145,24 @@ def reap(pid: int) -> Exit | None:
         signal_group(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
-        return Exit(pid, 255, 0, 0.0, 0)
+        return Exit(pid, 255, 0, 0.0, 0, _since(begun))
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = 128 + number if number else os.WEXITSTATUS(status)
-    return Exit(pid, code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    # The kernel's own sums of /proc/PID/io, in blocks of 512 bytes: no file to read for them.
+    return Exit(
+        pid,
+        code,
+        number,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss,
+        _since(begun),
+        usage.ru_inblock * 512,
+        usage.ru_oublock * 512,
+    )
+
+
+def _since(begun: float) -> float:
+    return time.monotonic() - begun if begun else 0.0
 
 
 def ended(pid: int) -> bool:

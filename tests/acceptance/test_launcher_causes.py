@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -218,11 +219,11 @@ def fake_mpirun(site: Site) -> Path:
 
 def test_an_mpirun_that_can_not_start_its_ranks(site: Site, fake_mpirun: Path) -> None:
     fake_mpirun.write_text("FAKE_MPIRUN_MODE=fail\n")
-    site.job("mpi", "/bin/true", ranks_per_node=2)
+    site.job("mpi", "/bin/true", ranks_per_node=2, retry="mpi_launch_failed=1:0.1s")
     site.job("serial", "/bin/true")
     site.launch()
     assert site.state("mpi") == states.FAILED
-    assert site.end("mpi").data["cause"] == states.MPI_LAUNCH_FAILED
+    assert [end.data["cause"] for end in site.ends("mpi")] == 2 * [states.MPI_LAUNCH_FAILED]
     assert site.state("serial") == states.JOB_FINISHED
 
 
@@ -296,4 +297,80 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
         "blocked": states.STAGING,
         "hangs": states.HOOK,
     }
+    site.check_clean()
+
+
+@pytest.fixture
+def tight() -> Iterator[Path]:
+    """A control group of 30 MB of memory; processes may move into it."""
+    group = Path("/sys/fs/cgroup/memory", f"balsam-test-{os.getpid()}")
+    limit = group / "memory.limit_in_bytes"
+    if not group.parent.is_dir():
+        group = Path("/sys/fs/cgroup", group.name)
+        limit = group / "memory.max"
+    try:
+        group.mkdir()
+        limit.write_text(str(30 * 2**20))
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no control group can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_what_the_kernel_killed_for_want_of_memory(site: Site, tight: Path) -> None:
+    python = shlex.quote(sys.executable)
+    site.shell(
+        "oom",
+        f"echo $$ > {tight}/cgroup.procs; exec {python} -c 'x = bytearray(200 * 2**20)'",
+        retry="oom=1:0.1s",
+    )
+    site.shell("killed_by_hand", "kill -KILL $$")
+    site.launch()
+    assert [end.data["cause"] for end in site.ends("oom")] == 2 * [states.OOM], site.diagnosis()
+    assert "Attempt 2 of 2 ended with oom" in site.named("oom").state_history
+    if os.access("/dev/kmsg", os.R_OK):
+        assert site.end("killed_by_hand").data["cause"] == states.SIGNAL
+
+
+def test_every_cause_that_one_node_knows_is_told_apart(site: Site, fake_mpirun: Path) -> None:
+    """But oom, which needs a control group (above), and node_lost, which needs nodes."""
+    fake_mpirun.write_text("FAKE_MPIRUN_MODE=fail\n")
+    site.job(states.OK, "/bin/true")
+    site.shell(states.EXIT, "exit 3")
+    site.shell(states.SIGNAL, "kill -SEGV $$")
+    site.job(states.PROGRAM_MISSING, "/no/such/program")
+    site.job(states.STAGING, "/bin/true", stage_in_url="/no/such/directory")
+    site.job(states.HOOK, preprocess="/bin/false")
+    site.shell(states.JOB_TIME_LIMIT, "sleep 600", time_limit_minutes=0.005, max_attempts=1)
+    site.job(states.UNSATISFIABLE, "/bin/true", num_nodes=3)
+    site.job(states.PARENT_FAILED, parents=[site.named(states.EXIT)])
+    site.job(states.MPI_LAUNCH_FAILED, ranks_per_node=2, retry="mpi_launch_failed=0")
+    site.shell(states.KILLED, "exec sleep 600", priority=-1)
+    site.shell(states.BATCH_TIME_LIMIT, "exec sleep 600", priority=-1, auto_timeout_retry=False)
+    ended = {
+        states.OK: states.JOB_FINISHED,
+        states.KILLED: states.USER_KILLED,
+    }
+    first = site.start()
+    for name in (states.KILLED, states.BATCH_TIME_LIMIT):
+        site.until_state(name, states.RUNNING)
+    site.balsam(f"kill --name {states.KILLED} --yes")
+    site.until(lambda: site.ends(states.KILLED), "the killed one ends")
+    others = [job.name for job in BalsamJob.objects.exclude(name=states.BATCH_TIME_LIMIT)]
+    for name in others:
+        site.until_state(name, ended.get(name, states.FAILED))
+    first.signal(signal.SIGTERM)
+    first.wait()
+    site.shell(states.LAUNCHER_LOST, "[ $BALSAM_ATTEMPT = 2 ] || exec sleep 600")
+    second = site.start()
+    site.until_state(states.LAUNCHER_LOST, states.RUNNING)
+    second.signal(signal.SIGKILL)
+    second.wait(-signal.SIGKILL)
+    site.launch()
+    told = {job.name: site.ends(job.name)[0].data["cause"] for job in BalsamJob.objects.all()}
+    assert told == {cause: cause for cause in states.CAUSES if cause in told}, site.diagnosis()
+    assert set(states.CAUSES) - set(told) == {states.OOM, states.NODE_LOST}
+    assert site.named(states.LAUNCHER_LOST).lost_attempts == 1
     site.check_clean()

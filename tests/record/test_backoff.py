@@ -14,6 +14,7 @@ from balsam import states
 from balsam.conf import current
 from balsam.core import backoff, bookkeeping, history, why
 from balsam.core.advance import Hop, Move, advance
+from balsam.core.excuse import GivenAgain, give_again
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import InvalidValue
 
@@ -235,3 +236,63 @@ def test_fields_are_checked_wherever_they_are_given(project: Any) -> None:
     assert later.modify("not_before", "2036-02-01T12:00") == datetime(
         2036, 2, 1, 12, tzinfo=timezone.utc
     )
+
+
+# -- the fault of a node ------------------------------------------------------------------------
+
+WHY = "5 of 5 attempts failed on n1, and 0 % elsewhere"
+
+
+def test_attempts_that_convicted_a_node_are_given_again(project: Any) -> None:
+    failed = attempt(runnable(max_attempts=1), states.EXIT)
+    child = BalsamJob.objects.create(parents=[failed])
+    grandchild = BalsamJob.objects.create(parents=[child])
+    for job in (child, grandchild):
+        bookkeeping.pass_jobs([job.pk], MAX_ATTEMPTS)
+        job.refresh_from_db()
+        assert job.state == states.FAILED
+    done = give_again([(failed.pk, 1)], "n1", WHY)
+    assert (done.jobs, done.children, done.excused) == (1, 2, 1)
+    for job in (failed, child, grandchild):
+        job.refresh_from_db()
+    assert (failed.state, failed.attempt, failed.lost_attempts) == (states.RESTART_READY, 1, 1)
+    assert (child.state, grandchild.state) == (states.CREATED, states.CREATED)
+    assert "n1 was set aside" in last(failed).message and WHY in last(failed).message
+    assert give_again([(failed.pk, 1)], "n1", WHY) == GivenAgain()
+    attempt(failed, states.OK, states.RUN_DONE)
+    assert failed.state == states.JOB_FINISHED
+
+
+def test_excused_attempts_count_for_no_limit(project: Any) -> None:
+    job = runnable(retry="exit=1:1h")
+    attempt(job, states.EXIT)
+    assert job.not_before is not None
+    assert give_again([(job.pk, 1)], "n1", WHY) == GivenAgain(0, 0, 1)
+    job.refresh_from_db()
+    assert (job.state, job.lost_attempts, job.not_before) == (states.RESTART_READY, 1, None)
+    assert last(job).from_state == last(job).to_state
+    attempt(job, states.EXIT)
+    assert job.state == states.RESTART_READY and "attempt 2 of 2" in last(job).message
+    assert attempt(job, states.EXIT).state == states.FAILED
+
+
+def test_what_went_on_meanwhile_is_left_alone(project: Any, put: Put) -> None:
+    finished = runnable(retry="exit=1")
+    attempt(finished, states.EXIT)
+    attempt(finished, states.OK, states.RUN_DONE)
+    later = runnable(retry="exit=1")
+    attempt(later, states.EXIT)
+    attempt(later, states.EXIT)
+    killed = attempt(runnable(retry="exit=1"), states.EXIT)
+    killed.update_state(states.USER_KILLED)
+    handled = attempt(runnable(post_handle_error=True, postprocess="x"), states.EXIT)
+    asked = [(finished.pk, 1), (later.pk, 1), (killed.pk, 1), (handled.pk, 1), (99, 1)]
+    assert give_again(asked, "n1", WHY) == GivenAgain(2, 0, 2)
+    for job, state in (
+        (finished, states.JOB_FINISHED),
+        (later, states.RESTART_READY),  # its second attempt would not have been its last
+        (killed, states.USER_KILLED),
+        (handled, states.RESTART_READY),
+    ):
+        job.refresh_from_db()
+        assert job.state == state

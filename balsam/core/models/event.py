@@ -12,7 +12,8 @@ class EventLog(NamedModel):
     """A change of state: when (UTC, microseconds), from what, to what, why.
 
     ``data`` of the event that ends an attempt holds ``attempt``, ``returncode``, ``cause``,
-    ``nodes``, ``cores``, ``gpus``, ``wall_seconds``, ``cpu_seconds``, ``max_rss_kb`` and ``tail``.
+    ``nodes``, ``cores``, ``gpus``, ``wall_seconds``, ``cpu_seconds``, ``max_rss_kb``,
+    ``read_bytes``, ``write_bytes`` and ``tail``.
     """
 
     # Events are written together with what they tell of, and removed with it; having the database

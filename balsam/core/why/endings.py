@@ -37,7 +37,7 @@ def finished(job: Any, when: str) -> str:
     if not isinstance(seconds, (int, float)):
         return f"{words}, after {attempts}."
     last = "the last of " if job.attempt > 1 else ""
-    return f"{words}, after {attempts}, {last}which took {_took(seconds)}."
+    return f"{words}, after {attempts}, {last}which took {_took(seconds)}{_used(ended.data)}."
 
 
 def killed(job: Any, when: str) -> str:
@@ -83,6 +83,28 @@ def _line(message: str) -> str:
     """The first line of a message, without a full stop."""
     first = message.strip().partition("\n")[0]
     return first.rstrip().removesuffix(".")
+
+
+def _used(data: dict[str, Any]) -> str:
+    """What else an attempt used: `` (3.9 s of CPU, 46 MB of memory, read 2 kB)``."""
+    parts = []
+    if isinstance(data.get("cpu_seconds"), (int, float)):
+        parts.append(f"{_took(data['cpu_seconds'])} of CPU")
+    if data.get("max_rss_kb"):
+        parts.append(f"{size(1024 * data['max_rss_kb'])} of memory")
+    for name, word in (("read_bytes", "read"), ("write_bytes", "wrote")):
+        if data.get(name):
+            parts.append(f"{word} {size(data[name])}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that suits them: ``46 MB``, in steps of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
 
 
 def _took(seconds: float) -> str:

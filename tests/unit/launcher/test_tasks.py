@@ -23,8 +23,8 @@ ROW: dict[str, Any] = {
     "direct_command": "/bin/true", "args": "", "environ_vars": "{}", "num_nodes": 1,
     "ranks_per_node": 4, "threads_per_rank": 1, "threads_per_core": 1, "node_packing_count": 1,
     "gpus_per_rank": 0.0, "mpi_flags": "", "wall_time_minutes": 1, "time_limit_minutes": 0.0,
-    "workdir": "", "user_workdir": "", "launch_params": "{}",
-    "cpu_affinity": "none", "signal": "", "signal_before_min": 0.0,
+    "workdir": "", "user_workdir": "", "launch_params": "{}", "cpu_affinity": "none",
+    "signal": "", "signal_before_min": 0.0,
 }  # fmt: skip
 PLACEMENT = Placement(("node7",), 3.0)
 

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balsam.platform.evidence import OomWatch, default_oom_counters, describe_exit, tail
+from balsam.platform.evidence import (
+    OomWatch,
+    default_oom_counters,
+    describe_exit,
+    oom_victims,
+    tail,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +124,35 @@ def test_tail_is_bounded_whatever_the_file(
     assert len(text) <= max_bytes
     assert len(text.split("\n")) <= max(lines, 1)
     assert all(char.isprintable() or char in "\n\t" or ord(char) > 127 for char in text)
+
+
+def kmsg(path: Path, *records: tuple[float, int]) -> Path:
+    """A file like /dev/kmsg, except that one read gives all of it."""
+    lines = (
+        f"3,{number},{int(when * 1e6)},-;Memory cgroup out of memory: Killed process {pid} (x) ..."
+        for number, (when, pid) in enumerate(records)
+    )
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_the_kernels_messages_say_whom_it_struck(tmp_path: Path) -> None:
+    now = time.monotonic()
+    counter = tmp_path / "vmstat"
+    counter.write_text("oom_kill 1\n")
+    messages = kmsg(tmp_path / "kmsg", (now + 5, 17))
+    watch = OomWatch([counter], messages)
+    assert not watch.struck(17)
+    counter.write_text("oom_kill 2\n")
+    assert watch.struck(17) and watch.struck()
+    assert not watch.struck(18)  # killed by somebody else
+    kmsg(messages, (now - 100, 17))
+    assert oom_victims(messages, now) == set()
+    assert watch.struck(18)  # the messages do not tell
+    assert oom_victims(tmp_path / "none", now) is None
+    assert OomWatch([counter], tmp_path / "none").struck(18) is False
+
+
+def test_the_real_messages_are_read_to_their_end() -> None:
+    found = oom_victims("/dev/kmsg", time.monotonic())
+    assert found is None or found == set()

@@ -1,0 +1,83 @@
+"""What CPUs a running process may use, compared with those it was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+_ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S*)", re.MULTILINE)
+
+
+def confined_to(pid: int | str, proc: str | Path = "/proc") -> frozenset[int] | None:
+    """The CPUs (numbers of the operating system) that a process may use; None if it is gone.
+
+    By /proc/PID/status (proc(5)): what both sched_setaffinity and its cpuset leave.
+    """
+    try:
+        text = Path(proc, str(pid), "status").read_text(errors="replace")
+    except OSError:
+        return None
+    found = _ALLOWED.search(text)
+    cpus = parsed(found[1]) if found else frozenset()
+    return cpus or None
+
+
+def online(devices: str | Path = "/sys/devices/system/cpu") -> frozenset[int]:
+    """The CPUs of this node; none where the kernel does not tell."""
+    try:
+        return parsed(Path(devices, "online").read_text().strip())
+    except OSError:
+        return frozenset()
+
+
+def parsed(text: str) -> frozenset[int]:
+    """The numbers of a list such as ``0-3,8``; none for what is no such list."""
+    found: set[int] = set()
+    try:
+        for part in filter(None, text.split(",")):
+            first, _, last = part.partition("-")
+            found.update(range(int(first), int(last or first) + 1))
+    except ValueError:
+        return frozenset()
+    return frozenset(found)
+
+
+def spelled(cpus: Collection[int]) -> str:
+    """``0-3,8``."""
+    parts: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if parts and cpu == parts[-1][1] + 1:
+            parts[-1][1] = cpu
+        else:
+            parts.append([cpu, cpu])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in parts)
+
+
+def compare(
+    asked: Collection[int],
+    pid: int,
+    there: Collection[int] | None = None,
+    proc: str | Path = "/proc",
+) -> str:
+    """What is wrong with the CPUs that process ``pid`` may use, as a sentence; '' if nothing is.
+
+    ``asked`` are those it was to be confined to (none: not at all), ``there`` those of its node
+    that jobs may use (by default all). A process that has confined itself further, within what it
+    was given, is right. So is one that has ended.
+    """
+    allowed = confined_to(pid, proc)
+    if allowed is None:
+        return ""
+    if asked:
+        if allowed <= set(asked):
+            return ""
+        wrong = f"may use {spelled(allowed)}"
+        return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
+    all_cpus = frozenset(online() if there is None else there)
+    if all_cpus <= allowed:
+        return ""
+    return (
+        f"It was not to be confined, but may use only {len(allowed & all_cpus)} of its node's "
+        f"{len(all_cpus)} CPUs ({spelled(allowed)}): what started the launcher may have bound it."
+    )

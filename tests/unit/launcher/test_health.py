@@ -1,0 +1,135 @@
+"""Which nodes are suspected of making attempts fail, and which are not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from balsam import states
+from balsam.launcher.health import NodeHealth, verdict
+
+NODES = [f"n{number}" for number in range(8)]
+
+
+def run(
+    health: NodeHealth,
+    rates: dict[str, float],
+    attempts: int,
+    seed: int = 1,
+    kind: str = "app",
+    first: int = 0,
+) -> None:
+    dice = random.Random(seed)
+    nodes = list(rates)
+    for job in range(first, first + attempts):
+        node = nodes[job % len(nodes)]
+        health.record([node], dice.random() >= rates[node], kind, job, 1)
+
+
+def test_a_node_where_everything_fails_is_suspected_and_named_with_its_attempts() -> None:
+    health = NodeHealth(NODES)
+    run(health, {**dict.fromkeys(NODES, 0.0), "n3": 1.0}, 8 * 20)
+    [suspect] = health.suspects()
+    assert suspect.node == "n3" and suspect.probability < 1e-6
+    assert suspect.attempts == tuple((job, 1) for job in range(3, 160, 8))
+    assert str(suspect) == (
+        "20 of the latest 20 attempts failed on n3, and 0 % of such attempts elsewhere"
+    )
+    assert health.suspects() == []
+    health.remove("n3")
+    health.record(["n3"], False, "app", 1, 1)
+    assert health.suspects() == []
+
+
+def test_five_failures_suffice_if_the_others_are_well() -> None:
+    health = NodeHealth(NODES)
+    run(health, dict.fromkeys(NODES[1:], 0.0), 400)
+    for job in range(1000, 1004):
+        health.record(["n0"], False, "app", job, 1)
+    assert health.suspects() == []
+    health.record(["n0"], False, "app", 1004, 1)
+    assert [suspect.node for suspect in health.suspects()] == ["n0"]
+
+
+def test_a_node_that_turns_bad_late_is_found_soon() -> None:
+    health = NodeHealth(NODES)
+    run(health, dict.fromkeys(NODES, 0.01), 80_000)
+    assert health.suspects() == []
+    needed = 0
+    while not (found := health.suspects()):
+        health.record(["n5"], False, "app", 100_000 + needed, 1)
+        needed += 1
+        assert needed < 20
+    assert found[0].node == "n5"
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.3, 0.9, 1.0])
+def test_healthy_nodes_are_not_suspected_at_any_rate_of_failures(rate: float) -> None:
+    for seed in range(20):
+        health = NodeHealth(NODES)
+        dice = random.Random(seed)
+        for job in range(1500):
+            health.record([dice.choice(NODES)], dice.random() >= rate, "app", job, 1)
+            assert health.suspects() == []
+
+
+def test_one_job_that_fails_again_and_again_convicts_nobody() -> None:
+    health = NodeHealth(NODES)
+    run(health, dict.fromkeys(NODES, 0.0), 400)
+    for attempt in range(60):
+        health.record(["n0"], False, "app", 9999, attempt)
+    assert health.suspects() == []
+
+
+def test_a_program_that_fails_everywhere_convicts_no_node_that_got_much_of_it() -> None:
+    health = NodeHealth(NODES)
+    run(health, dict.fromkeys(NODES, 0.0), 400, kind="good")
+    run(health, dict.fromkeys(NODES[1:], 1.0), 30, kind="bad", first=1000)
+    run(health, {"n0": 1.0}, 40, kind="bad", first=2000)
+    assert health.suspects() == []
+
+
+def test_a_program_that_ran_nowhere_else_convicts_nobody() -> None:
+    health = NodeHealth(NODES)
+    run(health, dict.fromkeys(NODES, 0.0), 400, kind="good")
+    run(health, {"n0": 1.0}, 60, kind="new", first=1000)
+    assert health.suspects() == []
+
+
+def test_failures_of_many_programs_add_up() -> None:
+    health = NodeHealth(NODES)
+    for kind in range(6):
+        rates = dict.fromkeys(NODES[1:], 0.0)
+        run(health, rates, 60, kind=f"app{kind}", first=1000 * kind)
+        for job in range(2):
+            health.record(["n0"], False, f"app{kind}", 1000 * kind + 500 + job, 1)
+    [suspect] = health.suspects()
+    assert suspect.node == "n0" and len(suspect.attempts) == 12
+
+
+def test_the_last_node_stays() -> None:
+    health = NodeHealth(["n0", "n1"])
+    run(health, {"n0": 0.0, "n1": 1.0}, 60)
+    assert [suspect.node for suspect in health.suspects()] == ["n1"]
+    health.remove("n1")
+    run(health, {"n0": 1.0}, 60)
+    assert health.suspects() == []
+
+
+def test_an_attempt_on_several_nodes_counts_on_each() -> None:
+    health = NodeHealth(NODES)
+    dice = random.Random(7)
+    for job in range(400):
+        pair = dice.sample(NODES, 2)
+        health.record(pair, "n2" not in pair, "app", job, 1)
+    suspects = health.suspects()
+    assert suspects[0].node == "n2"
+    health.remove("n2")
+    assert health.suspects() == []
+
+
+def test_only_what_a_node_can_cause_speaks_against_it() -> None:
+    assert verdict(states.OK) is True and verdict(states.SIGNAL) is False
+    for cause in (states.KILLED, states.BATCH_TIME_LIMIT, states.NODE_LOST, states.HOOK):
+        assert verdict(cause) is None

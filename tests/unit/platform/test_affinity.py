@@ -1,0 +1,60 @@
+"""The CPUs a process may use, against those it was given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.platform.affinity import compare, confined_to, online, parsed, spelled
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    child = subprocess.Popen(["sleep", "600"])
+    yield child.pid
+    child.kill()
+    child.wait()
+
+
+@pytest.mark.parametrize("text", ["", "0", "0-3", "0-3,8", "1,3,5-7"])
+def test_lists_are_read_and_written(text: str) -> None:
+    assert spelled(parsed(text)) == text
+
+
+def test_what_is_no_list_names_no_cpu() -> None:
+    assert parsed("0-x") == parsed("ff,ff") == frozenset()
+
+
+def test_a_process_is_where_it_was_put(sleeper: int) -> None:
+    mine = os.sched_getaffinity(0)
+    assert confined_to(sleeper) == mine
+    assert compare(mine, sleeper) == ""
+    assert compare((), sleeper, there=mine) == ""
+    first = min(mine)
+    os.sched_setaffinity(sleeper, {first})
+    assert confined_to(sleeper) == {first}
+    assert compare(mine, sleeper) == ""  # it has confined itself further
+
+
+def test_the_wrong_cores_are_named(sleeper: int) -> None:
+    mine = os.sched_getaffinity(0)
+    other = max(mine) + 1
+    assert compare([other], sleeper) == (
+        f"It was to be confined to the CPUs {other}, but may use {spelled(mine)}."
+    )
+
+
+def test_an_unconfined_process_on_fewer_cpus_than_there_are(sleeper: int) -> None:
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(sleeper, {min(mine)})
+    said = compare((), sleeper, there=[*mine, max(mine) + 1])
+    assert f"only 1 of its node's {len(mine) + 1} CPUs ({min(mine)})" in said
+
+
+def test_a_process_that_has_ended_is_right(tmp_path: Path) -> None:
+    assert compare([0], 4711, proc=tmp_path) == "" and confined_to(4711, tmp_path) is None
+    assert online(tmp_path) == frozenset()

@@ -1,0 +1,65 @@
+"""How a process ended, and what it used."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from balsam.platform import process
+from balsam.platform.process import Exit, RunSpec
+
+WRITES = """
+import os, subprocess, sys
+data = b"x" * 2_000_000
+for name in ("a", "b"):
+    with open(name, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, sys.argv[0], "child"], check=True)
+"""
+
+
+def ran(spec: RunSpec) -> Exit:
+    begun = time.monotonic()
+    pid = process.spawn(spec)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    end = process.reap(pid, begun)
+    assert end is not None
+    return end
+
+
+def spec(tmp_path: Path, *argv: str) -> RunSpec:
+    return RunSpec(argv, str(tmp_path), dict(os.environ), str(tmp_path / "out"))
+
+
+def test_the_time_it_took_is_of_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    end = ran(spec(tmp_path, "/bin/sh", "-c", "sleep 0.05"))
+    assert 0.05 <= end.wall_seconds < 30
+    pid = process.spawn(spec(tmp_path, "/bin/true"))
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    found = process.reap(pid)
+    assert found is not None and found.wall_seconds == 0.0
+
+
+def test_what_it_and_its_children_wrote_is_counted(tmp_path: Path) -> None:
+    """As /proc/PID/io counts it, so nothing where that counts nothing (as on tmpfs)."""
+    script = tmp_path / "writes.py"
+    script.write_text(WRITES)
+    before = counted()
+    (tmp_path / "probe").write_bytes(b"x" * 100_000)
+    counts = counted() > before
+    end = ran(spec(tmp_path, sys.executable, str(script)))
+    assert end.returncode == 0, (tmp_path / "out").read_text()
+    assert end.write_bytes >= (8_000_000 if counts else 0)
+    assert end.max_rss_kb > 1000 and end.cpu_seconds > 0
+
+
+def counted() -> int:
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    return 0
