@@ -22,6 +22,7 @@
      +-- LaunchError
      |    +-- ProgramMissing           +-- MpiUnavailable
      |    +-- Unsatisfiable
+     +-- LeaseLost
      +-- TransferError
      +-- TaskFailed
 
@@ -132,6 +133,16 @@ class MpiUnavailable(LaunchError):
 
 class Unsatisfiable(LaunchError):
     """A job asks for more than the allocation can ever give."""
+
+
+class LeaseLost(BalsamError):
+    """Another has taken over what this launcher held: nothing it knows of that counts any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This launcher's lease has run out (it was suspended, or the clock jumped) and "
+            "another has taken its jobs over; its tasks were ended. Start it again."
+        )
 
 
 class TransferError(BalsamError):

@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, lease
+from balsam.core import bookkeeping, lease, sessions
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.record import atomic
+from balsam.errors import LeaseLost
 from balsam.launcher import journal
 from balsam.outcomes import Outcome
 
@@ -123,7 +124,8 @@ class Ledger:
     def commit(self) -> Committed:
         """Commit all entries in one transaction, also those that the journal would not take.
 
-        Jobs that need no step go on at once. A DatabaseError leaves everything pending.
+        Jobs that need no step go on at once. A DatabaseError leaves everything pending, and so does
+        LeaseLost: what is pending may tell of what others did to tasks that they took over.
         """
         entries = self._pending + self._unwritten
         if self._in_doubt:
@@ -134,6 +136,8 @@ class Ledger:
             return Committed()
         moves = to_moves(entries, self._session)
         with atomic():
+            if not sessions.hold(self._session):
+                raise LeaseLost
             done = advance(moves)
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
             here = bookkeeping.pass_jobs(ended, self._max_attempts)
