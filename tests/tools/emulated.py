@@ -53,7 +53,7 @@ class Record:
         """Start a process in a session of its own."""
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [*self._bound, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=environ, start_new_session=True,
             )  # fmt: skip
         self._path(name).write_text(f"{process.pid} {node.start_time(process.pid)}")
