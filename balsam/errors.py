@@ -23,6 +23,7 @@
      |    +-- ProgramMissing           +-- MpiUnavailable
      |    +-- Unsatisfiable
      +-- AllocationError
+     +-- LeaseLost
      +-- TransferError
      +-- TaskFailed
 
@@ -137,6 +138,16 @@ class Unsatisfiable(LaunchError):
 
 class AllocationError(BalsamError):
     """The nodes that a launcher is to use can not be told, or are not there for it."""
+
+
+class LeaseLost(BalsamError):
+    """Another has taken over what this launcher held: nothing it knows of that counts any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This launcher's lease has run out (it was suspended, or the clock jumped) and "
+            "another has taken its jobs over; its tasks were ended. Start it again."
+        )
 
 
 class TransferError(BalsamError):

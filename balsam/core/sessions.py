@@ -17,6 +17,7 @@ from balsam.core.sql import column, quoted
 from balsam.platform import node
 
 _WAITING = quoted(states.WAITING_STATES)
+_LIVE = "SELECT 1 FROM balsam_session WHERE id = %s AND state = %s"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,17 @@ def beat(session: int) -> bool:
             heartbeat=history.now(), heartbeat_monotonic=time.monotonic()
         )
     )
+
+
+def hold(session: int) -> bool:
+    """Whether a session may still commit; until the transaction ends, nobody can declare it dead.
+
+    Its rows do not tell: they stay its own until whoever took it over has recovered them.
+    """
+    shared = " FOR SHARE" if connection.features.has_select_for_update else ""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE + shared, (session, LIVE))
+        return cursor.fetchone() is not None
 
 
 def close_session(session: int) -> None:

@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core import backoff, bookkeeping, lease
+from balsam.core import backoff, bookkeeping, lease, sessions
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.record import atomic
+from balsam.errors import LeaseLost
 from balsam.launcher import journal
 from balsam.outcomes import Outcome
 
@@ -125,7 +126,8 @@ class Ledger:
     def commit(self) -> Committed:
         """Commit all entries in one transaction, also those that the journal would not take.
 
-        Jobs that need no step go on at once. A DatabaseError leaves everything pending.
+        Jobs that need no step go on at once. A DatabaseError leaves everything pending, and so does
+        LeaseLost: what is pending may tell of what others did to tasks that they took over.
         """
         entries = self._pending + self._unwritten
         if self._in_doubt:
@@ -135,6 +137,8 @@ class Ledger:
             self._in_doubt = False
             return Committed()
         with atomic():
+            if not sessions.hold(self._session):
+                raise LeaseLost
             by_node = losses(entries, self._crash_limit)
             known = [by_node.get(id(entry), entry) for entry in entries]
             moves = to_moves(without_program(known), self._session)

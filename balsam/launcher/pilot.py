@@ -10,7 +10,7 @@ import time
 from balsam.conf.project import Project
 from balsam.core import sessions
 from balsam.core.lease import Scope
-from balsam.errors import BalsamError
+from balsam.errors import LeaseLost
 from balsam.launcher import journal, parts
 from balsam.launcher.committing import Committer
 from balsam.launcher.disputes import Disputes
@@ -325,10 +325,7 @@ class Launcher:
     def _beat(self) -> None:
         if not sessions.beat(self.session):
             self.attempts.kill_all()
-            raise BalsamError(
-                "This launcher's lease has run out (it was suspended, or the clock jumped) and "
-                "another has taken its jobs over; its tasks were ended. Start it again."
-            )
+            raise LeaseLost
 
     def shut(self) -> None:
         """Leave nothing behind: no process, no lease, no journal that is still needed."""

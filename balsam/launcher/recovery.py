@@ -1,7 +1,8 @@
 """Recovery: what a dead session left behind, brought to its true end.
 
-First its processes are ended, then its journal is replayed, and only then is the rest given out
-again. Each move is a compare-and-swap on the dead session's lease, so recovering twice is harmless.
+Its journal is read, its processes are ended, then the journal is replayed, and only then is the
+rest given out again. Each move is a compare-and-swap on the dead session's lease, so recovering
+twice is harmless.
 """
 
 from __future__ import annotations
@@ -138,16 +139,17 @@ class Recovery:
     def recover(self, session: Session) -> None:
         """Bring the jobs of a claimed session to where they really are."""
         key = int(session.pk)
-        survivors = process.marked_processes(SESSION_MARK, mark(self._project, key))
-        if survivors:
-            logger.warning("session %s left %d processes behind", key, len(survivors))
-            process.end_processes(survivors, self._grace_seconds)
         path = journal.path_of(self._journals, key)
         entries: dict[int, list[Entry]] = {}
+        # Read before its tasks are ended: a launcher that is not dead, but late, would add that.
         for plain in journal.read(path):
             entry = _entry(plain)
             if entry:
                 entries.setdefault(entry.job, []).append(entry)
+        survivors = process.marked_processes(SESSION_MARK, mark(self._project, key))
+        if survivors:
+            logger.warning("session %s left %d processes behind", key, len(survivors))
+            process.end_processes(survivors, self._grace_seconds)
         held = lease.held(key)
         moves = self._true_ends(session, held, entries)
         moved = advance(moves)

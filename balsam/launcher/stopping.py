@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from balsam import states
 from balsam.core import sessions
 from balsam.core.record import TROUBLE
+from balsam.errors import LeaseLost
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.guard import Guard
 from balsam.launcher.journal import Journal
@@ -77,7 +78,7 @@ class Stopping:
         if not len(self.attempts):
             with contextlib.suppress(OSError):
                 self.ledger.write()
-            with contextlib.suppress(*TROUBLE):
+            with contextlib.suppress(*TROUBLE, LeaseLost):
                 self.ledger.commit()
                 # Unless somebody is recovering it at this moment.
                 if sessions.beat(self.session):

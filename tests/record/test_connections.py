@@ -15,9 +15,9 @@ from django.db import OperationalError, connection, transaction
 from balsam import states
 from balsam.core import lease, sessions
 from balsam.core.lease import Scope
-from balsam.core.models import BalsamJob
+from balsam.core.models import BalsamJob, Session
 from balsam.core.sessions import Life
-from balsam.errors import InvalidValue
+from balsam.errors import InvalidValue, LeaseLost
 from balsam.launcher import ledger as ledgers
 from balsam.launcher.journal import Journal
 from balsam.launcher.ledger import End, Ledger, Start
@@ -160,3 +160,19 @@ def test_a_server_that_hung_up_is_asked_again(
     assert BalsamJob.objects.count() == int(told)
     assert connection.connection.info.backend_pid != backend
     assert lease.data_version() != before
+
+
+def test_a_launcher_that_was_declared_dead_commits_nothing(
+    project: Any, put: Callable[..., None]
+) -> None:
+    """Not even before its jobs are given out again: their tasks may be ended at this moment."""
+    [job] = runnable(1, put)
+    session = sessions.open_session(LIFE)
+    lease.lease_runnable(session, Scope(), 1)
+    project.journal_dir.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(Journal(Path(project.journal_dir, "j")), session, 10)
+    ledger.add(Start(job.pk, states.PREPROCESSED, 0, 4711, 1e9, "run"))
+    assert sessions.claim(Session.objects.get(pk=session), LIFE)
+    with pytest.raises(LeaseLost, match="another has taken its jobs over"):
+        ledger.commit()
+    assert BalsamJob.objects.states_of([job.pk]) == {job.pk: states.PREPROCESSED}

@@ -19,6 +19,7 @@ from balsam.platform import node
 
 #: Where the daemons and tools of administrators are, too.
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+_OWN = ("unshare", "nsenter", "setpriv")
 #: What the first process does before it runs what it is given, then it adopts orphans for ever.
 _BOOT = """\
 hostname "$1" && mount --bind "$2" /etc/hosts && mount -t tmpfs -o mode=1777 tmpfs /dev/shm || exit
@@ -32,23 +33,27 @@ def lacking(*programs: str) -> str:
     """Why machines can not be emulated here, '' if they can."""
     if os.geteuid():
         return "only root can emulate machines"
-    missing = [one for one in ("unshare", "nsenter", *programs) if not shutil.which(one, path=PATH)]
+    missing = [one for one in (*_OWN, *programs) if not shutil.which(one, path=PATH)]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 class Record:
-    """Processes started here, known by pid and start time, also to the next program that asks."""
+    """Processes started here, known by pid and start time, also to the next program that asks.
 
-    def __init__(self, directory: Path) -> None:
+    If they are ``bound``, they end with who started them, however that ends.
+    """
+
+    def __init__(self, directory: Path, bound: bool = False) -> None:
         self._directory = directory
+        self._bound = ["setpriv", "--pdeathsig", "KILL", "--"] if bound else []
 
     def start(
         self, name: str, command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None
     ) -> None:
-        """Start a process in a session of its own; it goes on when this one ends."""
+        """Start a process in a session of its own."""
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [*self._bound, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=environ, start_new_session=True,
             )  # fmt: skip
         self._path(name).write_text(f"{process.pid} {node.start_time(process.pid)}")
@@ -92,9 +97,11 @@ class Record:
 class Machine:
     """One emulated machine."""
 
-    def __init__(self, name: str, directory: Path, hosts: Path, network: str = "") -> None:
+    def __init__(
+        self, name: str, directory: Path, hosts: Path, network: str = "", bound: bool = False
+    ) -> None:
         self.name = name
-        self._record = Record(directory)
+        self._record = Record(directory, bound)
         self._directory = directory
         self._hosts = hosts
         self._network = network

@@ -33,7 +33,7 @@ def clusters() -> Iterator[Callable[[str], Cluster]]:
             # pytest's own directories are too long for the paths of sockets.
             directory = Path(tempfile.mkdtemp(prefix="bsl-", dir="/tmp"))
             port = slurm_tools.free_port(28800, NODES + 1)
-            running[how] = Cluster(directory, NODES, port=port, apart=how == APART)
+            running[how] = Cluster(directory, NODES, port=port, apart=how == APART, bound=True)
             running[how].start()
         return running[how]
 
@@ -59,7 +59,7 @@ def all_hosts() -> Iterator[Hosts]:
         pytest.skip(reason)
     directory = Path(tempfile.mkdtemp(prefix="bho-", dir="/tmp"))
     prefix, network = host_tools.free_names()
-    made = Hosts(directory, HOSTS, prefix, network)
+    made = Hosts(directory, HOSTS, prefix, network, bound=True)
     try:
         made.start()
         yield made

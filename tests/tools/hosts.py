@@ -40,7 +40,7 @@ def missing() -> str:
     """Why there can be no hosts here, '' if there can."""
     reason = lacking(*PROGRAMS)
     if not reason and _ip("netns", "add", "balsam-try").returncode:
-        return "root may not make networks here"
+        return "no networks can be made here"
     _ip("netns", "del", "balsam-try")
     return reason
 
@@ -56,12 +56,21 @@ def free_names() -> tuple[str, str]:
 
 
 class Hosts:
-    """Hosts NAME0001, NAME0002... in a directory, on a bridge of their own."""
+    """Hosts NAME0001, NAME0002... in a directory, on a bridge of their own.
+
+    If they are ``bound``, they end with the process that started them; the bridge does not.
+    """
 
     def __init__(
-        self, directory: Path, number: int = 3, prefix: str = "nid", network: str = "10.78.0"
+        self,
+        directory: Path,
+        number: int = 3,
+        prefix: str = "nid",
+        network: str = "10.78.0",
+        bound: bool = False,
     ) -> None:
         self.directory = Path(directory)
+        self._bound = bound
         kept = self.directory / "hosts.json"
         given = {"number": number, "prefix": prefix, "network": network}
         if kept.exists():
@@ -108,7 +117,7 @@ class Hosts:
 
     def machine(self, name: str) -> Machine:
         """The emulated machine that a host is."""
-        return Machine(name, self.directory, self.directory / "hosts", network=name)
+        return Machine(name, self.directory, self.directory / "hosts", name, self._bound)
 
     def boot(self, name: str) -> None:
         """Switch one on (again)."""

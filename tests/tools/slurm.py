@@ -99,12 +99,22 @@ def _is_free(port: int) -> bool:
 
 
 class Cluster:
-    """A cluster in a directory; another object for the same directory finds it again."""
+    """A cluster in a directory; another object for the same directory finds it again.
+
+    If it is ``bound``, it ends with the process that started it.
+    """
 
     def __init__(
-        self, directory: Path, nodes: int = 4, cpus: int = 4, port: int = 28800, apart: bool = True
+        self,
+        directory: Path,
+        nodes: int = 4,
+        cpus: int = 4,
+        port: int = 28800,
+        apart: bool = True,
+        bound: bool = False,
     ) -> None:
         self.directory = Path(directory)
+        self._bound = bound
         given = {"nodes": nodes, "cpus": cpus, "port": port, "apart": apart}
         kept = self.directory / "cluster.json"
         if kept.exists():
@@ -114,7 +124,7 @@ class Cluster:
         self.names = [f"n{number + 1}" for number in range(given["nodes"])]
         self.configuration = self.directory / "slurm.conf"
         self.environ = {"SLURM_CONF": str(self.configuration), "PATH": PATH}
-        self._record = Record(self.directory)
+        self._record = Record(self.directory, bound)
 
     # -- its life -------------------------------------------------------------------------------
 
@@ -195,7 +205,7 @@ class Cluster:
 
     def machine(self, name: str) -> Machine:
         """The emulated machine that a node is, where they are apart."""
-        return Machine(name, self.directory, self.directory / "hosts")
+        return Machine(name, self.directory, self.directory / "hosts", bound=self._bound)
 
     def start_node(self, name: str) -> None:
         """Switch a node on (again)."""

@@ -1,0 +1,290 @@
+"""Launchers on several hosts with names and networks of their own, by the MPI beside this Python.
+
+The allocation is that of a PBS node file; mpirun reaches the other hosts by ssh.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.core.models import BalsamJob
+from tests.tools.hosts import Hosts
+
+from . import histories
+from .conftest import BALSAM, PATIENCE_SECONDS, Site
+from .histories import alive, signs, traced, traced_mpi
+from .test_launcher_causes import needs_mpi
+
+pytestmark = [pytest.mark.vnodes, needs_mpi]
+CORES = 2
+#: How soon a launcher has to know that a host no longer answers.
+LOSS_SECONDS = 60.0
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """A project whose tasks leave traces."""
+    histories.traces(site)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20)
+    return site
+
+
+class Allocation:
+    """A launcher on the first of some hosts, which are its allocation."""
+
+    def __init__(self, site: Site, hosts: Hosts, names: list[str], *arguments: str) -> None:
+        self._site = site
+        self._hosts = hosts
+        self.names = names
+        number = len(list(site.home.glob("nodefile-*")))
+        nodefile = site.home / f"nodefile-{number}"
+        # PBS names a host once for each of its slots.
+        nodefile.write_text("".join(f"{name}\n" for name in names for _ in range(CORES)))
+        self.screen = site.home / f"host-screen-{number}.txt"
+        environ = {
+            **site.env, **hosts.mpi_environ(),
+            "PBS_NODEFILE": str(nodefile), "PBS_JOBID": f"{number}.pbs",
+        }  # fmt: skip
+        command = [*BALSAM, "launcher", *(arguments or ("--consume-all",))]
+        with open(self.screen, "wb") as screen:
+            self.process = subprocess.Popen(
+                hosts.inside(names[0], *command, directory=site.path),
+                env=environ, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self.screen.read_text()
+
+    @property
+    def pid(self) -> int:
+        """The launcher's own pid, seen from outside: nsenter has it as a child."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = path.read_text().split()
+        return int(children[0]) if children else 0
+
+    def until(
+        self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """Wait for a condition; where it does not come, all there is to know."""
+        try:
+            self._site.until(condition, what, seconds)
+        except pytest.fail.Exception as failure:
+            pytest.fail(f"{failure}\n{self.diagnosis()}")
+
+    def wait(self, code: int = 0, seconds: float = 2 * PATIENCE_SECONDS) -> str:
+        """What it printed, once it has ended with ``code``."""
+        try:
+            found = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the launcher did not end in {seconds:g} s\n{self.diagnosis()}")
+        if found != code:
+            pytest.fail(f"the launcher ended with {found}, not {code}\n{self.diagnosis()}")
+        return self.said
+
+    def diagnosis(self) -> str:
+        """What it and the hosts have to say."""
+        return f"--- screen:\n{self.said}\n{self._site.diagnosis()}\n{self._hosts.diagnosis()}"
+
+
+def done(site: Site, **given: object) -> None:
+    """All jobs are finished, as the tasks saw it too, and nothing is left."""
+    site.all_finished()
+    histories.check(site, **given)  # type: ignore[arg-type]
+    site.check_clean()
+
+
+def add_mixture(site: Site, serial: int = 18) -> None:
+    """Serial jobs, and MPI jobs of two hosts."""
+    for number in range(serial):
+        if number % 6 == 0:
+            site.job(f"wide{number}", traced_mpi(3), num_nodes=2, ranks_per_node=1 + number % 4)
+        site.job(f"n{number}", traced(3))
+
+
+def gated(site: Site, number: int, gate: Path) -> list[str]:
+    """Serial jobs that run until the gate is there, in their first attempts; their names."""
+    names = [f"g{index}" for index in range(number)]
+    for name in names:
+        site.job(name, traced(1, gate, 1))
+    return names
+
+
+def test_a_mixture_fills_three_hosts(site: Site, hosts: Hosts) -> None:
+    add_mixture(site)
+    allocation = Allocation(site, hosts, hosts.names)
+    allocation.wait()
+    done(site)
+    assert {sign.node for sign in signs(site) if sign.size == 1} == set(hosts.names)
+    wide = [sign for sign in signs(site) if sign.job.startswith("wide")]
+    assert Counter(sign.job for sign in wide) == {"wide0": 2, "wide6": 6, "wide12": 2}
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+
+
+@pytest.mark.parametrize("how", ["killed", "cut off"])
+def test_a_host_that_is_lost(site: Site, hosts: Hosts, how: str) -> None:
+    """Its attempts are lost and run again; those on others go on, whatever mpirun does."""
+    gate = site.home / "gate"
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10)
+    names = gated(site, 3 * CORES, gate)
+    allocation = Allocation(site, hosts, hosts.names)
+    allocation.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    far = hosts.names[-1]
+    lost = [name for name in names if {s.node for s in alive(site, name)} == {far}]
+    assert len(lost) == CORES, allocation.diagnosis()
+    hosts.kill(far) if how == "killed" else hosts.cut_off(far)
+    for name in lost:
+        allocation.until(lambda n=name: site.ends(n), "the loss is recorded", LOSS_SECONDS)  # type: ignore[misc]
+        assert site.ends(name)[0].data["cause"] == states.NODE_LOST, allocation.diagnosis()
+    gate.touch()
+    allocation.wait()
+    # On a host that is cut off, tasks end once nobody has been heard of for long enough: before
+    # that, they may have been given out again.
+    unseen = frozenset({states.NODE_LOST} if how == "cut off" else ())
+    site.until(lambda: not site.processes(), "nothing runs on the lost host", LOSS_SECONDS)
+    done(site, unseen=unseen)
+    for name in names:
+        assert site.named(name).attempt == 1 + (name in lost), allocation.diagnosis()
+        assert signs(site, name)[-1].node != far or name not in lost
+
+
+@pytest.mark.parametrize("how", ["killed", "cut off"])
+def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> None:
+    """Where the network is gone, mpirun may never return: it is ended, and the job runs again."""
+    gate = site.home / "gate"
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10)
+    site.job("wide", traced_mpi(1, gate, 1), num_nodes=3, priority=1)
+    allocation = Allocation(site, hosts, hosts.names, "--consume-all")
+    allocation.until(lambda: len(alive(site, "wide")) == 3, "it runs")
+    far = hosts.names[1]
+    hosts.kill(far) if how == "killed" else hosts.cut_off(far)
+    allocation.until(lambda: site.ends("wide"), "the loss is recorded", LOSS_SECONDS)
+    assert site.ends("wide")[0].data["cause"] == states.NODE_LOST, allocation.diagnosis()
+    gate.touch()
+    # It needs three hosts, and there are two.
+    allocation.until(lambda: not alive_on(site, "wide", hosts.names[0]), "its ranks end")
+    os.kill(allocation.pid, signal.SIGTERM)
+    allocation.wait()
+    hosts.refresh()
+    site.until(lambda: not site.processes(), "nothing runs on the lost host", LOSS_SECONDS)
+    Allocation(site, hosts, hosts.names).wait()
+    done(site, unseen=frozenset({states.NODE_LOST} if how == "cut off" else ()))
+
+
+def alive_on(site: Site, name: str, host: str) -> bool:
+    """Whether a process of a job still gives signs of life on a host."""
+    before = {(s.begin, s.last) for s in alive(site, name) if s.node == host}
+    if not before:
+        return False
+    return not before <= {(s.begin, s.last) for s in alive(site, name) if s.node == host}
+
+
+@pytest.mark.parametrize("victim", ["rank", "keeper", "starter"])
+def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str) -> None:
+    """A worker, the process that keeps its tasks, or the mpirun that started all workers."""
+    gate = site.home / "gate"
+    names = gated(site, 3 * CORES, gate)
+    allocation = Allocation(site, hosts, hosts.names)
+    allocation.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    far = hosts.names[0] if victim == "starter" else hosts.names[1]
+    chosen = [pid for pid in hosts.machine(far).pids() if role(pid) == victim]
+    assert chosen, allocation.diagnosis()
+    for pid in chosen:
+        os.kill(pid, signal.SIGKILL)
+    if victim == "keeper":
+        hit = [name for name in names if {s.node for s in signs(site, name)} == {far}]
+        for name in hit:
+            allocation.until(lambda n=name: site.ends(n), "the loss is recorded", LOSS_SECONDS)  # type: ignore[misc]
+    gate.touch()
+    allocation.wait()
+    done(site, unseen=frozenset())
+    for name in names:
+        # Tasks outlive the MPI that their orders came by.
+        spared = victim != "keeper" or name not in hit
+        assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
+
+
+def role(pid: int) -> str:
+    """What a process is for the workers of a launcher, '' if nothing."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return ""
+    ensemble = [word for word in words if word.startswith("balsam.launcher.ensemble")]
+    if not ensemble:
+        return ""
+    if "python" not in Path(words[0]).name:
+        return "starter" if Path(words[0]).name.startswith(("mpi", "prte", "orte")) else ""
+    return "keeper" if ensemble[0].endswith("keeper") else "rank"
+
+
+def test_a_launcher_that_is_killed_takes_its_tasks_everywhere_with_it(
+    site: Site, hosts: Hosts
+) -> None:
+    gate = site.home / "gate"
+    names = gated(site, 3 * CORES, gate)
+    first = Allocation(site, hosts, hosts.names)
+    first.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    os.kill(first.pid, signal.SIGKILL)
+    first.process.wait()
+    gate.touch()
+    Allocation(site, hosts, hosts.names).wait()
+    done(site, unseen=frozenset(), unrecorded=True)
+    assert {site.named(name).attempt for name in names} == {2}
+
+
+def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: Hosts) -> None:
+    """It can not see the other's processes: what ends them is that nobody is heard of."""
+    gate = site.home / "gate"
+    site.settings(cores_per_node=CORES, heartbeat_seconds=0.5, lease_seconds=4)
+    names = gated(site, 2 * CORES, gate)
+    first = Allocation(site, hosts, hosts.names[:2])
+    first.until(lambda: all(alive(site, name) for name in names), "tasks run on two hosts")
+    os.kill(first.pid, signal.SIGSTOP)
+    second = Allocation(site, hosts, hosts.names[2:], "--consume-all", "--persistent")
+    second.until(
+        lambda: all(site.named(name).attempt == 2 for name in names[:CORES]),
+        "the other has taken them over",
+        LOSS_SECONDS,
+    )
+    gate.touch()
+    left = BalsamJob.objects.exclude(state__in=states.END_STATES)
+    second.until(lambda: not left.all().exists(), "all are done", LOSS_SECONDS)
+    os.kill(first.pid, signal.SIGCONT)
+    assert "lease has run out" in first.wait(1)
+    os.kill(second.pid, signal.SIGTERM)
+    second.wait()
+    # Those beside the suspended launcher may have gone on; those on its other host may not.
+    done(site)
+    for name in names:
+        mine, *_ = signs(site, name)
+        if mine.node == hosts.names[1]:
+            assert mine.last < signs(site, name)[1].begin, second.diagnosis()
+
+
+def test_a_node_file_that_can_not_be_used_is_told_in_a_sentence(site: Site) -> None:
+    site.job("job", traced(1))
+    nodefile = site.home / "nodes"
+    for text in (None, "", "\n\n"):
+        if text is not None:
+            nodefile.write_text(text)
+        environ = {**site.env, "PBS_NODEFILE": str(nodefile), "PBS_JOBID": "1.pbs"}
+        told = subprocess.run(
+            [*BALSAM, "launcher", "--consume-all"], env=environ, cwd=site.path,
+            capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+        said = (told.stdout + told.stderr).splitlines()
+        assert told.returncode == 1
+        assert str(nodefile) in said[-1] and "Traceback" not in told.stderr, said
+    assert site.named("job").attempt == 0
+    site.check_clean()
