@@ -516,6 +516,13 @@ def test_a_setting_that_postgres_refuses(project: Project) -> None:
     assert "did not start: " in refusal(project)
 
 
+def test_a_path_with_a_line_break(short_dir: Path) -> None:
+    project = bare(short_dir / "one\ntwo")
+    with pytest.raises(ServerError, match="holds a line break, which Postgres does not take"):
+        cluster.make(project)
+    assert not project.cluster_dir.exists() and not project.password_file.exists()
+
+
 def test_new_files_where_there_are_some(project: Project, short_dir: Path) -> None:
     with pytest.raises(ServerError, match="is there already; move it away"):
         cluster.make(project)
