@@ -143,7 +143,9 @@ def _sentence(text: str) -> str:
 
 
 def _say(text: str) -> None:
+    from balsam.cli.output import cell
+
     try:
-        print(text, file=sys.stderr)
+        print(cell(text), file=sys.stderr)  # a path may hold anything, and this is one line
     except OSError:
         return  # nobody listens on stderr either

@@ -25,6 +25,8 @@ APP_COLUMNS = ("pk", "name", "executable", "description")
 PROGRAM_COLUMNS = ("id", *JOB_COLUMNS)
 DEFAULT_LIMIT = 5000
 TREE_LINES = 500
+#: Jobs that were not shown are counted up to here.
+MOST_COUNTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,18 @@ def _with_rest(lines: Iterator[str], tally: Tally, found: Any, limit: int | None
         return
     yield first
     yield from lines
-    if limit is not None and tally.number >= limit and (rest := found.count() - limit) > 0:
+    if limit is not None and tally.number >= limit and (rest := _rest(found, limit)):
         yield f"({rest} more BalsamJobs not shown...)"
+
+
+def _rest(found: Any, limit: int) -> str:
+    """How many jobs there are beyond the limit; empty for none."""
+    most = limit + MOST_COUNTED
+    # All jobs are counted in an index. Those of a filter are looked at one by one: not for ever.
+    number = (found[: most + 1] if found.query.where else found).count()
+    if found.query.where and number > most:
+        return f"more than {MOST_COUNTED}"
+    return str(number - limit) if number > limit else ""
 
 
 def _job_lines(found: Any, limit: int | None, form: Form, tally: Tally) -> Iterator[str]:

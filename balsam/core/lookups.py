@@ -1,11 +1,12 @@
-"""``name__glob="sim_*"``: shell patterns in queries, the same on either database."""
+"""``name__glob="sim_*"`` and ``name__contains="x"``, the same on either database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Lookup, Q, TextField
+from django.db.models import CharField, Lookup, Q, TextField
+from django.db.models.lookups import BuiltinLookup, Contains, EndsWith, StartsWith
 
 
 def is_glob(text: str) -> bool:
@@ -84,3 +85,47 @@ class Glob(Lookup):
         if connection.vendor == "sqlite":
             return f"{left} GLOB %s", (*left_parameters, self.rhs.replace("[!", "[^"))
         return f"{left} ~ %s", (*left_parameters, glob_regex(self.rhs))
+
+
+class _Exactly(BuiltinLookup):
+    """Case matters, as Django says and Postgres does; SQLite's LIKE takes ``a`` for ``A``."""
+
+    #: Of the text and the part, each given as often as it is named.
+    condition = ""
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> Any:
+        left, left_parameters = self.process_lhs(compiler, connection)
+        part, part_parameters = BuiltinLookup.process_rhs(self, compiler, connection)
+        if self.rhs_is_direct_value():
+            part_parameters = [str(value) for value in part_parameters]
+        written: list[str] = []
+        parameters: list[Any] = []
+        for word in self.condition.split():
+            is_left, is_part = word == "TEXT", word == "PART"
+            written.append(left if is_left else part if is_part else word)
+            parameters += left_parameters if is_left else part_parameters if is_part else []
+        return " ".join(written), parameters
+
+
+@CharField.register_lookup
+@TextField.register_lookup
+class ExactlyContains(_Exactly, Contains):
+    """``contains``: the text has the part in it."""
+
+    condition = "instr( TEXT , PART ) > 0"
+
+
+@CharField.register_lookup
+@TextField.register_lookup
+class ExactlyStartsWith(_Exactly, StartsWith):
+    """``startswith``: it begins with the part."""
+
+    condition = "substr( TEXT , 1, length( PART ) ) = PART"
+
+
+@CharField.register_lookup
+@TextField.register_lookup
+class ExactlyEndsWith(_Exactly, EndsWith):
+    """``endswith``: it ends with the part."""
+
+    condition = "substr( TEXT , length( TEXT ) - length( PART ) + 1) = PART"

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from balsam.conf import registry
 from balsam.conf.bootstrap import SCHEMA_VERSION
 from balsam.conf.new_project import SQLITE, Engine, creating
+from balsam.conf.postgres.fitness import need_fit
 from balsam.conf.postgres.url import masked
 from balsam.core.care import database_file, tables
 from balsam.core.care.backup import back_up
@@ -29,6 +30,7 @@ def create_project(path: Path, engine: Engine = SQLITE, name: str | None = None)
     """
     with creating(path, engine=engine, name=name) as project:
         if engine.url:
+            need_fit(project)
             _refuse_what_is_there(project, engine)
         _migrate(project)
         if engine == SQLITE:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.apps import apps
 from django.db import connection
 
-#: Fewer rows than this are not worth a COPY.
+#: Fewer rows than this go one by one.
 FEW = 4
+#: Rows of one statement.
+ROWS = 10_000
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -97,22 +101,37 @@ def key_list(ids: Collection[int]) -> Any:
 
 
 def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> None:
-    """Insert rows whose values the driver takes as they are."""
+    """Insert rows whose values the driver takes as they are.
+
+    No COPY, in which a client that stops half-way keeps its turn for ever: the server has all of a
+    statement before it begins, or takes the transaction of a client for idle.
+    """
     if not given:
         return
-    if is_sqlite() or len(given) < FEW:
-        marks = ", ".join(["%s"] * len(names))
-        with connection.cursor() as cursor:
-            cursor.executemany(f"INSERT INTO {table} ({_listed(names)}) VALUES ({marks})", given)
-        return
-    with copying(table, names) as copy:
-        for row in given:
-            copy.write_row(row)
+    into = f"INSERT INTO {table} ({_listed(names)})"
+    with connection.cursor() as cursor:
+        if is_sqlite() or len(given) < FEW:
+            marks = ", ".join(["%s"] * len(names))
+            cursor.executemany(f"{into} VALUES ({marks})", given)
+            return
+        lists = ", ".join(f"%s::{kind}[]" for kind in _kinds(table, tuple(names)))
+        for start in range(0, len(given), ROWS):
+            columns = [list(values) for values in zip(*given[start : start + ROWS], strict=True)]
+            cursor.execute(f"{into} SELECT * FROM unnest({lists})", columns)
+
+
+@functools.cache
+def _kinds(table: str, names: Sequence[str]) -> list[str]:
+    """Postgres' types of columns."""
+    (model,) = (model for model in apps.get_models() if model._meta.db_table == table)
+    kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
+    # A cast to a limited length would cut a text off.
+    return [kinds[name] if "char" not in kinds[name] else "text" for name in names]
 
 
 @contextlib.contextmanager
 def copying(table: str, names: Sequence[str]) -> Iterator[Any]:
-    """A Postgres COPY into a table, to write to."""
+    """A Postgres COPY into a table, to write to; not when others wait for a turn."""
     statement = f"COPY {table} ({_listed(names)}) FROM STDIN"
     with (
         connection.cursor() as cursor,

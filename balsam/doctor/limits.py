@@ -12,11 +12,12 @@ from balsam.doctor.database import LOCK_SECONDS, usable
 from balsam.doctor.finding import Finding, ok, warning
 from balsam.doctor.patient import Patient
 
-#: Launchers at once that a write-ahead log serves well: four writers had to wait 1.4 s at worst,
-#: and waits grow with their number, for SQLite hands out no turns.
+#: Launchers at once that a write-ahead log serves well. Measured (docs/concepts/two-databases.rst):
+#: of eight processes that write without a pause one waits for 4 s at worst, of sixteen for 5 s, for
+#: SQLite hands out no turns. Launchers pause.
 WAL_LAUNCHERS = 8
-#: The same with a rollback journal, where two of four writers at once got nothing done for seconds
-#: (together 160 commits/s, 6 s at worst).
+#: The same with a rollback journal: of two such writers one waits for 8 s at worst, and of eight one
+#: gets nothing done.
 JOURNAL_LAUNCHERS = 2
 #: Hosts that may write at once to a file on a shared file system: its locks are the slowest, and
 #: not all such file systems keep them well.

@@ -36,6 +36,7 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
         logger.exception("the launcher could not go on")
         raise
     finally:
+        go_first(False)
         close_log()
 
 

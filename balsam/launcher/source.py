@@ -289,4 +289,4 @@ class Source:
         jobs = BalsamJob.objects
         if not name or any(mark in name for mark in "*?[") or jobs.filter(workflow=name).exists():
             return []
-        return [other for other, _ in jobs.filter(workflow__contains=name).workflows()][:5]
+        return [other for other, _ in jobs.filter(workflow__icontains=name).workflows()][:5]

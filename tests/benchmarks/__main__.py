@@ -21,10 +21,11 @@ from tests.benchmarks import (
     scale,
     serial,
     startup,
+    writers,
 )
 from tests.benchmarks.options import DATABASES, Options
 from tests.benchmarks.project import workspace
-from tests.benchmarks.table import Table, page
+from tests.benchmarks.table import Table, merged, page
 
 BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "serial": serial.measure,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "scale": scale.measure,
     "large": large.measure,
     "concurrency": concurrency.measure,
+    "writers": writers.measure,
 }
 
 
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--campaign", type=int, default=default.campaign, help="its jobs")
     parser.add_argument("--db", default=",".join(default.databases), help="sqlite,postgres")
     parser.add_argument("--scratch", type=Path, help="where to put projects and output files")
-    parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation")
+    parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation; others that it has stay")
     given = parser.parse_args()
     names = given.only.split(",")
     for name in names:
@@ -75,7 +77,8 @@ def main() -> None:
     facts.append(("load when it ended", " ".join(f"{load:.1f}" for load in os.getloadavg())))
     print(f"{facts[-1][0]}: {facts[-1][1]}")
     if given.rst:
-        given.rst.write_text(page(facts, tables))
+        old = given.rst.read_text() if given.rst.exists() else ""
+        given.rst.write_text(merged(old, page(facts, tables)))
 
 
 if __name__ == "__main__":

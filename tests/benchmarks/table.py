@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,21 @@ def page(facts: Sequence[tuple[str, str]], tables: Sequence[Table]) -> str:
     lines = [".. Written by the benchmarks; see benchmarks.rst.", ""]
     lines += [f":{name}: {value}" for name, value in facts]
     return "\n".join([*lines, "", *(table.rst() for table in tables)])
+
+
+def merged(old: str, new: str) -> str:
+    """The page ``old`` with what ``new`` measured again in its place, and the rest of it behind."""
+    facts, sections = _parts(old)
+    newer_facts, newer = _parts(new)
+    return "\n".join([newer_facts or facts, *{**sections, **newer}.values()])
+
+
+def _parts(text: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first section, and title -> section."""
+    head, *rest = re.split(r"^(?=\S.*\n-{4,}\n)", text, flags=re.MULTILINE)
+    return head.rstrip("\n") + "\n", {
+        part.partition("\n")[0]: part.rstrip("\n") + "\n" for part in rest
+    }
 
 
 def number(value: float) -> str:

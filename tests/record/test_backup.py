@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
 import stat
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -175,11 +180,52 @@ def test_a_database_in_use_is_not_exchanged(project: Project, target: Path) -> N
     assert files(project.database_dir) == before
     assert BalsamJob.objects.count() == 2
     kept = restore(project, target, in_use=True)
-    assert BalsamJob.objects.create(name="late") and kept is not None
+    # Who had the old file open goes over to the new one with the next transaction.
+    assert BalsamJob.objects.create(name="late").pk == 3 and kept is not None
     connection.close()
-    assert backup.inspect(kept).jobs == 3
-    assert names() == ["a"]
+    assert backup.inspect(kept).jobs == 2
+    assert names() == ["a", "late"]
     assert fsck.check(project.database_file).sound
+
+
+def test_who_waits_for_the_lock_meanwhile_writes_to_the_new_file(
+    project: Project, target: Path, script: Callable[..., str]
+) -> None:
+    BalsamJob.objects.create(name="a")
+    backup.back_up(project, target)
+    connection.close()
+    with contextlib.closing(sqlite3.connect(project.database_file)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(
+                script,
+                "from balsam.launcher import dag\n"
+                "dag.add_job(name='waited', direct_command='true')",
+                BALSAM_DB_PATH=project.path,
+            )
+            log = os.fsencode(f"{project.database_file}-shm")
+            wait_until(lambda: any(log in maps for maps in maps_of_others()))
+            shutil.copyfile(target, target.with_name("other"))
+            target.with_name("other").replace(project.database_file)
+            for side in database_file.sides(project.database_file):
+                side.unlink(missing_ok=True)
+            holder.execute("ROLLBACK")
+            waiting.result()
+    assert names() == ["a", "waited"]
+
+
+def maps_of_others() -> Iterator[bytes]:
+    """What other processes have mapped into their memory: SQLite's index of its log, if in use."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError):
+                yield Path("/proc", entry, "maps").read_bytes()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 def other_database(path: Path) -> None:

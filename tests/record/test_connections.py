@@ -176,3 +176,24 @@ def test_a_launcher_that_was_declared_dead_commits_nothing(
     with pytest.raises(LeaseLost, match="another has taken its jobs over"):
         ledger.commit()
     assert BalsamJob.objects.states_of([job.pk]) == {job.pk: states.PREPROCESSED}
+
+
+@pytest.mark.postgres
+def test_whoever_stops_in_the_middle_of_a_turn_loses_it(project: Any) -> None:
+    """Its rows come in one message; before that it is idle to the server, and not waited for."""
+    made = [BalsamJob.objects.create(name=f"j{index}") for index in range(6)]
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(note):
+        made[0].set_parents(made[1:])
+        BalsamJob.objects.filter(id__in=[job.pk for job in made]).kill()
+    written = [text for text in statements if text.startswith("INSERT INTO balsam_")]
+    assert len(written) >= 2 and not any("COPY" in text for text in statements)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("30s",)
+    assert made[0].get_parents().count() == 5

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -186,3 +187,22 @@ def test_a_busy_job_is_neither_removed_nor_retried(
     assert BalsamJob.objects.all().remove() == 1
     assert set(BalsamJob.objects.all()) == {running, leased}
     assert free.pk not in BalsamJob.objects.values_list("pk", flat=True)
+
+
+def test_case_matters_in_parts_of_names_on_either_database(project: Any) -> None:
+    for name in ("Wave_1", "wave_2", "50%", ""):
+        BalsamJob.objects.create(name=name, direct_command="true")
+
+    def found(**condition: Any) -> list[str]:
+        jobs = BalsamJob.objects.filter(**condition).order_by("id")
+        return list(jobs.values_list("name", flat=True))
+
+    assert found(name__contains="ave_") == ["Wave_1", "wave_2"]
+    assert found(name__contains="wa") == ["wave_2"]
+    assert found(name__startswith="W") == ["Wave_1"]
+    assert found(name__startswith="") == found(name__endswith="") == found(name__contains="")
+    assert found(name__endswith="E_2") == [] and found(name__endswith="e_2") == ["wave_2"]
+    assert found(name__endswith="xxwave_2") == []
+    assert found(name__contains="%") == ["50%"] and found(name__contains=50) == ["50%"]
+    assert found(name__startswith=F("workflow"), name__gt="") == ["Wave_1", "wave_2", "50%"]
+    assert found(name__icontains="WAVE") == ["Wave_1", "wave_2"]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from balsam import states
 from balsam.conf.new_project import SQLITE, Engine
-from balsam.conf.postgres import address
+from balsam.conf.postgres import address, binaries, fitness
 from balsam.conf.postgres.url import parse
 from balsam.conf.project import Project
 from balsam.core import bookkeeping, schema, sessions
@@ -146,9 +146,17 @@ def test_the_old_database_is_kept(filled: Project) -> None:
         assert not now.database_file.exists()
         assert backup.inspect(Path(moved.kept)).jobs == 31
     else:
-        assert moved.kept == now.settings().database.url
+        place = now.settings().database.url
+        assert moved.kept.endswith(f" of {place}") and moved.kept.startswith("the schema balsam_")
         with database_server.reading(now) as server:
+            assert database_server.tables(server) == []  # nobody goes on with them by mistake
+            server.execute(f"SET search_path = {moved.kept.split()[2]}")
             assert questions.number_of_jobs(server) == 31
+            server.execute("SET search_path = public")
+        back = Engine("postgres", place, now.settings().database.password_file)
+        move(forget_settings(filled), back)
+        now = forget_settings(filled)
+        assert now.settings().database.url == place
     assert rows_of_all() == before
 
 
@@ -208,7 +216,8 @@ def test_a_copy_is_restored_in_place_of_what_is_there(filled: Project, tmp_path:
     assert rows_of_all() == before
     assert fsck.check_project(filled).sound
     assert kept is not None and backup.inspect(kept).jobs == 1
-    assert BalsamJob.objects.create(name="next", direct_command="true").id == 33
+    # 33 was given out: a process that lives on may still go by it, as a launcher by its session.
+    assert BalsamJob.objects.create(name="next", direct_command="true").id == 34
     connection.close()
     restore(filled, kept)
     assert [job["name"] for job in rows_of_all()["BalsamJob"]] == ["only"]
@@ -314,6 +323,44 @@ def table() -> sqlite3.Connection:
            at datetime, big bigint)"""
     )
     return made
+
+
+def test_a_session_number_is_given_out_once(filled: Project, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite3"
+    backup.back_up(filled, copy)
+    living = sessions.open_session(LIFE)
+    connection.close()
+    restore(filled, copy)
+    assert sessions.open_session(LIFE) == living + 1
+    connection.close()
+
+
+# -- servers that do not fit ---------------------------------------------------------------------
+
+
+def test_a_server_that_is_too_old(
+    on_sqlite: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "OLDEST", 99)
+    with pytest.raises(DatabaseUnavailable, match="Balsam needs 99 or newer; choose another"):
+        move(on_sqlite, databases.on_server())
+    path = tmp_path / "new"
+    with pytest.raises(DatabaseUnavailable, match="Balsam needs 99") as caught:
+        schema.create_project(path, databases.on_server())
+    assert str(path) not in str(caught.value) and not path.exists()
+
+
+def test_connections_that_share_a_process_of_the_server() -> None:
+    where = databases.on_server()
+    given = parse(where.url).parameters()
+    password = Path(where.password_file).read_text()
+    with (
+        psycopg.connect(**given, password=password, autocommit=True) as one,
+        psycopg.connect(**given, password=password, autocommit=True) as other,
+    ):
+        assert not fitness.shares_processes(one, other)
+        # Two clients of a pooler that serves both by this connection look like this.
+        assert fitness.shares_processes(one, one)
 
 
 # -- what can not be -----------------------------------------------------------------------------

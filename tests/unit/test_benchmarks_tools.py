@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks.table import Table, interleave, number, page, ratios
+from tests.benchmarks.table import Table, interleave, merged, number, page, ratios
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_a_page_has_the_machine_and_a_section_for_each_table() -> None:
     assert ":memory: 8 GB" in text
     assert "Rates\n-----\n\nHow it was done.\n\n.. list-table::" in text
     assert "   * - one\n     - 2.50 /s\n     - 2.00 .. 3.00\n     - at least 1.00 /s\n" in text
+
+
+def test_what_is_measured_again_takes_the_place_of_what_was() -> None:
+    def written(fact: str, **medians: float) -> str:
+        tables = [Table(f"Table {name}", "A note -\n----") for name in medians]
+        for table, median in zip(tables, medians.values(), strict=True):
+            table.add("what", "s", [median])
+        return page([("fact", fact)], tables)
+
+    old = written("old", one=1, two=2, three=3)
+    assert merged("", old) == merged(old, old) == old
+    assert merged(old, written("new", two=22, four=4)) == written(
+        "new", one=1, two=22, three=3, four=4
+    )

@@ -16,19 +16,35 @@ from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew, Schema
 
 _any_schema = False
 _urgent = False
+_begun = False
 #: Connections of the process that this one was forked from, never to be used or closed here.
 _of_parents: list[Any] = []
 
 
-def go_first() -> None:
-    """Let the transactions of this process, a launcher, go before those of its clients."""
+def go_first(urgent: bool = True) -> None:
+    """Let the transactions of this process, a launcher, go before those of its clients.
+
+    It has other things to do while there is no database: a process that was connected once does not
+    wait for a server any more.
+    """
     global _urgent
-    _urgent = True
+    _urgent = urgent
 
 
 def is_urgent() -> bool:
     """Whether :func:`go_first` was called."""
     return _urgent
+
+
+def was_connected() -> None:
+    """Note that the database was reached."""
+    global _begun
+    _begun = True
+
+
+def may_wait() -> bool:
+    """Whether this process has nothing better to do than to wait for a server."""
+    return not (_urgent and _begun)
 
 
 @contextlib.contextmanager

@@ -46,6 +46,8 @@ MOST_PATIENCE_SECONDS = 2.0
 #: A client that asks nothing for so long is disconnected, and comes back when it has a question:
 #: a job that computes for hours holds no connection.
 IDLE_SECONDS = 30
+#: How long a launcher waits for a connection while its tasks go on; libpq knows no shorter time.
+_HURRY_SECONDS = 2
 _TABLE = "SELECT to_regclass('balsam_job') IS NOT NULL"
 _VERSION = "SELECT max(left(name, 4)::int) FROM django_migrations WHERE app = 'core'"
 
@@ -84,7 +86,10 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
     def _address(project: Project) -> dict[str, Any]:
         from balsam.conf.postgres import server
 
-        return server.parameters(project)
+        found = server.parameters(project, wait=opening.may_wait())
+        if not opening.may_wait():
+            found["connect_timeout"] = min(_HURRY_SECONDS, found["connect_timeout"])
+        return found
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         assert self.project is not None
@@ -101,7 +106,7 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
                         raise self._unavailable(error) from error
                     started = True
                     conn_params = self.get_connection_params()
-                elif time.monotonic() > patience:
+                elif time.monotonic() > patience or not opening.may_wait():
                     raise self._unavailable(error) from error
                 else:
                     # Everybody who was turned away comes back at another moment.
@@ -113,6 +118,7 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
         except BaseException:
             connection.close()
             raise
+        opening.was_connected()
         return connection
 
     def _start(self) -> bool:
@@ -120,7 +126,7 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
         from balsam.conf.postgres import server
 
         assert self.project is not None
-        return server.ensure(self.project)
+        return server.ensure(self.project, wait=opening.may_wait())
 
     def _unavailable(self, error: psycopg.Error) -> DatabaseUnavailable:
         from balsam.conf.postgres import users

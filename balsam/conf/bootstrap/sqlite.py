@@ -39,10 +39,21 @@ def _read_only(path: Path, error: sqlite3.Error) -> Iterator[str]:
         yield f"{path.as_uri()}?immutable=1"
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class DatabaseWrapper(OfProject, base.DatabaseWrapper):
     """A connection to the project's database file, with the pragmas its file system needs."""
 
     ENGINE = "sqlite"
+
+    #: Device and inode of the file that is open, where it is the project's database.
+    _file: tuple[int, int] | None = None
 
     def heard(self) -> int:
         """A number that changes when another connection has committed."""
@@ -71,6 +82,7 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         path = self.project.database_file
         self._check_file(self.project)
+        self._file = _identity(path)
         pragmas = _PRAGMAS[self.project.settings().database.journal_mode]
         try:
             return self._opened(conn_params, pragmas)
@@ -97,6 +109,20 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
             connection.close()
             raise
         return connection
+
+    def _start_transaction_under_autocommit(self) -> None:
+        """Begin, and in the file that is the database now: another may have taken its place.
+
+        Whoever waits for the lock while a backup is put there would write to the old one.
+        """
+        super()._start_transaction_under_autocommit()
+        if self._file is None or self.project is None:
+            return
+        if _identity(self.project.database_file) not in (self._file, None):
+            self.connection.execute("ROLLBACK")
+            self.connection.close()
+            self.connection = self.get_new_connection(self.get_connection_params())
+            super()._start_transaction_under_autocommit()
 
     @staticmethod
     def _check_file(project: Project) -> None:

@@ -86,6 +86,11 @@ def make(project: Project, programs: Binaries | None = None) -> None:
     Whatever fails, no file of it is left. Raises ServerError, also if such files are there already.
     """
     programs = programs or binaries.find()
+    if "\n" in str(project.path) or "\r" in str(project.path):
+        raise ServerError(
+            f"The path {project.path} holds a line break, which Postgres does not take; choose "
+            "another directory."
+        )
     refuse_what_is_there(project)
     try:
         runner = accounts.find(project.database_dir)

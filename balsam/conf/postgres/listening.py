@@ -28,7 +28,7 @@ _NETWORKS_OF_NODES = ("hsn", "ib", "ipogif", "opa")
 _VIRTUAL = ("docker", "br-", "virbr", "veth", "podman", "cni", "flannel", "lxc", "lo", "tun", "tap")
 #: Below the ports that systems give to clients (/proc/sys/net/ipv4/ip_local_port_range).
 _PORTS = range(20000, 32000)
-_ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 #: https://www.postgresql.org/docs/current/protocol-message-formats.html
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
@@ -184,7 +184,7 @@ def socket_dir(project: Project, port: int) -> str:
     )
 
 
-def answers(project: Project, told: Record | None) -> bool:
+def answers(project: Project, told: Record | None, seconds: float = ANSWER_SECONDS) -> bool:
     """Whether a server answers at its socket at all; True if there is no saying.
 
     Even one that is only starting answers the question for encryption, one that is dying does not.
@@ -193,7 +193,7 @@ def answers(project: Project, told: Record | None) -> bool:
         return True
     try:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(_ANSWER_SECONDS)
+            line.settimeout(seconds)
             line.connect(str(told.socket(project) / f".s.PGSQL.{told.port}"))
             line.sendall(_SSL_REQUEST)
             return bool(line.recv(1))

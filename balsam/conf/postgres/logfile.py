@@ -39,7 +39,12 @@ def trim(project: Project) -> None:
             return
         with file.open("r+b") as stream:
             stream.seek(-_KEPT_BYTES, os.SEEK_END)
-            file.with_name(f"{file.name}.1").write_bytes(stream.read())
+            older = file.with_name(f"{file.name}.1")
+            older.unlink(missing_ok=True)  # with whatever mode it had
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(older, flags, 0o600), "wb") as kept:
+                kept.write(stream.read())
+            keep_owner(older)
             stream.truncate(0)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from balsam.conf.postgres import (
     account,
     address,
+    apart,
     binaries,
     cluster,
     life,
@@ -36,6 +37,8 @@ _TURN_SECONDS = starting.READY_SECONDS + 60
 STOP_SECONDS = 120.0
 _KILL_SECONDS = 15.0
 _LAST_SECONDS = 3.0
+#: Whoever can not wait gives a server so long to show that it lives.
+_GLANCE_SECONDS = 0.5
 
 
 def start(
@@ -56,8 +59,18 @@ def stop(project: Project, timeout_seconds: float = STOP_SECONDS) -> bool:
 
     Its clients are disconnected, what they have not committed is undone. Raises ServerError.
     """
+    with stopped(project, timeout_seconds) as did_run:
+        return did_run
+
+
+@contextlib.contextmanager
+def stopped(project: Project, timeout_seconds: float = STOP_SECONDS) -> Iterator[bool]:
+    """Stop the server, and keep everybody from starting it in the block; whether it ran.
+
+    Raises ServerError.
+    """
     with _acting(project):
-        return _stop(project, timeout_seconds)
+        yield _stop(project, timeout_seconds)
 
 
 def restart(project: Project, listen: str | None = None, *, port: int = 0) -> Record:
@@ -81,33 +94,39 @@ def reset(project: Project, listen: str | None = None, *, port: int = 0) -> Reco
         return _start(project, listen, port, False)
 
 
-def parameters(project: Project) -> dict[str, Any]:
-    """``address.parameters``, after starting a server that is not running for all that is known."""
+def parameters(project: Project, *, wait: bool = True) -> dict[str, Any]:
+    """``address.parameters``, after starting a server that is not running for all that is known.
+
+    ``wait`` as in :func:`ensure`.
+    """
     try:
         return address.parameters(project)
     except ServerStopped:
-        ensure(project)
+        ensure(project, wait=wait)
         return address.parameters(project)
 
 
-def ensure(project: Project) -> bool:
+def ensure(project: Project, *, wait: bool = True) -> bool:
     """Have a server that answers: start it if it does not run and the settings allow.
 
     To be called when a connection has failed. False where there is nothing to do about it: for an
-    external server, and for that of somebody else's project. Raises ServerStopped if it may not be
+    external server, and for that of somebody else's project. Without ``wait`` it is started by
+    another process, and ServerStopped says so at once. Raises ServerStopped if it may not be
     started, ServerError if it can not be.
     """
     settings = project.settings().database
     if settings.url or not account.may_act(project.database_dir):
         return False
     found = look(project)
-    if _serves(project, found):
+    if _serves(project, found, listening.ANSWER_SECONDS if wait else _GLANCE_SECONDS):
         return True
     if not settings.auto_start and found.where is not Where.ELSEWHERE:
         raise ServerStopped(
             f"The database server of {project.path} does not run, and database.auto_start is "
             "false; start it with 'balsam server start'."
         )
+    if not wait:
+        raise ServerStopped(apart.begin(project))
     start(project)
     return True
 
@@ -160,12 +179,16 @@ def look(project: Project) -> Life:
         ) from error
 
 
-def _serves(project: Project, found: Life) -> bool:
+def _serves(project: Project, found: Life, seconds: float) -> bool:
     """Whether the server is here, answers, and is on record: then nobody's turn is waited for."""
     told, postmaster = found.record, life.read_postmaster(project)
     if found.where is not Where.HERE or told is None or postmaster is None:
         return False
-    return postmaster.ready and told.pid == found.pid and listening.answers(project, told)
+    return (
+        postmaster.ready
+        and told.pid == found.pid
+        and listening.answers(project, told, seconds)
+    )
 
 
 def _start(project: Project, listen: str | None, port: int, take_over: bool) -> Record:
@@ -191,7 +214,12 @@ def _running(project: Project, found: Life, listen: str | None, port: int) -> Re
     if told is None or told.pid != found.pid:
         if postmaster is not None and (told is None or told.pid):
             told = starting.adopted(project, postmaster)
-        assert told is not None
+        if told is None:
+            # Its own file was there a moment ago: it is about to end, or somebody removes files.
+            raise ServerError(
+                f"A server of {project.path} (process {found.pid}) runs, but neither its address "
+                "nor its postmaster.pid is there; type 'balsam server reset'."
+            )
         told = starting.wait_ready(project, told)
     elif postmaster is None or not postmaster.ready:
         told = starting.wait_ready(project, told)

@@ -11,6 +11,7 @@ from typing import Any
 
 from balsam.conf import database_errors
 from balsam.conf.postgres import address, cluster, external, passwords
+from balsam.conf.postgres.url import masked
 from balsam.conf.project import Project
 from balsam.errors import InvalidValue, ServerError, ServerStopped
 
@@ -71,12 +72,16 @@ def explain(project: Project, error: Exception) -> str:
     said = (told or lines or [type(error).__name__])[0]
     advice = next((told for sign, told in _ADVICE.items() if sign in str(error)), "")
     advice = advice or database_errors.advice(error)
+    url = project.settings().database.url
+    server = f"The server of {masked(url)}" if url else f"The database server of {project.path}"
     if advice:
-        return f"The database server of {project.path} refused ({said}): {advice}."
-    return (
-        f"The database server of {project.path} does not answer or failed ({said}); 'balsam server "
-        "status' says how it is."
-    )
+        return f"{server} refused ({said}): {advice}."
+    if url:
+        return (
+            f"{server} does not answer or failed ({said}); check the address, and that you may "
+            "use it."
+        )
+    return f"{server} does not answer or failed ({said}); 'balsam server status' says how it is."
 
 
 #: Part of a message -> what to do; more is in ``database_errors``.
@@ -86,6 +91,10 @@ _ADVICE = {
     "certificate verify failed": (
         "it is another server than this project's, or has a new certificate; 'balsam server "
         "status' tells more"
+    ),
+    "unsupported startup parameter": (
+        "it is a pooler that does not pass on what Balsam asks for; give the address of the server "
+        "itself"
     ),
     "permission denied": "this user may not do that; the owner of the project can",
 }
@@ -127,7 +136,7 @@ def drop(project: Project, name: str) -> None:
     if name == cluster.OWNER:
         raise ServerError(f"'{name}' is the owner of the database, and stays.")
     with connected(project, start=True) as connection:
-        if not _exists(connection, name):
+        if not _exists(connection, name) or name.startswith("pg_"):
             known = ", ".join(user.name for user in _users(connection))
             raise ServerError(f"There is no user '{name}'; the users are {known}.")
         _execute(connection, "ALTER ROLE {name} NOLOGIN", name)

@@ -131,6 +131,22 @@ def header_says_wal(path: Path) -> bool:
         return stream.read(_WRITE_VERSION.stop)[_WRITE_VERSION] == _WAL_HEADER
 
 
+def numbers(connection: sqlite3.Connection) -> dict[str, int]:
+    """Table -> the last number that was given out."""
+    return dict(connection.execute("SELECT name, max(seq) FROM sqlite_sequence GROUP BY name"))
+
+
+def go_on_behind(file: Path, given: dict[str, int]) -> None:
+    """Have no number given out again in ``file`` that was given out elsewhere."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        here = numbers(database)
+        there = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+        for table, number in given.items():
+            if table in there and number > here.get(table, 0):
+                database.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+                database.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
+
+
 def schema_text(connection: sqlite3.Connection) -> str:
     """The statements that made the tables."""
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")

@@ -19,6 +19,7 @@ def load(there: Any, file: sqlite3.Connection, called: str) -> int:
     in errors.
     """
     server = there.connection
+    given = _given(server)
     _make_tables(there, server)
     layout = tables.layout(server)
     _need_all(tables.names_in_file(file), layout, called)
@@ -33,7 +34,7 @@ def load(there: Any, file: sqlite3.Connection, called: str) -> int:
         rows = streams.from_file(file, table, columns)
         streams.to_server(server, table, columns, streams.summed(table, columns, rows, total))
         sums[table] = total.found
-        _number(server, file, table)
+        _number(server, file, table, given.get(table, 0))
     for make, _ in indexes + keys:
         server.execute(make)
     server.execute(f"ANALYZE {names}")
@@ -86,10 +87,24 @@ def _indexes(server: Any, layout: tables.Layout) -> list[tuple[str, str]]:
     return [(text, f"DROP INDEX {name}") for table, name, text in rows if table in layout]
 
 
-def _number(server: Any, file: sqlite3.Connection, table: str) -> None:
-    """Have numbers go on where they are in the file, where some may have been given out."""
+def _given(server: Any) -> dict[str, int]:
+    """Table -> the last number that was given out; some live process may go by it."""
+    found = {}
+    for table, columns in tables.layout(server).items():
+        if any(column.name == "id" for column in columns):
+            sequence = server.execute(
+                "SELECT pg_get_serial_sequence(%s, 'id')", (table,)
+            ).fetchone()[0]
+            if sequence:
+                last = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"
+                found[table] = int(server.execute(last).fetchone()[0])
+    return found
+
+
+def _number(server: Any, file: sqlite3.Connection, table: str, least: int) -> None:
+    """Have numbers go on behind all that were given out, here or where the file comes from."""
     row = file.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     newest = file.execute(f"SELECT max(id) FROM {table}").fetchone()
-    given = max(row[0] or 0, newest[0] or 0)
+    given = max(row[0] or 0, newest[0] or 0, least)
     if given:
         server.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {given})")

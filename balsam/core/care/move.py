@@ -23,6 +23,7 @@ from django.db import connection
 from balsam.conf import current, database_errors, filesystem, settings_edit
 from balsam.conf.bootstrap.opening import check_schema
 from balsam.conf.new_project import Engine
+from balsam.conf.postgres.fitness import need_fit
 from balsam.conf.postgres.url import masked
 from balsam.conf.project import Project
 from balsam.conf.settings import Database
@@ -189,14 +190,38 @@ def _put_away(project: Project, source: _Source) -> str:
             os.rename(own, kept)
             sync(own.parent)
         return str(kept if kept.exists() else own)
-    with contextlib.suppress(Exception):  # who may not do so leaves them there
+    # Who may not do so leaves them there.
+    with contextlib.suppress(Exception), source.server.transaction():
         source.server.execute(_OTHERS)
     if database.url:
-        return masked(database.url)
+        return _renamed(source.server, masked(database.url))
     try:
         return str(server_files.set_aside(project))
     except (BalsamError, OSError):
         return str(project.cluster_dir)
+
+
+def _renamed(server: Any, place: str) -> str:
+    """Put the tables on somebody else's server where nobody looks for them; where that is."""
+    import psycopg
+
+    stamp = kept_name(Path("balsam"), time.time()).stem
+    schema = f"{tables.PREFIX}{stamp}".replace("-", "_").lower()
+    try:
+        with server.transaction():
+            names = list(tables.layout(server))
+            server.execute(f"CREATE SCHEMA {schema}")
+            for name in names:
+                server.execute(f"ALTER TABLE {name} SET SCHEMA {schema}")
+            server.execute(f"ALTER FUNCTION {tables.TELL}() SET SCHEMA {schema}")
+        server.execute("COMMIT")
+    except psycopg.Error as error:
+        why = str(error).splitlines()[0]
+        return (
+            f"its tables are in {place} as before, for they could not be renamed ({why}); whoever "
+            "goes on with them works on what is out of date, so remove or rename them"
+        )
+    return f"the schema {schema} of {place}"
 
 
 # -- the new one --------------------------------------------------------------------------------
@@ -222,6 +247,7 @@ def _need_empty(target: Project) -> None:
     """Raises ProjectExists if there are tables in the database, ServerError if it is not there."""
     place = masked(target.settings().database.url)
     try:
+        need_fit(target)
         with database_server.connected(target, timeout_seconds=_LOCK_SECONDS) as server:
             found = database_server.tables(server)
     except ServerError as error:

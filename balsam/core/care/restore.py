@@ -58,7 +58,12 @@ def _swap(partial: Path, own: Path, in_use: bool) -> Path | None:
         sync(own.parent)
         return None
     kept = kept_name(own, time.time())
-    with settled(own, in_use), ExitStack() as undo:
+    with settled(own, in_use) as database, ExitStack() as undo:
+        with contextlib.suppress(sqlite3.Error):  # it may be damaged
+            if database is not None:
+                # A launcher that lives on with the number of its session must be the only one.
+                database_file.go_on_behind(partial, database_file.numbers(database))
+                sync(partial)
         if own.exists():
             _keep(own, kept, undo)
         # A log that belongs to the old database would be replayed into the new one.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,9 +46,9 @@ def is_unfinished(project: Project) -> bool:
 def remove_unfinished(project: Project) -> None:
     """Stop and remove the server that a copying has left that did not come to its end."""
     if is_unfinished(project):
-        _stop(project)
-        cluster.remove(project)
-        finished(project)
+        with _stopped(project):
+            cluster.remove(project)
+            finished(project)
 
 
 def with_database(project: Project, database: Database) -> Project:
@@ -56,11 +58,15 @@ def with_database(project: Project, database: Database) -> Project:
     return other
 
 
-def _stop(project: Project) -> None:
-    """Stop the server in the project, whatever database that works with."""
-    if project.cluster_dir.is_dir():
-        own = dataclasses.replace(project.settings().database, engine="postgres", url="")
-        server.stop(with_database(project, own))
+@contextlib.contextmanager
+def _stopped(project: Project) -> Iterator[None]:
+    """A block in which the server in the project, whatever that works with, is not started."""
+    if not project.cluster_dir.is_dir():
+        yield
+        return
+    own = dataclasses.replace(project.settings().database, engine="postgres", url="")
+    with server.stopped(with_database(project, own)):
+        yield
 
 
 def finished(project: Project) -> None:
@@ -79,10 +85,10 @@ def need_here(project: Project) -> None:
 
 def set_aside(project: Project) -> Path:
     """Stop the server, and put its files where nobody starts it; where that is."""
-    _stop(project)
-    place = kept_name(project.database_file, time.time()).with_suffix(".postgres")
-    place.mkdir(0o700)
-    for path in (project.cluster_dir, project.password_file):
-        if os.path.lexists(path):
-            os.rename(path, place / path.name)
+    with _stopped(project):
+        place = kept_name(project.database_file, time.time()).with_suffix(".postgres")
+        place.mkdir(0o700)
+        for path in (project.cluster_dir, project.password_file):
+            if os.path.lexists(path):
+                os.rename(path, place / path.name)
     return place

@@ -35,7 +35,7 @@ _KINDS = {
 }
 _ALIAS = "care"
 #: A migration makes it.
-_TELL = "balsam_tell"
+TELL = "balsam_tell"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def drop(server: Any) -> None:
     """Remove the record from Postgres."""
     for table in layout(server):
         server.execute(f"DROP TABLE {table} CASCADE")
-    server.execute(f"DROP FUNCTION IF EXISTS {_TELL}() CASCADE")
+    server.execute(f"DROP FUNCTION IF EXISTS {TELL}() CASCADE")
 
 
 def make_file(path: Path, version: int) -> None:

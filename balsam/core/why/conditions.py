@@ -102,6 +102,10 @@ _ENDINGS = {
     states.JOB_FINISHED: FINISHED, states.USER_KILLED: KILLED, states.FAILED: FAILED,
 }  # fmt: skip
 _SETTLED = quoted((states.JOB_FINISHED, states.USER_KILLED))
+#: Named, for an index finds them then.
+_UNSETTLED = quoted(
+    state for state in states.STATES if state not in (states.JOB_FINISHED, states.USER_KILLED)
+)
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
 
 
@@ -142,14 +146,15 @@ def count(jobs: Any, situation: Situation | None = None) -> list[Count]:
     names = ", ".join(Facts._fields)
     numbers: dict[tuple[str, str], int] = {}
     # Most jobs of a large campaign have ended well, and nothing more is asked about those.
-    over = f"job.state IN ({_SETTLED})"
     for state, number in rows(
-        f"SELECT state, count(*) FROM balsam_job job {where} AND {over} GROUP BY state", parameters
+        f"""SELECT state, count(*) FROM balsam_job job {where} AND job.state IN ({_SETTLED})
+            GROUP BY state""",
+        parameters,
     ):
         numbers[_ENDINGS[state], ""] = number
     for *values, number in rows(
-        f"""SELECT {names}, count(*) FROM ({select} {where} AND NOT {over}) facts
-            GROUP BY {names}""",
+        f"""SELECT {names}, count(*) FROM (
+            {select} {where} AND job.state IN ({_UNSETTLED})) facts GROUP BY {names}""",
         parameters,
     ):
         found = Facts(*values)

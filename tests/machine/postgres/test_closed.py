@@ -265,6 +265,8 @@ def test_users_read_and_write_and_nothing_else(project: Project) -> None:
         as_jane("SELECT 1")
     with pytest.raises(ServerError, match=r"There is no user 'jane'; the users are balsam\."):
         users.drop(project, "jane")
+    with pytest.raises(ServerError, match="There is no user 'pg_monitor'"):
+        users.drop(project, "pg_monitor")  # a role of the server's own
     with pytest.raises(ServerError, match="is the owner"):
         users.drop(project, cluster.OWNER)
 

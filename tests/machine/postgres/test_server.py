@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from balsam.conf.postgres import address, cluster, life, locks, record, server, status, users
+from balsam.conf.postgres import (
+    address,
+    cluster,
+    life,
+    locks,
+    logfile,
+    record,
+    server,
+    status,
+    users,
+)
 from balsam.conf.postgres.life import Where
 from balsam.conf.project import Project
 from balsam.errors import ServerError, ServerStopped
@@ -326,6 +336,60 @@ def test_it_is_not_started_where_the_settings_forbid_it(make: Make) -> None:
     assert server.ensure(project)
 
 
+def test_who_can_not_wait_has_it_started_by_another_process(project: Project) -> None:
+    with locks.only_one(project.database_dir, 1.0):  # so the start takes long
+        for said in ("did not run, and is being started", "is being started"):
+            with pytest.raises(ServerStopped, match=said):
+                server.ensure(project, wait=False)
+
+    def answers() -> bool:
+        try:
+            return server.ensure(project, wait=False)
+        except ServerStopped:
+            return False
+
+    until(answers, "an answer")
+    assert len(postmasters(project)) == 1
+
+
+def test_who_can_not_wait_hears_why_it_did_not_start(make: Make) -> None:
+    project = make()
+    (project.cluster_dir / "PG_VERSION").write_text("99\n")
+
+    def said() -> str:
+        try:
+            server.ensure(project, wait=False)
+        except ServerStopped as error:
+            return str(error)
+        raise AssertionError("it was started")
+
+    until(lambda: "99" in said(), "the reason")
+    assert postmasters(project) == []
+
+
+def test_nobody_starts_it_while_its_files_are_put_aside(project: Project) -> None:
+    server.start(project)
+    with server.stopped(project) as did_run:
+        assert did_run
+        with (
+            pytest.raises(ServerError, match="has been starting or stopping"),
+            locks.only_one(project.database_dir, 0.1),
+        ):
+            raise AssertionError("somebody else came between")
+        assert server.look(project).where is Where.STOPPED
+
+
+def test_a_log_that_has_grown_is_private_also_when_put_aside(project: Project) -> None:
+    project.log.mkdir(exist_ok=True)
+    log, older = logfile.path(project), project.log / "postgres.log.1"
+    log.write_bytes(b"x" * (logfile.MOST_BYTES + 1))
+    older.write_text("of an earlier time")
+    older.chmod(0o644)
+    logfile.trim(project)
+    assert log.stat().st_size == 0 and older.stat().st_mode & 0o777 == 0o600
+    assert set(older.read_bytes()) == {ord("x")}
+
+
 def test_connecting_starts_it(project: Project) -> None:
     assert server.parameters(project)["user"] == "balsam"
     assert server.connect(project) is False
@@ -450,6 +514,13 @@ def test_a_setting_that_postgres_refuses(project: Project) -> None:
     with (project.cluster_dir / "postgresql.conf").open("a") as stream:
         stream.write("no_such_setting = 1\n")
     assert "did not start: " in refusal(project)
+
+
+def test_a_path_with_a_line_break(short_dir: Path) -> None:
+    project = bare(short_dir / "one\ntwo")
+    with pytest.raises(ServerError, match="holds a line break, which Postgres does not take"):
+        cluster.make(project)
+    assert not project.cluster_dir.exists() and not project.password_file.exists()
 
 
 def test_new_files_where_there_are_some(project: Project, short_dir: Path) -> None:

@@ -36,6 +36,7 @@ def fail_with(error: BaseException, cause: BaseException | None = None) -> int:
         (SchemaTooOld("Run it!"), 1, "Run it!\n"),
         (click.UsageError("No such thing"), 2, "No such thing. See 'balsam --help'.\n"),
         (click.ClickException("Not now"), 1, "Not now.\n"),
+        (BalsamError("There is no file a\nb"), 1, "There is no file a\\nb.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (PermissionError(13, "Permission denied", "/x/y"), 1, "/x/y: Permission denied.\n"),
         (KeyError("a\nb"), 1, "Unexpected KeyError"),
