@@ -43,7 +43,7 @@ class Result:
     rss_mb: float
     sleeps: int
     code: int
-    waits: dict[str, list[float]] = field(default_factory=dict)
+    wide_wait: float | None = None
     phases: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 

@@ -28,12 +28,16 @@ class Workload:
     wide: int = 0
     widths: tuple[int, ...] = ()
 
+    def lengths(self) -> Iterator[float]:
+        """Seconds of each task, in the order of the jobs."""
+        dice = random.Random(self.seed)
+        for _ in range(self.number):
+            yield round(self.seconds * dice.uniform(1 - self.spread, 1 + self.spread), 3)
+
     def jobs(self) -> Iterator[dict[str, Any]]:
         """Fields of each job."""
-        dice = random.Random(self.seed)
         every = self.number // self.wide if self.wide else 0
-        for index in range(self.number):
-            length = self.seconds * dice.uniform(1 - self.spread, 1 + self.spread)
+        for index, length in enumerate(self.lengths()):
             fields = {"name": f"t{index}", "args": f"{length:.3f}"}
             if every and index % every == every - 1:
                 width = self.widths[index // every % len(self.widths)]
