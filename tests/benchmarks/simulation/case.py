@@ -55,18 +55,20 @@ def run(allocation: Allocation) -> Result:
     from balsam.conf import current
     from balsam.launcher.options import LauncherOptions
     from balsam.launcher.pilot import Launcher
+    from tests.benchmarks.simulation import crew, programs
     from tests.benchmarks.simulation.measures import use_of
     from tests.benchmarks.simulation.nodes import Nodes
-    from tests.benchmarks.simulation.one_node import OneNode
     from tests.benchmarks.simulation.phases import watch_launcher
     from tests.benchmarks.simulation.wakeup import JumpingWakeup
 
+    names = [f"sim{number:05}" for number in range(allocation.nodes)]
     nodes = Nodes(allocation.nodes, allocation.slots, clock.monotonic, seed=allocation.seed)
-    OneNode(clock, nodes).install()
+    programs.Programs(clock, nodes, names).install()
+    crew.install(clock, nodes)
     began, cpu_began = time.perf_counter(), time.process_time()
     begin = clock.monotonic()
     with JumpingWakeup(clock, nodes) as wakeup:
-        launcher = Launcher(current.project(), LauncherOptions(), wakeup)
+        launcher = Launcher(current.project(), LauncherOptions(machine="simulated"), wakeup)
         phases = watch_launcher(launcher, clock)
         code = _profiled(launcher.run, allocation.profile)
     elapsed = clock.monotonic() - begin

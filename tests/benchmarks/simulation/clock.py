@@ -6,13 +6,10 @@ the master's work is a second of the campaign, and an hour of waiting is nothing
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 
 _monotonic = time.monotonic
-_perf = time.perf_counter
 _epoch = time.time
 
 
@@ -24,14 +21,17 @@ class Clock:
         self.skipped = 0.0
         #: Seconds that the simulation itself took; they do not count.
         self.excluded = 0.0
+        self._epoch = _epoch() - _monotonic()
+        self._depth = 0
+        self._stopped_at = 0.0
 
     def monotonic(self) -> float:
         """What ``time.monotonic`` says."""
-        return _monotonic() + self.skipped
+        return self.skipped + (self._stopped_at if self._depth else _monotonic())
 
     def time(self) -> float:
         """What ``time.time`` says."""
-        return _epoch() + self.skipped
+        return self._epoch + self.monotonic()
 
     def time_ns(self) -> int:
         """What ``time.time_ns`` says."""
@@ -49,14 +49,19 @@ class Clock:
         """Let time pass that somebody's work would have taken."""
         self.skipped += seconds
 
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """The work of the simulation itself: the clock stands still meanwhile."""
-        begin = _perf()
-        try:
-            yield
-        finally:
-            took = _perf() - begin
+    def stopped(self) -> Clock:
+        """``with clock.stopped():`` the work of the simulation, while which it stands still."""
+        return self
+
+    def __enter__(self) -> None:
+        if self._depth == 0:
+            self._stopped_at = _monotonic()
+        self._depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            took = _monotonic() - self._stopped_at
             self.excluded += took
             self.skipped -= took
 

@@ -30,6 +30,10 @@ class Costs:
     mpirun: float = 0.3
     mpirun_per_node: float = 0.001
     mpirun_end: float = 0.1
+    #: The workers: start of their mpirun, per node, and how far apart they report in.
+    workers: float = 2.0
+    workers_per_node: float = 0.0005
+    worker_spread: float = 0.5
 
 
 @dataclass
@@ -52,8 +56,12 @@ class Attempt:
     plan: int = 0
 
 
-#: When at rank 0 or the launcher, in which order, what, whose, by which plan.
-Entry = tuple[float, int, str, Attempt, int]
+#: What the launcher hears of an attempt, of a node (HELLO, ACK), and of rank 0 (PING).
+BEGUN, OVER, WITHDRAWN, ACK, HELLO, PING = "begun", "over", "withdrawn", "ack", "hello", "ping"
+#: What happened, on which node (-1: rank 0), to which attempt.
+Happening = tuple[str, int, Any]
+#: When at rank 0 or the launcher, in which order, what, where, whose, by which plan.
+Entry = tuple[float, int, str, int, Any, int]
 
 
 @dataclass
@@ -102,7 +110,24 @@ class Nodes:
         self._relay_out = self._relay_in = 0.0
         self._order = 0
         self._heap: list[Entry] = []
-        self._heard: dict[bool, list[tuple[str, Attempt]]] = {False: [], True: []}
+        self._heard: dict[bool, list[Happening]] = {False: [], True: []}
+        self._beat = 0.0
+
+    # -- what they are asked --------------------------------------------------------------------
+
+    def gather(self, beat_seconds: float) -> None:
+        """The workers start, and report in; from then on rank 0 gives a sign of life at each beat."""
+        now, costs = self._now(), self.costs
+        self._beat = beat_seconds
+        start = now + costs.workers + costs.workers_per_node * self.number
+        for node in range(self.number):
+            self._push(start + costs.worker_spread * self._random.random(), HELLO, node)
+        self._push(start, PING)
+
+    def part(self) -> None:
+        """The workers are gone."""
+        self._heap = [entry for entry in self._heap if entry[4] is not None and entry[4].local]
+        heapq.heapify(self._heap)
 
     def start(
         self, token: str, node: int, seconds: float, slots: float = 1.0, after: str = ""
@@ -110,9 +135,11 @@ class Nodes:
         """Run a task on one node, ``after`` another of that node has ended."""
         attempt = self.running[token] = Attempt(token, (node,), slots, seconds)
         before = self.running.get(after) if after else None
+        arrives = self._to_node()
         if before is not None:
             before.follower = token
-        self._plan(attempt, self._to_node(), before)
+            self._push(arrives + self._delay(), ACK, node)
+        self._plan(attempt, arrives, before)
 
     def launch(self, token: str, nodes: Sequence[int], seconds: float, slots: float) -> None:
         """Run an mpirun over some nodes; its end is told at once, by the kernel."""
@@ -120,20 +147,20 @@ class Nodes:
         began = self._now() + costs.mpirun + costs.mpirun_per_node * len(nodes)
         attempt = Attempt(token, tuple(nodes), slots, seconds, began, began + seconds, local=True)
         self.running[token] = attempt
-        self._push(attempt.ends + costs.mpirun_end, "ended", attempt)
+        self._push(attempt.ends + costs.mpirun_end, OVER, nodes[0], attempt)
 
     def end(self, token: str, number: int) -> None:
-        """Send a signal that ends a task or an mpirun."""
+        """Send a signal that ends a task or an mpirun; one that has not begun is withdrawn."""
         attempt = self.running.get(token)
         if attempt is None or attempt.signal:
             return
         when = self._now() if attempt.local else self._to_node()
         if when >= attempt.ends:
             return
+        what = OVER if when >= attempt.began else WITHDRAWN
         attempt.signal, attempt.ends = number, when
-        attempt.began = min(attempt.began, when)
         attempt.plan += 1
-        self._push(when + self._delay(), "ended", attempt)
+        self._push(when + self._delay(), what, attempt.nodes[0], attempt)
         follower = self.running.get(attempt.follower)
         if follower is not None:
             follower.plan += 1
@@ -144,35 +171,46 @@ class Nodes:
         attempt = self.running.get(token)
         return attempt is None or attempt.ends <= self._now()
 
+    def on(self, node: int) -> list[str]:
+        """What runs on a node or waits there."""
+        return [
+            token
+            for token, attempt in self.running.items()
+            if not attempt.local and attempt.nodes[0] == node
+        ]
+
+    # -- what they answer -----------------------------------------------------------------------
+
     def next_at(self) -> float:
         """When the launcher will hear of something next."""
         if self._heard[False] or self._heard[True]:
             return -math.inf
         return self._next_of_heap()
 
-    def _next_of_heap(self) -> float:
-        heap = self._heap
-        while heap and heap[0][4] != heap[0][3].plan:
-            heapq.heappop(heap)
-        return self._heard_at(heap[0]) if heap else math.inf
-
-    def happened(self, *, local: bool) -> list[tuple[str, Attempt]]:
-        """What the launcher has heard by now of its mpiruns, or else of its workers.
-
-        Each is "started" or "ended", and the attempt.
-        """
+    def happened(self, *, local: bool) -> list[Happening]:
+        """What the launcher has heard by now of its mpiruns, or else of its workers."""
         now = self._now()
         while self._next_of_heap() <= now:
             entry = heapq.heappop(self._heap)
-            _, _, what, attempt, _ = entry
-            if not attempt.local:
+            _, _, what, node, attempt, _ = entry
+            own = attempt is not None and attempt.local
+            if not own:
                 self._relay_in = self._heard_at(entry)
-            self._heard[attempt.local].append((what, attempt))
-            if what == "ended":
+            self._heard[own].append((what, node, attempt))
+            if what == PING:
+                self._push(now + self._beat, PING)
+            elif what in (OVER, WITHDRAWN):
                 del self.running[attempt.token]
-                self.trace.add(attempt)
+                if what == OVER:
+                    self.trace.add(attempt)
         found, self._heard[local] = self._heard[local], []
         return found
+
+    def _next_of_heap(self) -> float:
+        heap = self._heap
+        while heap and heap[0][4] is not None and heap[0][5] != heap[0][4].plan:
+            heapq.heappop(heap)
+        return self._heard_at(heap[0]) if heap else math.inf
 
     def _plan(self, attempt: Attempt, arrives: float, before: Attempt | None) -> None:
         (node,) = attempt.nodes
@@ -183,15 +221,16 @@ class Nodes:
             self._spawner_free[node] = began
         attempt.began, attempt.ends = began, began + attempt.seconds
         told = attempt.began + self._delay()
-        self._push(told, "started", attempt)
-        self._push(max(told, attempt.ends + self._delay()), "ended", attempt)
+        self._push(told, BEGUN, node, attempt)
+        self._push(max(told, attempt.ends + self._delay()), OVER, node, attempt)
 
-    def _push(self, when: float, what: str, attempt: Attempt) -> None:
+    def _push(self, when: float, what: str, node: int = -1, attempt: Any = None) -> None:
         self._order += 1
-        heapq.heappush(self._heap, (when, self._order, what, attempt, attempt.plan))
+        plan = attempt.plan if attempt is not None else 0
+        heapq.heappush(self._heap, (when, self._order, what, node, attempt, plan))
 
     def _heard_at(self, entry: Entry) -> float:
-        if entry[3].local:
+        if entry[4] is not None and entry[4].local:
             return entry[0]
         return max(entry[0], self._relay_in) + self.costs.relay
 

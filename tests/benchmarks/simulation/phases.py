@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,9 @@ class Phases:
             outer, self._inner = self._inner, 0.0
             begin = perf() - self._clock.excluded
             try:
-                return call(*given, **named)
+                found = call(*given, **named)
+                # What a generator does is done by whoever asks it.
+                return list(found) if inspect.isgenerator(found) else found
             finally:
                 took = perf() - self._clock.excluded - begin
                 self.seconds[name] += took - self._inner
@@ -51,6 +54,7 @@ def watch_launcher(launcher: Any, clock: Clock) -> Phases:
         (launcher.attempts, "reap", "take in ends"),
         (launcher.attempts, "timers", "timers"),
         (launcher.attempts, "due", "when to wake"),
+        (launcher.attempts, "flush", "send to nodes"),
         (launcher.ledger, "write", "journal"),
         (launcher._committer, "commit", "commit"),
         (launcher._teller, "progress", "count and tell"),

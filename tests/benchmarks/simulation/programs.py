@@ -8,13 +8,26 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 
+from balsam.conf.settings import Mpi as MpiSettings
+from balsam.launcher import parts
+from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.tasks import Mpi
 from balsam.platform import process
+from balsam.platform.flavours import FLAVOURS
 from balsam.platform.process import Exit, RunSpec
 from tests.benchmarks.simulation.clock import Clock
 from tests.benchmarks.simulation.nodes import Nodes, seconds_of
 
 #: Numbers from here on are nobody's: Linux gives none above 2^22.
 FIRST_PID = 1 << 23
+
+
+class _Found(MpiFinder):
+    """An mpirun that need not be asked what it is."""
+
+    def __init__(self) -> None:
+        super().__init__(MpiSettings(), {})
+        self._found = Mpi("/usr/bin/mpirun", FLAVOURS["mpich"])
 
 
 class Programs:
@@ -28,7 +41,8 @@ class Programs:
         self._ended: dict[int, Exit] = {}
 
     def install(self) -> None:
-        """Take the place of real processes in this one."""
+        """Take the place of real processes in this one; every mpirun is an MPICH."""
+        parts.finder = lambda starts: _Found()
         process.spawn = self.spawn
         process.reap = self.reap
         process.ended = self.ended
@@ -49,13 +63,11 @@ class Programs:
     def reap(self, pid: int) -> Exit | None:
         """How it ended, None while it runs."""
         with self._clock.stopped():
-            for what, attempt in self._nodes.happened(local=True):
-                if what == "ended":
-                    number = int(attempt.token)
-                    code = 128 + attempt.signal if attempt.signal else 0
-                    when = self._clock.time()
-                    ended = Exit(number, code, attempt.signal, 0.0, 0, time=when)
-                    self._ended[number] = ended
+            for _, _, attempt in self._nodes.happened(local=True):
+                number = int(attempt.token)
+                code = 128 + attempt.signal if attempt.signal else 0
+                when = self._clock.time()
+                self._ended[number] = Exit(number, code, attempt.signal, 0.0, 4096, time=when)
             return self._ended.pop(pid, None)
 
     def ended(self, pid: int) -> bool:

@@ -1,17 +1,32 @@
-"""A project prepared for a simulated allocation."""
+"""A project prepared for a simulated allocation, and the environment of its batch job."""
 
 from __future__ import annotations
+
+import time
 
 from tests.benchmarks.project import Bench
 from tests.benchmarks.simulation.case import Allocation
 
+_MACHINE = """\
+title: Simulated nodes
+node:
+  cores: {slots}
+mpi:
+  mpirun: mpirun
+  flavour: mpich
+workers:
+  mpirun: mpirun
+  flavour: mpich
+"""
+#: No job is kept from starting by the end of the allocation.
+_DAYS = 30
+
 
 def set_stage(made: Bench, allocation: Allocation) -> None:
-    """Say in its settings how large the one node is that stands for all."""
-    settings = made.path / "settings.yml"
-    unset = "  # cores_per_node: 0"
-    text = settings.read_text()
-    if unset not in text:
-        raise RuntimeError("the template of the settings has no cores_per_node")
-    cores = allocation.nodes * allocation.slots
-    settings.write_text(text.replace(unset, f"  cores_per_node: {cores}"))
+    """Describe the machine in the project, and the batch job in the environment of its processes."""
+    machines = made.path / "machines"
+    machines.mkdir(exist_ok=True)
+    (machines / "simulated.yml").write_text(_MACHINE.format(slots=allocation.slots))
+    made.environ["SLURM_JOB_ID"] = "1"
+    made.environ["SLURM_JOB_NODELIST"] = f"sim[00000-{allocation.nodes - 1:05}]"
+    made.environ["SLURM_JOB_END_TIME"] = str(int(time.time() + 86400 * _DAYS))
