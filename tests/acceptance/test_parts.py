@@ -15,11 +15,8 @@ def test_a_launcher_runs_only_jobs_with_its_tags(site: Site) -> None:
     site.job("other", tags={"step": "plot", "run": "1"})
     site.job("bare")
     site.launch("--tag", "step=fit", "--tag", "run=1")
-    assert site.counts() == {states.JOB_FINISHED: 1, states.CREATED: 2} or (
-        site.state("fit") == states.JOB_FINISHED
-        and states.JOB_FINISHED not in (site.state("other"), site.state("bare"))
-    )
-    assert "with its tags" in site.balsam("why 2") or "no launcher" in site.balsam("why 2")
+    assert site.state("fit") == states.JOB_FINISHED
+    assert states.JOB_FINISHED not in (site.state("other"), site.state("bare"))
     site.launch()
     site.all_finished()
 
@@ -39,7 +36,7 @@ def test_asked_to_stop_the_parts_stop_in_order(site: Site) -> None:
     site.shell("long", "trap 'echo saved; exit 0' TERM; touch here; sleep 600 & wait")
     launcher = site.start("--consume-all", "--part", "auto:1")
     site.until_state("long", states.RUNNING)
-    site.until(lambda: (site.path / "data").glob("w/long_*/here") and site.state("long"), "it runs")
+    site.until(lambda: any((site.path / "data").glob("w/long_*/here")), "it runs")
     launcher.signal(signal.SIGTERM)
     launcher.wait()
     assert site.state("long") not in (states.FAILED, states.RUNNING)
