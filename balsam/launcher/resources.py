@@ -85,10 +85,8 @@ def resolve(
     threads count as cores. Raises AllocationError for nodes that are not there.
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
-    shape = _with_cores(
-        machine.shape or replace(ask(machine.separate_threads), gpus=machine.gpus),
-        settings.cores_per_node,
-    )
+    shape = machine.shape or _with_gpus_of(machine, ask(machine.separate_threads))
+    shape = _with_cores(shape, settings.cores_per_node)
     wanted = options.gpus_per_node
     shape = _with_gpus(shape, settings.gpus_per_node or None if wanted is None else wanted)
     own = bool(machine.gpu_masks)
@@ -179,6 +177,12 @@ def _workers(mpi: MpiSettings, machine: Machine) -> Starts:
     if machine.serial_program == AUTO:
         return _starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags)
     return Starts(machine.serial_program, machine.serial_flavour, machine.serial_flags)
+
+
+def _with_gpus_of(machine: Machine, shape: NodeShape) -> NodeShape:
+    """A node that was asked for its cores, with the GPUs that the machine file names."""
+    there = max(machine.gpu_numa, default=0) < len(shape.numa)
+    return replace(shape, gpus=machine.gpus, gpu_numa=machine.gpu_numa if there else ())
 
 
 def _with_cores(shape: NodeShape, cores: int) -> NodeShape:

@@ -165,6 +165,11 @@ def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
     found = resolved(machines.parse(text, Path("m.yml")))
     assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
     assert found.gpu_variables(("b",)) == {"ROCR_VISIBLE_DEVICES": "b"}
+    machine = machines.parse(f"{text}\nnode: {{numa_domains: 2}}", Path("m.yml"))
+    assert resolved(machine).shape.gpu_numa == ()
+    asked = uniform(4, 1, 2)
+    whole = resolve(machine, Launcher(), Mpi(), LauncherOptions(), TWO, NOW, lambda _: asked)
+    assert whole.shape == replace(asked, gpus=("a", "b"), gpu_numa=(0, 1))
 
 
 def test_what_others_are_told() -> None:
