@@ -86,6 +86,7 @@ _OF_PARTS = ("parts", "limit_nodes", "offset_nodes", "job_mode")
     help="A machine that 'balsam machines' lists, or a machine file (setting launcher.machine).",
 )
 @click.option("--persistent", is_flag=True, help="Wait for more jobs instead of ending when idle.")
+@click.option("--in-partition", is_flag=True, hidden=True)
 @click.option("--num-workers", type=int, hidden=True)
 @click.option("--nodes-per-worker", type=int, hidden=True)
 @click.pass_context
@@ -104,6 +105,7 @@ def command(
     parts: tuple[str, ...],
     machine: str,
     persistent: bool,
+    in_partition: bool,
     num_workers: int | None,
     nodes_per_worker: int | None,
 ) -> None:
@@ -146,6 +148,7 @@ def command(
         limit_nodes=limit_nodes,
         offset_nodes=offset_nodes,
         machine=machine,
+        in_partition=in_partition,
     )
     period = project.settings().launcher.progress_seconds
     click.echo(f"Starting Balsam launcher [{os.getpid()}]")
@@ -166,7 +169,7 @@ def _run_parts(
     given = allocation.detect(os.environ, time.time(), ask=False).nodes
     nodes = allocation.part(given, limit_nodes, offset_nodes)
     made = slices(list(map(part_of, parts)), len(nodes), offset_nodes)
-    words = []
+    words = ["--in-partition"]
     for param in ctx.command.params:
         value = ctx.params.get(param.name or "")
         if param.name in _OF_PARTS or value in (None, False, ()) or value == param.default:

@@ -20,6 +20,8 @@ AUTO = "auto"
 LAPTOP = "laptop"
 _DIRECTORY = "machines"
 _SUFFIX = ".yml"
+#: The keys by which a machine is known.
+_SIGNS = ("hosts:", "environ:")
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,27 @@ def guess(
     A file of the project that can not be read is an error, for it may be the one that is meant.
     """
     names = [socket.gethostname()] if hosts is None else list(hosts)
-    machines = {name: read(path) for name, path in available(project).items()}
-    found = {name: _likeness(machine, names, environ) for name, machine in machines.items()}
+    files = available(project)
+    ours = templates.directory(_DIRECTORY)
+    found = {
+        name: _likeness(sketch(path) if path.parent == ours else read(path), names, environ)
+        for name, path in files.items()
+    }
     best = max(found.values(), default=0)
     if best:
-        return machines[next(name for name, points in found.items() if points == best)]
-    return machines.get(scheduler) or machines.get(LAPTOP) or Machine(LAPTOP, separate_threads=True)
+        name = next(name for name, points in found.items() if points == best)
+    else:
+        name = scheduler if scheduler in files else LAPTOP
+    return read(files[name]) if name in files else Machine(LAPTOP, separate_threads=True)
+
+
+def sketch(path: Path) -> Machine:
+    """What one of Balsam's own files says of who it is for, on lines that need no other.
+
+    Reading all of all of them would take every launcher longer than it takes to begin.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return parse("\n".join(line for line in lines if line.startswith(_SIGNS)), path)
 
 
 def _likeness(machine: Machine, hosts: Iterable[str], environ: Mapping[str, str]) -> int:
@@ -230,7 +247,7 @@ def _gpu_numa(written: MachineFile) -> tuple[int, ...]:
     if gpus.ids and not gpus.masks:
         raise _Wrong("gpus.masks", "empty; expected the variables that tell a job its GPUs")
     if not gpus.numa:
-        return shape.spread(len(gpus.ids), domains) if written.node.cores else ()
+        return shape.spread(len(gpus.ids), domains)
     if len(gpus.numa) != len(gpus.ids):
         raise _Wrong("gpus.numa", f"a list of {len(gpus.numa)}; expected one number for each of "
                      f"gpus.ids, which are {len(gpus.ids)}")  # fmt: skip

@@ -16,6 +16,10 @@ from balsam.platform import mpirun
 
 __all__ = ["Launcher", "LauncherOptions", "Snapshot", "run_launcher"]
 
+#: What asks all of a batch job to stop reaches a launcher of a part itself, and once more from the
+#: one that began it.
+SETTLE_SECONDS = 2.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +33,7 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     leave_outer_mpi()
     go_first()
     try:
-        with Wakeup() as wakeup:
+        with Wakeup(settle_seconds=SETTLE_SECONDS if options.in_partition else 0.0) as wakeup:
             launcher = Launcher(project, options, wakeup, report, worker_log=str(log))
             return launcher.run()
     except BalsamError:

@@ -20,7 +20,8 @@ class LauncherOptions:
     way it needs), ``mpi`` (everything through mpirun) or ``serial`` (single-rank jobs only).
     ``tags`` are names and values that a job's tags must contain. It uses at most ``limit_nodes``
     nodes (None = all) after the first ``offset_nodes`` of its allocation. ``machine`` is a name or
-    the path of a machine file, '' for the one in the settings.
+    the path of a machine file, '' for the one in the settings. With ``in_partition`` another
+    launcher began it, and passes on what asks that to stop.
     """
 
     wf_filter: str = ""
@@ -34,6 +35,7 @@ class LauncherOptions:
     limit_nodes: int | None = None
     offset_nodes: int = 0
     machine: str = ""
+    in_partition: bool = False
 
     def __post_init__(self) -> None:
         if self.job_mode not in (AUTO, MPI, SERIAL):

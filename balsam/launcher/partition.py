@@ -72,10 +72,12 @@ def slices(parts: Sequence[Part], nodes: int, offset: int = 0) -> list[Slice]:
     """
     wanted = sum(part.nodes for part in parts)
     if wanted > nodes:
-        each = " + ".join(str(part.nodes) for part in parts)
+        sums = " + ".join(str(part.nodes) for part in parts)
+        each = f"{sums} = " if len(parts) > 1 else ""
         raise AllocationError(
-            f"The parts need {each} = {wanted} nodes, but there are {nodes} here; "
-            "ask the scheduler for more, or make the parts smaller."
+            f"The parts need {each}{wanted} nodes, but only {nodes} "
+            f"{'is' if nodes == 1 else 'are'} here; ask the scheduler for more, or make the parts "
+            "smaller."
         )
     found = []
     for part in parts:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
+from balsam.conf import machines
 from balsam.conf.machines import AUTO, Machine
+from balsam.conf.project import Project
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
+from balsam.core.offer import Offer
 from balsam.launcher.options import LauncherOptions
 from balsam.platform import allocation as allocations
+from balsam.platform import nodelist
 from balsam.platform import shape as shapes
 from balsam.platform.allocation import Allocation
 from balsam.platform.shape import NodeShape
@@ -77,10 +85,8 @@ def resolve(
     threads count as cores. Raises AllocationError for nodes that are not there.
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
-    shape = _with_cores(
-        machine.shape or replace(ask(machine.separate_threads), gpus=machine.gpus),
-        settings.cores_per_node,
-    )
+    shape = machine.shape or _with_gpus_of(machine, ask(machine.separate_threads))
+    shape = _with_cores(shape, settings.cores_per_node)
     wanted = options.gpus_per_node
     shape = _with_gpus(shape, settings.gpus_per_node or None if wanted is None else wanted)
     own = bool(machine.gpu_masks)
@@ -103,6 +109,40 @@ def resolve(
         gpu_environ=machine.gpu_environ if own else _MASK_ENVIRON,
         mpi=_starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags),
         workers=_workers(mpi, machine),
+    )
+
+
+def find(
+    project: Project, options: LauncherOptions, environ: Mapping[str, str] = os.environ
+) -> Resources:
+    """What a launcher started here and now has. Raises AllocationError and SettingsError."""
+    settings, now = project.settings(), time.time()
+    given = allocations.detect(environ, now)
+    machine = machines.load(
+        options.machine or settings.launcher.machine,
+        project.path,
+        environ,
+        given.scheduler,
+        (socket.gethostname(), given.nodes[0]),
+    )
+    return resolve(machine, settings.launcher, settings.mpi, options, given, now)
+
+
+def offer(resources: Resources, options: LauncherOptions) -> Offer:
+    """What a launcher with these resources tells others that it can run, and where."""
+    ends = resources.ends
+    return Offer(
+        nodes=len(resources.nodes),
+        cores_per_node=resources.shape.cores,
+        gpus_per_node=len(resources.shape.gpus),
+        max_ranks_per_node=resources.max_ranks,
+        wf_filter=options.wf_filter,
+        job_mode=options.job_mode,
+        ends=None if ends is None else datetime.fromtimestamp(ends, timezone.utc),
+        tags=options.tags,
+        scheduler=resources.scheduler,
+        batch_id=resources.batch_id,
+        node_names=nodelist.compress(resources.nodes),
     )
 
 
@@ -137,6 +177,12 @@ def _workers(mpi: MpiSettings, machine: Machine) -> Starts:
     if machine.serial_program == AUTO:
         return _starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags)
     return Starts(machine.serial_program, machine.serial_flavour, machine.serial_flags)
+
+
+def _with_gpus_of(machine: Machine, shape: NodeShape) -> NodeShape:
+    """A node that was asked for its cores, with the GPUs that the machine file names."""
+    there = max(machine.gpu_numa, default=0) < len(shape.numa)
+    return replace(shape, gpus=machine.gpus, gpu_numa=machine.gpu_numa if there else ())
 
 
 def _with_cores(shape: NodeShape, cores: int) -> NodeShape:

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
 
@@ -16,10 +17,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Wakeup:
     """Turns SIGCHLD, the signals that ask to stop, and readable descriptors into an early wake-up.
 
-    Works in the main thread only, as Python's signals do. Earlier handlers return on exit.
+    Works in the main thread only, as Python's signals do. Earlier handlers return on exit. A signal
+    that comes again within ``settle_seconds`` is the same request.
     """
 
-    def __init__(self, signals: Sequence[int] = STOP_SIGNALS) -> None:
+    def __init__(self, signals: Sequence[int] = STOP_SIGNALS, settle_seconds: float = 0.0) -> None:
+        self._settle = settle_seconds
+        self._stopped = 0.0
         self.stop_requests = 0
         #: The last signal that asked to stop.
         self.stop_signal = 0
@@ -61,6 +65,10 @@ class Wakeup:
         """A handler has to be there for the signal to reach the wake-up descriptor."""
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.stop_requests and number == self.stop_signal and now < self._stopped + self._settle:
+            return
+        self._stopped = now
         self.stop_requests += 1
         self.stop_signal = number
         if self.on_stop:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from balsam.core import history, overlap, sessions
-from balsam.core.models import Session
+from balsam.core import overlap, sessions
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.errors import AllocationError
@@ -71,16 +69,19 @@ def test_without_a_batch_job_nodes_are_shared() -> None:
     check(launcher(mine), mine)
 
 
-def test_one_that_ended_or_was_not_heard_of_is_in_nobodys_way() -> None:
+def test_one_that_ended_is_in_nobodys_way() -> None:
     mine = offer("n1")
-    ended, silent = launcher(mine), launcher(mine, here=False)
-    sessions.close_session(ended)
-    late = history.now() - timedelta(seconds=2 * SECONDS)
-    with pytest.raises(AllocationError):
-        check(launcher(mine), mine)
-    Session.objects.update(heartbeat=late)
+    sessions.close_session(launcher(mine))
     check(launcher(mine), mine)
-    assert silent
+
+
+def test_one_elsewhere_lives_as_long_as_its_lease() -> None:
+    mine = offer("n1")
+    launcher(mine, here=False, alive=False)
+    second = launcher(mine)
+    with pytest.raises(AllocationError):
+        check(second, mine)
+    overlap.refuse(second, mine, 0.0, MACHINE)
 
 
 def test_an_offer_says_what_it_is_for() -> None:

@@ -185,6 +185,12 @@ def test_which_machine_this_is(
     assert machines.load("auto", None, environ, scheduler, hosts).name == expected
 
 
+@pytest.mark.parametrize("name", PACKAGED)
+def test_how_it_is_known_stands_on_lines_of_its_own(name: str) -> None:
+    whole, sketch = machines.read(PACKAGED[name]), machines.sketch(PACKAGED[name])
+    assert (sketch.hosts, sketch.environ) == (whole.hosts, whole.environ)
+
+
 def test_every_key_is_explained() -> None:
     for kind in (
         machine_file.MachineFile, machine_file.NodeSection, machine_file.GpuSection,

@@ -51,7 +51,7 @@ def test_parts_follow_each_other() -> None:
     assert second.words() == [
         "--offset-nodes=5", "--limit-nodes=1", "--job-mode=serial", "--tag=a=b c",
     ]  # fmt: skip
-    with pytest.raises(AllocationError, match=r"3 \+ 1 = 4 nodes, but there are 3 here"):
+    with pytest.raises(AllocationError, match=r"3 \+ 1 = 4 nodes, but only 3 are here"):
         slices(parts, 3)
 
 

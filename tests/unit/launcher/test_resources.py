@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from balsam.conf import machines
 from balsam.conf.machines import Machine
+from balsam.conf.project import Project
 from balsam.conf.settings import Launcher, Mpi
-from balsam.errors import AllocationError
+from balsam.core.offer import Offer
+from balsam.errors import AllocationError, SettingsError
 from balsam.launcher.options import LauncherOptions
-from balsam.launcher.resources import Resources, Starts, resolve
+from balsam.launcher.resources import Resources, Starts, find, offer, resolve
 from balsam.platform.allocation import Allocation
 from balsam.platform.shape import NodeShape, uniform
 
@@ -162,3 +165,36 @@ def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
     found = resolved(machines.parse(text, Path("m.yml")))
     assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
     assert found.gpu_variables(("b",)) == {"ROCR_VISIBLE_DEVICES": "b"}
+    machine = machines.parse(f"{text}\nnode: {{numa_domains: 2}}", Path("m.yml"))
+    assert resolved(machine).shape.gpu_numa == ()
+    asked = uniform(4, 1, 2)
+    whole = resolve(machine, Launcher(), Mpi(), LauncherOptions(), TWO, NOW, lambda _: asked)
+    assert whole.shape == replace(asked, gpus=("a", "b"), gpu_numa=(0, 1))
+
+
+def test_what_others_are_told() -> None:
+    options = LauncherOptions(wf_filter="w", job_mode="mpi", tags=(("a", "b"),))
+    told = offer(resolved(), options)
+    assert told == Offer(
+        nodes=2, cores_per_node=32, gpus_per_node=4, wf_filter="w", job_mode="mpi",
+        ends=datetime.fromtimestamp(NOW + 5940, timezone.utc), tags=(("a", "b"),),
+        scheduler="pbs", batch_id="7.pbs", node_names="a,b",
+    )  # fmt: skip
+    assert offer(resolved(allocation=Allocation(("a",))), LauncherOptions()).ends is None
+
+
+def test_what_is_found_here(tmp_path: Path) -> None:
+    (tmp_path / "settings.yml").write_text("launcher: {machine: mine, cores_per_node: 3}\n")
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "mine.yml").write_text("node: {cores: 8}\n")
+    project = Project(tmp_path)
+    environ = {
+        "SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n[1-4]", "PATH": "",
+        "SLURM_JOB_END_TIME": "4e9",
+    }  # fmt: skip
+    found = find(project, LauncherOptions(limit_nodes=3, offset_nodes=1), environ)
+    assert (found.machine, found.nodes, found.batch_id) == ("mine", ("n2", "n3", "n4"), "5")
+    assert found.shape.cores == 3
+    assert find(project, LauncherOptions(machine="polaris"), environ).machine == "polaris"
+    with pytest.raises(SettingsError, match="no machine 'mne'; did you mean 'mine'"):
+        find(project, LauncherOptions(machine="mne"), environ)
