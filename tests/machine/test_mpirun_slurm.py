@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.tools.emulated import wait_for
 from tests.tools.slurm import Cluster
 

@@ -167,9 +167,7 @@ def test_as_long_as_the_database_was_down_nobody_could_live(
     assert not sessions.expired(session, 120.0) and sessions.expired(session, 30.0)
 
 
-def test_a_dead_session_is_claimed_once(
-    project: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_session_is_claimed_once(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runnable(2)
     monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     dead = sessions.open_session(life())
