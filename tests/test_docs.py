@@ -80,9 +80,7 @@ class Session:
             (programs / name).chmod(0o755)
         self.env |= {
             "HOME": str(home),
-            "PATH": ":".join(
-                map(str, (programs, ROOT / "scripts", Path(sys.executable).parent))
-            )
+            "PATH": ":".join(map(str, (programs, ROOT / "scripts", Path(sys.executable).parent)))
             + f":{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "100",

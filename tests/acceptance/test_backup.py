@@ -143,9 +143,7 @@ def test_nothing_is_restored_under_a_launcher(site: Site) -> None:
     assert site.state("long") == states.RESTART_READY
 
 
-def test_nothing_is_restored_under_a_script(
-    site: Site, writer: subprocess.Popen[str]
-) -> None:
+def test_nothing_is_restored_under_a_script(site: Site, writer: subprocess.Popen[str]) -> None:
     copy = site.home / "copy.sqlite3"
     site.balsam(f"backup {copy}")
     assert f"in use by process {writer.pid}" in site.balsam(f"restore {copy} --yes", 1)

@@ -18,7 +18,7 @@ def test_a_running_job_is_skipped_and_named(site: Site) -> None:
     assert "num_nodes of 1 jobs changed to:  7\n" in said
     assert f"Skipped 1 (running or leased): {label}\n" in said
     assert label in site.balsam("modify busy num_nodes 7", code=1)
-    site.balsam("modify busy tags '{\"seen\": \"yes\"}'")
+    site.balsam('modify busy tags \'{"seen": "yes"}\'')
     assert f"Skipped 1 (running or leased; 'balsam kill' stops them): {label}\n" in site.balsam(
         "rm jobs busy --yes", code=1
     )

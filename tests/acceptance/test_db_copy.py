@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.sqlite, pytest.mark.server]
 @pytest.fixture
 def moving(site: Site) -> Iterator[Site]:
     """A project with a campaign, some of it done; whatever server it has at the end is stopped."""
-    first = site.job("first", tags={"note": "it's\t\"quoted\" \\N"})
+    first = site.job("first", tags={"note": 'it\'s\t"quoted" \\N'})
     site.shell("second", "exit 3", parents=[first])
     site.launch()
     site.job("third")

@@ -52,7 +52,7 @@ def own_server(site: Site, **database: object) -> None:
     lines = "".join(f"  {name}: {value}\n" for name, value in database.items())
     text = site.settings_file.read_text()
     head, _, rest = text.partition("launcher:\n")
-    assert "url" not in head or "url: \"\"" in head
+    assert "url" not in head or 'url: ""' in head
     site.settings_file.write_text(f"database:\n  engine: postgres\n{lines}launcher:\n{rest}")
 
 

@@ -22,9 +22,9 @@ def hook(program: str, *words: str) -> str:
 
 
 #: Fails in its first attempt only.
-ONCE = 'echo attempt $BALSAM_ATTEMPT; [ $BALSAM_ATTEMPT != 1 ]'
+ONCE = "echo attempt $BALSAM_ATTEMPT; [ $BALSAM_ATTEMPT != 1 ]"
 #: Is too slow in its first attempt only.
-SLOW_ONCE = 'echo attempt $BALSAM_ATTEMPT; [ $BALSAM_ATTEMPT != 1 ] || exec sleep 600'
+SLOW_ONCE = "echo attempt $BALSAM_ATTEMPT; [ $BALSAM_ATTEMPT != 1 ] || exec sleep 600"
 LIMIT = {"time_limit_minutes": 0.005}
 
 
@@ -34,9 +34,7 @@ def test_handlers_and_policies(site: Site) -> None:
     site.shell("retried", SLOW_ONCE, **LIMIT)
     site.shell("twice", "exec sleep 600", max_attempts=2, **LIMIT)
     site.shell("unretried", "exec sleep 600", auto_timeout_retry=False, **LIMIT)
-    site.shell(
-        "timeout_handled", SLOW_ONCE, post_timeout_handler=True, postprocess=rescue, **LIMIT
-    )
+    site.shell("timeout_handled", SLOW_ONCE, post_timeout_handler=True, postprocess=rescue, **LIMIT)
     site.shell("rescued", ONCE, post_error_handler=True, postprocess=rescue)
     site.shell("unrescued", "exit 7", postprocess=rescue)
     site.shell(
@@ -179,7 +177,7 @@ def test_a_parent_that_comes_during_a_step_is_waited_for(site: Site, tmp_path: P
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_job_is_not_lost(site: Site) -> None:
-    script = '[ -f been ] || { touch been; exec sleep 600; }; echo again'
+    script = "[ -f been ] || { touch been; exec sleep 600; }; echo again"
     site.job("job", "/bin/true", preprocess=f"/bin/sh -c {shlex.quote(script)}")
     launcher = site.start()
     been = Path(site.named("job").working_directory, "been")
@@ -227,7 +225,7 @@ def test_what_needs_no_hook_goes_on_beside_an_application_that_has_one(site: Sit
 
 
 def test_a_job_that_is_sent_back_goes_its_way_again(site: Site) -> None:
-    site.shell("job", 'echo $BALSAM_ATTEMPT >> all')
+    site.shell("job", "echo $BALSAM_ATTEMPT >> all")
     site.launch()
     for number, state in enumerate((states.CREATED, states.STAGED_IN, states.RUN_DONE), 1):
         site.named("job").update_state(state)

@@ -62,9 +62,7 @@ def main() -> None:
     for name in databases:
         if name not in DATABASES:
             parser.error(f"there is no database '{name}'; there are {', '.join(DATABASES)}")
-    options = Options(
-        given.tasks, given.repeat, given.cores, given.rows, given.campaign, databases
-    )
+    options = Options(given.tasks, given.repeat, given.cores, given.rows, given.campaign, databases)
     facts = machine.describe()
     for what, value in facts:
         print(f"{what}: {value}")

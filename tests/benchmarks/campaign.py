@@ -135,9 +135,7 @@ def _prepare(connection: Any) -> None:
         )  # fmt: skip
 
 
-def _write(
-    connection: Any, fates: Sequence[Any], created: float, before: tuple[int, int]
-) -> None:
+def _write(connection: Any, fates: Sequence[Any], created: float, before: tuple[int, int]) -> None:
     """Give the jobs above ``before`` their states and histories."""
     sqlite = connection.vendor == "sqlite"
     time = (

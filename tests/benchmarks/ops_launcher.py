@@ -67,9 +67,7 @@ def _leases(watch: Stopwatch, session: int) -> None:
 
 
 def _lease_by_orm(session: int) -> None:
-    free = models.QuerySet(BalsamJob).filter(
-        state__in=states.RUNNABLE_STATES, session__isnull=True
-    )
+    free = models.QuerySet(BalsamJob).filter(state__in=states.RUNNABLE_STATES, session__isnull=True)
     order = ("-priority", "-num_nodes", "-wall_time_minutes", "id")
     keys = list(free.order_by(*order).values_list("id", flat=True)[:LEASED])
     chosen = models.QuerySet(BalsamJob).filter(id__in=keys)

@@ -24,6 +24,7 @@ from balsam.errors import DatabaseUnavailable, InvalidValue, SchemaTooNew
 
 pytestmark = pytest.mark.sqlite
 
+
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     (tmp_path / "copies").mkdir()
@@ -271,9 +272,7 @@ def test_what_can_not_be_restored_changes_nothing(
     assert names()[-1] == "present"
 
 
-def test_a_newer_project_is_named_when_it_can_not_be_copied(
-    project: Project, target: Path
-) -> None:
+def test_a_newer_project_is_named_when_it_can_not_be_copied(project: Project, target: Path) -> None:
     newer(project.database_file)
     with pytest.raises(SchemaTooNew) as caught:
         backup.back_up(project, target)
@@ -300,8 +299,9 @@ def test_an_exchange_that_fails_puts_everything_back(
         raise PermissionError(1, "Operation not permitted")
 
     before = files(project.database_dir)
-    with monkeypatch.context() as patch, pytest.raises(
-        DatabaseUnavailable, match="Nothing was changed"
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DatabaseUnavailable, match="Nothing was changed"),
     ):
         patch.setattr(os, "replace", refuse)
         restore(project, target)
@@ -309,9 +309,7 @@ def test_an_exchange_that_fails_puts_everything_back(
     assert names() == ["a", "b"]
 
 
-def test_a_copy_of_another_project_or_of_none_is_told_apart(
-    project: Project, target: Path
-) -> None:
+def test_a_copy_of_another_project_or_of_none_is_told_apart(project: Project, target: Path) -> None:
     backup.back_up(project, target)
     database = sqlite3.connect(target)
     database.execute("UPDATE balsam_backup SET value = 'x' WHERE name = 'project'")

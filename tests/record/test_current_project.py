@@ -25,9 +25,7 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def two(
-    template: Path, tmp_path: Path, home: Path, database: None
-) -> Iterator[tuple[Path, Path]]:
+def two(template: Path, tmp_path: Path, home: Path, database: None) -> Iterator[tuple[Path, Path]]:
     """Two projects; neither is named by the environment."""
     for name in ("one", "two"):
         databases.copy(template, tmp_path / name)

@@ -123,9 +123,7 @@ def test_killing_one_fails_what_waits_for_it(project: Any) -> None:
     ]  # fmt: skip
 
 
-def test_a_clone_is_a_new_job_that_has_done_nothing(
-    app: Any, put: Callable[..., None]
-) -> None:
+def test_a_clone_is_a_new_job_that_has_done_nothing(app: Any, put: Callable[..., None]) -> None:
     job = BalsamJob.objects.create(
         name="a", workflow="w", application="echo", data={"x": [1]}, user_workdir="/tmp"
     )

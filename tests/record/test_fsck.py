@@ -29,6 +29,7 @@ LIFE = Life("launcher", "host", "machine", 1, 1)
 
 pytestmark = pytest.mark.sqlite
 
+
 @pytest.fixture
 def jobs(project: Project) -> list[Any]:
     """A campaign that has come some way: parents and children, one runs, one failed."""
@@ -155,10 +156,7 @@ def test_two_jobs_of_one_uuid_are_found(project: Project, jobs: list[Any], plant
         "DROP TABLE balsam_job",
         "ALTER TABLE copied RENAME TO balsam_job",
         "UPDATE balsam_job SET job_id = (SELECT job_id FROM balsam_job WHERE id = 1)",
-        *(
-            f"CREATE INDEX {index.name} ON balsam_job (state)"
-            for index in BalsamJob._meta.indexes
-        ),
+        *(f"CREATE INDEX {index.name} ON balsam_job (state)" for index in BalsamJob._meta.indexes),
     )
     example = found(project)["unique-ids"].examples[0]
     assert example == f"job_id {jobs[0].job_id.hex} is that of 3 jobs"

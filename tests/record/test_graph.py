@@ -64,9 +64,7 @@ def test_a_fan_in_waits_for_the_last_of_its_parents(project: Any, put: Put) -> N
     assert list(child.parents_in_order()) == parents
 
 
-def test_many_parents_that_finish_together_release_their_child_once(
-    project: Any, put: Put
-) -> None:
+def test_many_parents_that_finish_together_release_their_child_once(project: Any, put: Put) -> None:
     parents = make(200)
     child = BalsamJob.objects.create(parents=parents, input_files="")
     keep_books()
@@ -277,9 +275,7 @@ def test_a_prepared_child_fails_under_a_parent_that_failed(project: Any, put: Pu
     "here",
     [state for state in states.STATES if state not in states.PREPARING_STATES],
 )
-def test_a_child_that_has_started_gets_no_more_parents(
-    project: Any, put: Put, here: str
-) -> None:
+def test_a_child_that_has_started_gets_no_more_parents(project: Any, put: Put, here: str) -> None:
     parent, child = make(2)
     put(child, state=here)
     with pytest.raises(DependencyError, match=here):

@@ -19,9 +19,7 @@ def jobs(
     """Seven jobs, read two at a time or all at once."""
     monkeypatch.setattr(listing, "JOBS_PER_PAGE", request.param)
     monkeypatch.setattr(listing, "ROWS_PER_PAGE", request.param)
-    return [
-        dag.add_job(f"j{number}", "w", "echo", num_nodes=1 + number % 3) for number in range(7)
-    ]
+    return [dag.add_job(f"j{number}", "w", "echo", num_nodes=1 + number % 3) for number in range(7)]
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 3, 7, 100])

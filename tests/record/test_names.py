@@ -93,9 +93,10 @@ def test_the_application_is_known_by_its_name(app: ApplicationDefinition) -> Non
     assert [row.name for row in jobs.exclude(application="sleep")] == ["a", "d"]
     assert list(jobs.values_list("application", flat=True)) == ["echo", "sleep", "sleep", None]
     assert jobs.values("application")[0] == {"application": "echo"}
-    assert BalsamJob.objects.order_by("-application", "name").filter(application__isnull=False)[
-        0
-    ].name == "b"
+    assert (
+        BalsamJob.objects.order_by("-application", "name").filter(application__isnull=False)[0].name
+        == "b"
+    )
     assert jobs.filter(name__in="ad").update(application="sleep") == 2
     assert jobs.filter(application="sleep").count() == 4
     job.refresh_from_db()

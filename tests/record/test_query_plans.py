@@ -167,9 +167,7 @@ def test_leasing_runnable_jobs(record: Record, scope: Scope, index: str) -> None
 
 def test_leasing_for_steps(record: Record) -> None:
     wanted = (states.READY, states.STAGED_IN)
-    text = plans(
-        lambda: lease.lease_for_steps(record.session, Scope(), wanted, 10), of_state=True
-    )
+    text = plans(lambda: lease.lease_for_steps(record.session, Scope(), wanted, 10), of_state=True)
     assert STATE in text
 
 

@@ -76,9 +76,7 @@ def test_a_word_that_is_an_id_and_a_name_is_refused(jobs: list[BalsamJob]) -> No
     assert chosen(Selection(ids=("2",))) == {NAMES[1]}
 
 
-def test_parents_tags_states_and_times(
-    jobs: list[BalsamJob], put: Callable[..., None]
-) -> None:
+def test_parents_tags_states_and_times(jobs: list[BalsamJob], put: Callable[..., None]) -> None:
     jobs[1].set_parents([jobs[0]])
     jobs[2].set_parents([jobs[0], jobs[1]])
     assert chosen(Selection(parents=(str(jobs[0].id),))) == {"ab", "abc"}

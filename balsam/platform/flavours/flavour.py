@@ -59,8 +59,8 @@ NOTHING = re.compile(r"(?!)")
 class Flavour:
     """One family of mpirun.
 
-    Options are templates of {ranks} {per_node} {nodes} {hosts} {threads} {cores} (of each rank)
-    {threads_per_core} {gpus} (of each rank) {wish} {cpus} {gpu_masks} (of each rank) {held} (CPUs of all ranks).
+    Options are templates of {ranks} {per_node} {nodes} {hosts} {threads_per_core} {wish}, of
+    {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, and of the {held} CPUs of all.
     """
 
     name: str
@@ -94,6 +94,8 @@ class Flavour:
     ran: re.Pattern[str] = NOTHING
     #: Messages that a node was lost; each may name it in a group.
     lost: re.Pattern[str] = NOTHING
+    #: Whether it may end with code 0 when a node was lost, so that ``lost`` has to be looked for.
+    quiet_loss: bool = False
     #: The exit codes of a launch that failed; none means that it may be any.
     failure_codes: frozenset[int] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)

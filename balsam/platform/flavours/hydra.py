@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, mask, option
-from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
+from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND, SSH_LOST
 
 _MISSING = any_of(rf"^\[proxy:[^\]\n]*\] .*execvp error on file (?P<program>.+) \({NOT_FOUND}\)$")
 _REFUSED = any_of(
@@ -20,7 +20,7 @@ _RAN = any_of("BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES")
 #: MPICH names no node; its ssh, if it uses one, does.
 _LOST = any_of(
     r"Downstream from host (\S+) (?:exited abnormally|was killed)",
-    r"^Connection to (\S+) closed by remote host",
+    SSH_LOST,
     r"control_cb .*assert \(!closed\) failed",
 )
 #: 255 is Hydra's own; 127 comes from a shell script around it, or from the dynamic linker.
@@ -33,8 +33,8 @@ def _user_list(ranks: Sequence[Sequence[int]]) -> str:
 
 
 def _domains(ranks: Sequence[Sequence[int]]) -> str:
-    """``[11,22]``: hexadecimal masks."""
-    return f"[{','.join(mask(cpus)[2:] for cpus in ranks)}]"
+    """``[0x11,0x22]``."""
+    return f"[{','.join(map(mask, ranks))}]"
 
 
 def _pinned(domain: str) -> dict[str, str]:

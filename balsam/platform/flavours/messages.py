@@ -8,3 +8,5 @@ BROKEN_INSTALLATION = (
     r"^\S*(?:mpirun|mpiexec|mpiexec\.hydra|hydra_\w+|prterun|prted|orted|srun|aprun|jsrun): "
     r"(?:error while loading shared libraries|(?:line )?\d+: \S+: not found)"
 )
+#: What ssh says, if it is by ssh that a launcher has started its daemons.
+SSH_LOST = r"^Connection to (\S+) closed by remote host"

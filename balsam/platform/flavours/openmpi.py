@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, option
-from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
+from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND, SSH_LOST
 
 _MISSING = (
     any_of(
@@ -40,12 +40,12 @@ _LOST = any_of(
     r"(?:ORTE|PRTE|PRRTE) has lost communication with a remote daemon"
     r"[\s\S]*?^ *Remote daemon: .* on node (\S+)",
     r"A daemon failed to report back after being spawned[\s\S]*?^ *Remote host: +(\S+)",
+    SSH_LOST,
 )
 _ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 _ALIASES = {"np": "n", "H": "host", "hosts": "host"}
-_NO_BINDING = option("--bind-to none", "none")
 _BINDING = (
-    _NO_BINDING,
+    option("--bind-to none", "none"),
     option("--bind-to core", "depth"),
     option("--bind-to core", "core"),
     option("--bind-to numa", "numa"),
@@ -116,6 +116,7 @@ OPEN_MPI_5 = Flavour(
     refused=_REFUSED,
     ran=_RAN,
     lost=_LOST,
+    quiet_loss=True,
     here_environment={"PRTE_MCA_ras": "^slurm,pbs,tm,lsf,gridengine,alps,flux"},
     hosts_environment=INNER_SRUN,
     root_environment=_ROOT,

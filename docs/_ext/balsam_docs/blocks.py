@@ -16,9 +16,7 @@ from pathlib import Path
 _DIRECTIVE = re.compile(r"(?P<indent> *)\.\. code-block::(?: +(?P<language>\S+))?\s*")
 _OPTION = re.compile(r" +:(?P<name>[\w-]+):(?: +(?P<value>.*?))?\s*")
 #: Other ways to show code, which would escape the tests.
-_OTHERS = re.compile(
-    r" *(?:\.\. (?:code|sourcecode|highlight|parsed-literal)::|(?!\.\. ).*::\s*$)"
-)
+_OTHERS = re.compile(r" *(?:\.\. (?:code|sourcecode|highlight|parsed-literal)::|(?!\.\. ).*::\s*$)")
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,7 @@ def test_an_mpirun_that_is_set_and_not_there_is_a_problem(tmp_path: Path) -> Non
     assert only.status == PROBLEM and "/does/not/exist" in only.says
 
 
-def test_no_mpirun_at_all_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_mpirun_at_all_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     (only,) = mpi.ranks(Patient(None, "none"), {"PATH": str(tmp_path)})
     assert only.status == WARNING and "one rank" in only.repair

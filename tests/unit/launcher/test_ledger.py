@@ -63,9 +63,7 @@ def test_a_step_moves_from_where_it_was_leased() -> None:
     assert move.return_code is None
 
 
-jobs = st.lists(
-    st.tuples(st.booleans(), st.booleans(), st.integers(1, 4)), min_size=1, max_size=20
-)
+jobs = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 4)), min_size=1, max_size=20)
 
 
 @given(kinds=jobs, order=st.randoms(use_true_random=False))

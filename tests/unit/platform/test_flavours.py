@@ -158,7 +158,7 @@ def test_binding_to_the_cores_of_a_share(name: str, words: str) -> None:
         (TWO_NODES, ("0", None)),
         (replace(TWO_NODES, binding="core"), ("1", "2:compact")),
         (replace(TWO_NODES, binding="numa"), ("1", "numa")),
-        (PACKED, ("1", "[100000001,200000002]")),
+        (PACKED, ("1", "[0x100000001,0x200000002]")),
     ],
 )
 def test_intel_mpi_is_bound_by_variables(launch: Launch, expected: tuple[str, str | None]) -> None:
