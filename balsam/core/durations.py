@@ -84,10 +84,10 @@ class Durations:
 
     def refresh(self) -> bool:
         """Take in the attempts that have ended since; whether that changed anything."""
+        before = dict(self.expected)
         if self._event is None:
             self._add(of_finished_jobs())
         self._event, ended = since(self._event or 0)
-        before = dict(self.expected)
         self._add(ended)
         return self.expected != before
 

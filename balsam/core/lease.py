@@ -150,18 +150,14 @@ def next_due(scope: Scope) -> datetime | None:
     """When the next of the runnable jobs that are not to start yet may start."""
     where, parameters = scope.sql()
     index = "INDEXED BY balsam_job_not_before" if is_sqlite() else ""
-    found: list[datetime | str] = column(
+    found: list[datetime] = column(
         f"""SELECT not_before FROM balsam_job {index} WHERE not_before > %s
             AND state IN ({_RUNNABLE}) AND session_id IS NULL AND {where}
             ORDER BY not_before LIMIT 1""",
         (dialect().time(history.now()), *parameters),
     )
-    if not found:
-        return None
-    due = found[0]
-    if isinstance(due, str):
-        return datetime.fromisoformat(due).replace(tzinfo=timezone.utc)
-    return due
+    # SQLite keeps times in UTC without saying so.
+    return found[0].replace(tzinfo=timezone.utc) if found else None
 
 
 def longer_than(scope: Scope, bounds: Bounds) -> int:

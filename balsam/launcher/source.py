@@ -26,7 +26,7 @@ KNOWN_SECONDS = 60.0
 #: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
 #: longer than so much, and so much for each job that is found.
 SHARE = 0.05
-SLOW_SECONDS, ROW_SECONDS = 0.005, 0.0001
+SLOW_SECONDS, ROW_SECONDS = 0.01, 0.0001
 _APP, _WALL, _LIMIT = map(
     lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
 )
@@ -48,14 +48,14 @@ class Source:
     sort_by: str = queue.WIDE_FIRST
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
-    #: When (monotonic) a job may start that may not yet; None without one.
-    deadline: float | None = None
     durations: Durations = field(default_factory=Durations)
     #: Nothing was left to lease within these (nodes, seconds) the last time.
     looked: tuple[int, float] | None = None
     _dirty: bool = True
     _next_refresh: float = 0.0
     _rest_until: float = 0.0
+    #: When (monotonic) the next of the jobs may start that may not yet.
+    _due: float | None = None
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
@@ -154,8 +154,8 @@ class Source:
     @property
     def dirty(self) -> bool:
         """Whether something may be runnable that was not leased yet."""
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            self.deadline = None
+        if self._due is not None and time.monotonic() >= self._due:
+            self._due = None
             self.dirty = True
         return self._dirty
 
@@ -173,7 +173,7 @@ class Source:
         if not self._dirty:
             due = lease.next_due(self.scope)
             wait = (due - history.now()).total_seconds() if due else 0.0
-            self.deadline = time.monotonic() + wait if due else None
+            self._due = time.monotonic() + wait if due else None
         return found
 
     def lease_past(self, number: int, nodes: int, within: float | None = None) -> int:
@@ -213,6 +213,13 @@ class Source:
             self._next_refresh = now + KNOWN_SECONDS
             if self.durations.refresh():
                 self.looked = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) there will be something to lease, if nothing happens before."""
+        if self._dirty and self._resting():
+            return self._rest_until
+        return self._due
 
     def _resting(self) -> bool:
         """Whether it is too early to go again through many jobs that do not fit."""

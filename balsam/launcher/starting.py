@@ -43,6 +43,8 @@ class Starter:
     progress: Progress
     tell: Callable[[str], None]
     asked_to_stop: Callable[[], bool]
+    #: Seconds since the epoch, as those who place tasks have them.
+    clock: Callable[[], float] = time.time
     #: Tasks at the head that cannot end in time where they could start first.
     _hopeless: set[int] = field(default_factory=set)
     #: Whether something was started: it is known what the tasks ask for.
@@ -100,7 +102,9 @@ class Starter:
         """Have a task wait for its share; whether others may be tried."""
         nodes = self.attempts.nodes
         if turn.head is None:
-            if nodes.idle_cores <= _ROUNDING or nodes.fits(task.request, task.seconds, time.time()):
+            if nodes.idle_cores <= _ROUNDING or nodes.fits(
+                task.request, task.seconds, self.clock()
+            ):
                 return False  # nothing is idle, or it is not the nodes that it waits for
             turn.head = task
             if task.request.num_nodes > 1:
@@ -113,7 +117,7 @@ class Starter:
         nodes = self.attempts.nodes
         if task.request in turn.refused:
             return False
-        if not nodes.fits(task.request, task.seconds, time.time()):
+        if not nodes.fits(task.request, task.seconds, self.clock()):
             turn.refused.add(task.request)
             return False
         if nodes.reservation is None and turn.head is not None:
@@ -125,7 +129,7 @@ class Starter:
         nodes = self.attempts.nodes
         if nodes.reservation is not None or task.id in self._hopeless:
             return
-        now = time.time()
+        now = self.clock()
         kept = nodes.reserve(task.request, now)
         if kept is None or kept.starts is None or turn.left is None or task.seconds is None:
             return
@@ -184,7 +188,7 @@ class Starter:
         if nodes.open_cores > _ROUNDING:
             return self.source.lease_past(number, max(1, nodes.idle_nodes)) > 0
         kept = nodes.reservation
-        left = kept.starts - time.time() if kept and kept.starts else 0.0
+        left = kept.starts - self.clock() if kept and kept.starts else 0.0
         if left <= 0 or nodes.idle_cores <= _ROUNDING:
             return False
         return self.source.lease_past(number, nodes.kept_idle_nodes or 1, left) > 0

@@ -1,0 +1,237 @@
+"""Starting over many nodes, with the passing of time simulated: order, reservation, time left."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from balsam import states
+from balsam.core import history, lease, sessions
+from balsam.core.lease import Scope
+from balsam.core.models import BalsamJob
+from balsam.launcher.attempts import Attempts
+from balsam.launcher.ledger import Ledger
+from balsam.launcher.node_pool import NodePool, Placement, slots
+from balsam.launcher.progress import Progress
+from balsam.launcher.source import Source
+from balsam.launcher.starting import KEPT, Starter
+from balsam.launcher.tasks import Application, Task
+from balsam.platform.shape import uniform
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+class Machine:
+    """Nodes on which tasks take as long as they said, in a time of its own."""
+
+    def __init__(self, number: int, cores: int) -> None:
+        self.nodes = NodePool([f"n{index}" for index in range(number)], uniform(cores))
+        self.now = 0.0
+        self.recent: list[Task] = []
+        self.started: dict[int, float] = {}
+        self.running: list[tuple[float, int, Placement]] = []
+
+    def room(self) -> int:
+        return slots(self.nodes, [task.request for task in self.recent[-16:]])
+
+    def start(self, task: Task, app: Application) -> Any:
+        self.nodes.check(task.request)
+        placement = self.nodes.place(task.request, task.seconds, self.now)
+        if placement is None:
+            return None
+        self.recent.append(task)
+        self.started[task.id] = self.now
+        end = self.now + task.wall_time_minutes * 60
+        heapq.heappush(self.running, (end, task.id, placement))
+        return task.id
+
+    def pass_on(self) -> None:
+        """Go to the next end of a task."""
+        self.now = self.running[0][0]
+        while self.running and self.running[0][0] <= self.now:
+            self.nodes.give_back(heapq.heappop(self.running)[2])
+
+    def prepare(self, task: Task, app: Application) -> None:
+        """There is nothing to prepare."""
+
+    def settle(self) -> None:
+        """Nor to tidy up."""
+
+    def needs_mpi(self, task: Task) -> bool:
+        return False
+
+
+class Started(list[Any]):
+    """Takes down what was started."""
+
+    def add(self, entry: Any) -> None:
+        self.append(entry)
+
+    def __len__(self) -> int:
+        return 0  # all is committed at once
+
+
+def starter_on(machine: Machine, sort_by: str = "") -> Starter:
+    life = sessions.Life("launcher", "h", "m", 1, 1)
+    source = Source(sessions.open_session(life), Scope(), 10, machine.nodes)
+    source.sort_by = sort_by or source.sort_by
+    source.begin()
+    return Starter(
+        source,
+        cast(Attempts, machine),
+        cast(Ledger, Started()),
+        Progress(Scope(), None),
+        lambda words: None,
+        lambda: False,
+        clock=lambda: machine.now,
+    )
+
+
+def runnable(*shapes: dict[str, Any]) -> list[int]:
+    jobs = BalsamJob.objects.bulk_create(
+        [BalsamJob(**{"wall_time_minutes": 2, **shape}) for shape in shapes]
+    )
+    keys = [job.pk for job in jobs]
+    BalsamJob.objects.filter(pk__in=keys).update(state=states.PREPROCESSED)
+    return keys
+
+
+def run_all(machine: Machine, starter: Starter) -> None:
+    source = starter.source
+    starter.start()
+    while machine.running or source.dirty:
+        if machine.running:
+            machine.pass_on()
+            source.dirty = True  # as the end of a task has it
+        else:
+            time.sleep(max(0.0, (source.deadline or 0.0) - time.monotonic()))
+        starter.start()
+
+
+def test_a_machine_is_filled_at_once_with_whatever_mix() -> None:
+    machine = Machine(8, 4)
+    wide = runnable(*[{"num_nodes": 2}] * 3)
+    narrow = runnable(*[{}] * 20)
+    starter = starter_on(machine)
+    starter.start()
+    assert set(machine.started) == {*wide, *narrow[:8]}
+    assert machine.nodes.idle_cores == 0
+    assert len(starter.source.stock) <= 20
+
+
+def test_narrow_jobs_go_past_a_wide_one_that_waits_and_do_not_delay_it() -> None:
+    machine = Machine(4, 2)
+    first = runnable({"num_nodes": 3, "wall_time_minutes": 10})
+    starter = starter_on(machine)
+    starter.start()
+    wide = runnable({"num_nodes": 2, "priority": 5, "wall_time_minutes": 10})
+    long = runnable(*[{"wall_time_minutes": 30}] * 8)
+    short = runnable(*[{"wall_time_minutes": 5}] * 3)
+    starter.source.dirty = True
+    starter.start()
+    # One node is idle: it is kept for the wide one, and used until then by what ends in time.
+    kept = machine.nodes.reservation
+    assert kept and kept.starts == 600
+    assert {*first, *short[:2]} == set(machine.started)
+    run_all(machine, starter)
+    assert machine.started[wide[0]] == 600
+    assert set(machine.started) == {*first, *wide, *long, *short}
+
+
+def test_what_is_leased_past_the_head_is_not_asked_for_again_and_again() -> None:
+    machine = Machine(2, 2)
+    runnable({"wall_time_minutes": 30}, {"num_nodes": 2}, *[{"num_nodes": 2}] * 5)
+    BalsamJob.objects.filter(num_nodes=1).update(priority=1)
+    starter = starter_on(machine)
+    starter.start()
+    leases = []
+    real = lease.lease_runnable
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "lease_runnable", lambda *a, **k: leases.append(k) or real(*a, **k))
+        for _ in range(5):
+            starter.start()
+    assert len(leases) <= 1 and len(machine.started) == 1
+    assert machine.nodes.reservation
+
+
+def test_wide_jobs_far_behind_the_head_are_left_to_others() -> None:
+    machine = Machine(4, 1)
+    runnable({"num_nodes": 1, "priority": 9})
+    jobs = runnable(*[{"num_nodes": 4}] * 40)
+    starter = starter_on(machine)
+    starter.start()
+    assert len(starter.source.stock) <= KEPT
+    held = lease.held(starter.source.session)
+    assert len(held) <= KEPT + 1 and jobs[0] in held
+    run_all(machine, starter)
+    assert set(jobs) < set(machine.started)
+
+
+def test_what_would_not_end_in_time_is_not_started() -> None:
+    machine = Machine(2, 2)
+    long, short = runnable({"wall_time_minutes": 60}, {"wall_time_minutes": 5})
+    starter = starter_on(machine)
+    starter.source.seconds_left = lambda: 600.0 - machine.now
+    run_all(machine, starter)
+    assert set(machine.started) == {short}
+    assert starter.source.left_for_time() == 1 and not starter.source.dirty
+    assert set(lease.held(starter.source.session)) == {short}
+
+
+def test_nothing_is_reserved_for_what_could_not_end_in_time() -> None:
+    machine = Machine(2, 2)
+    first, wide, narrow = runnable(
+        {"wall_time_minutes": 8, "priority": 2},
+        {"wall_time_minutes": 5, "num_nodes": 2, "priority": 1},
+        {"wall_time_minutes": 9},
+    )
+    starter = starter_on(machine)
+    starter.source.seconds_left = lambda: 600.0 - machine.now
+    starter.start()
+    assert set(machine.started) == {first, narrow} and machine.nodes.reservation is None
+    run_all(machine, starter)
+    assert wide not in machine.started and not starter.source.stock
+
+
+def test_the_launcher_knows_when_a_job_is_due() -> None:
+    machine = Machine(1, 1)
+    (job,) = runnable({})
+    BalsamJob.objects.update(not_before=history.now() + timedelta(seconds=0.3))
+    starter = starter_on(machine)
+    starter.start()
+    deadline = starter.source.deadline
+    assert not machine.started and deadline and deadline <= time.monotonic() + 0.3
+    while not machine.started:
+        assert time.monotonic() < deadline + 10
+        starter.start()
+    assert time.monotonic() >= deadline and set(machine.started) == {job}
+
+
+shapes = st.fixed_dictionaries(
+    {
+        "num_nodes": st.sampled_from([1, 1, 1, 2, 3]),
+        "threads_per_rank": st.integers(1, 3),
+        "wall_time_minutes": st.integers(2, 9),
+        "priority": st.integers(0, 1),
+    }
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(jobs=st.lists(shapes, min_size=1, max_size=40), sort_by=st.sampled_from(["", "fifo"]))
+def test_every_job_is_started_once_whatever_the_mix(jobs: list[Any], sort_by: str) -> None:
+    BalsamJob.objects.all().delete()
+    machine = Machine(3, 3)
+    keys = runnable(*jobs)
+    starter = starter_on(machine, sort_by)
+    run_all(machine, starter)
+    assert set(machine.started) == set(keys)
+    assert machine.nodes.idle_nodes == 3
