@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.benchmarks import (
     concurrency,
     creation,
+    ensemble,
     large,
     latency,
     listings,
@@ -29,6 +30,7 @@ from tests.benchmarks.table import Table, merged, page
 
 BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "serial": serial.measure,
+    "ensemble": ensemble.measure,
     "mpi": mpi.measure,
     "latency": latency.measure,
     "creation": creation.measure,

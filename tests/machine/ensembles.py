@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from balsam.launcher.ensemble import meeting
 from balsam.launcher.ensemble.ensemble import Ensemble
 from balsam.launcher.ensemble.nodetasks import KEEPER_MARK
 from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
@@ -150,11 +151,14 @@ class Driver:
         return [pid for pid, env in environments() if not env.isdisjoint(marks)]
 
     def keepers(self) -> dict[str, int]:
-        """The keeper of each node."""
+        """The keeper of each node that has one."""
         found = {}
-        for pid, words in command_lines():
-            if self.session in words and "balsam.launcher.ensemble.keeper" in words:
-                found[words[words.index(self.session) - 1]] = pid
+        for node in self.nodes:
+            directory = meeting.path_of(self.session, node)
+            met = meeting.connect(directory) if directory.exists() else None
+            if met:
+                met[0].close()
+                found[node] = met[1]
         return found
 
     def mpiruns(self) -> list[int]:

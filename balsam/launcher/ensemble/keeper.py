@@ -263,7 +263,7 @@ def keep(directory: Path, node: str, session: str) -> None:
     lock = meeting.take(directory)
     if lock is None:
         return
-    end_strays(mark_of(session, node))
+    end_strays(mark_of(session, node), looks=3 if meeting.used(directory) else 1)
     listening = meeting.listen(directory)
     # Whoever started this waits for the end of a pipe, or reads what is written here by accident.
     nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -20,15 +20,20 @@ LOCK = "lock"
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")
 
 
+def path_of(session: str, node: str, place: str = PLACES[0]) -> Path:
+    """The directory's name in one place: session and node are in it, and it is short."""
+    key = hashlib.sha256(f"{session}\0{node}".encode()).hexdigest()[:20]
+    return Path(place, f"balsam-{os.geteuid()}-{key}")
+
+
 def directory_of(session: str, node: str, places: tuple[str, ...] = PLACES) -> Path:
     """The directory of one session's keeper on one node, made if it is not there.
 
     Its mode is 0700. Raises LaunchError if no place can be used, or somebody else took the name.
     """
-    key = hashlib.sha256(f"{session}\0{node}".encode()).hexdigest()[:20]
     trouble = ""
     for place in places:
-        path = Path(place, f"balsam-{os.geteuid()}-{key}")
+        path = path_of(session, node, place)
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
@@ -52,6 +57,11 @@ def take(directory: Path) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+def used(directory: Path) -> bool:
+    """Whether a keeper was here before, and did not leave as it should."""
+    return (directory / SOCKET).exists()
 
 
 def listen(directory: Path) -> socket.socket:

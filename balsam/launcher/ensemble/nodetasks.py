@@ -230,17 +230,20 @@ class NodeTasks:
                     process.signal_all([pid], signal.SIGKILL)
 
 
-def end_strays(mark: str, seconds: float = 10.0) -> int:
+def end_strays(mark: str, looks: int = 1, seconds: float = 10.0) -> int:
     """KILL what ran under an earlier keeper of this node; how many there were.
 
-    Returns when none is left, or after so many seconds.
+    Returns when so many looks in a row found nothing, or after so many seconds. A process that was
+    started a moment ago shows its mark a moment later, so one look may be too few.
     """
     deadline = time.monotonic() + seconds
     killed: set[int] = set()
-    while True:
+    clean = 0
+    while clean < looks and time.monotonic() < deadline:
         strays = process.marked_processes(KEEPER_MARK, mark)
         killed.update(strays)
-        if not strays or time.monotonic() > deadline:
-            return len(killed)
         process.signal_all(strays, signal.SIGKILL)
-        time.sleep(0.005)
+        clean = 0 if strays else clean + 1
+        if clean < looks:
+            time.sleep(0.01)
+    return len(killed)

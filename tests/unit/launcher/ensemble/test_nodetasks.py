@@ -1,0 +1,168 @@
+"""The tasks of one node, as real processes: chains, stops, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam import states
+from balsam.launcher.ensemble import wire
+from balsam.launcher.ensemble.nodetasks import (
+    ENDED,
+    KEEPER_MARK,
+    REFUSED,
+    RUN_MARK,
+    STARTED,
+    NodeTasks,
+    end_strays,
+)
+from balsam.platform import process
+from balsam.platform.process import RunSpec
+
+
+class Node:
+    """Tasks in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.tasks = NodeTasks(f"test-{directory}-{os.getpid()}")
+        self.told: list[list[Any]] = []
+
+    def start(self, token: str, script: str, after: str = "") -> None:
+        env = {"PATH": os.environ["PATH"], RUN_MARK: f"{self.directory}:{token}"}
+        spec = RunSpec(["/bin/sh", "-c", script], str(self.directory), env, self.output(token))
+        self.tasks.obey(["start", token, after, wire.pack(spec, {})])
+
+    def output(self, token: str) -> str:
+        return str(self.directory / f"{token}.out")
+
+    def go_on(self) -> None:
+        self.tasks.reap()
+        self.tasks.timers()
+        self.told += self.tasks.news
+        self.tasks.news = []
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, self.told
+            self.go_on()
+            time.sleep(0.005)
+
+    def until_all_ended(self) -> None:
+        self.until(lambda: not len(self.tasks))
+
+    def order(self) -> list[tuple[str, str]]:
+        return [(kind, token) for kind, token, *_ in self.told]
+
+    def about(self, token: str) -> list[Any]:
+        return next(message for message in reversed(self.told) if message[1] == token)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    before = os.getcwd()
+    made = Node(tmp_path)
+    yield made
+    made.tasks.kill_all()
+    made.until_all_ended()
+    os.chdir(before)
+
+
+def test_a_chain_goes_on_after_success_failure_and_refusal(node: Node) -> None:
+    node.start("1:1", "sleep 0.05")
+    node.start("2:1", "echo oh; exit 3", after="1:1")
+    node.start("3:1", "true", after="2:1")
+    node.start("4:1", "true", after="9:9")
+    node.go_on()
+    assert node.order()[0] == (STARTED, "1:1")
+    node.until(lambda: (ENDED, "3:1") in node.order())
+    order = [entry for entry in node.order() if entry[1] != "4:1"]
+    assert order == [(kind, f"{n}:1") for n in (1, 2, 3) for kind in (STARTED, ENDED)]
+    _, _, end, wall, oom, tail, stopped = node.about("2:1")
+    assert (end["returncode"], oom, tail, stopped) == (3, False, "oh", False)
+    assert 0 < wall < 20
+    assert node.about("4:1")[0] == ENDED
+
+
+def test_what_follows_a_refused_one_begins(node: Node) -> None:
+    node.start("1:1", "sleep 0.05")
+    spec = RunSpec(["/no/such/program"], str(node.directory), {}, node.output("2:1"))
+    node.tasks.obey(["start", "2:1", "1:1", wire.pack(spec, {})])
+    node.start("3:1", "true", after="2:1")
+    node.until(lambda: (ENDED, "3:1") in node.order())
+    kind, _, cause, words, shortage = node.about("2:1")
+    assert (kind, cause, shortage) == (REFUSED, states.PROGRAM_MISSING, False)
+    assert "/no/such/program" in words
+
+
+def test_a_withdrawn_one_leaves_the_chain_whole(node: Node) -> None:
+    node.start("1:1", "sleep 600")
+    for number in (2, 3, 4):
+        node.start(f"{number}:1", "true", after=f"{number - 1}:1")
+    node.tasks.obey(["stop", "3:1", 1.0])
+    node.tasks.obey(["stop", "2:1", 1.0])
+    node.go_on()
+    assert node.order() == [(STARTED, "1:1"), (REFUSED, "3:1"), (REFUSED, "2:1")]
+    assert node.about("2:1")[2] == ""
+    node.tasks.obey(["signal", "1:1", signal.SIGINT])
+    node.until(lambda: (ENDED, "4:1") in node.order())
+    assert node.order()[3:] == [(ENDED, "1:1"), (STARTED, "4:1"), (ENDED, "4:1")]
+    assert node.about("1:1")[2]["signal"] == signal.SIGINT
+
+
+def test_a_stop_after_the_end_changes_nothing(node: Node) -> None:
+    node.start("1:1", "exit 0")
+    pid = next(iter(node.tasks._by_pid))
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    node.tasks.obey(["stop", "1:1", 1.0])
+    node.until_all_ended()
+    assert node.about("1:1")[-1] is False
+    node.tasks.obey(["stop", "1:1", 1.0])
+    node.tasks.obey(["signal", "8:8", 9])
+
+
+def test_force_after_the_grace_reaches_what_left_the_group(node: Node) -> None:
+    node.start("1:1", 'trap "" TERM; setsid sleep 600 & echo on; while :; do sleep 0.05; done')
+    node.until(lambda: Path(node.output("1:1")).read_text())
+    node.tasks.obey(["stop", "1:1", 600.0])
+    node.tasks.obey(["stop", "1:1", 0.1])
+    node.until_all_ended()
+    assert node.about("1:1")[2]["signal"] == signal.SIGKILL
+    assert node.about("1:1")[-1] is True
+    node.until(lambda: not process.marked_processes(KEEPER_MARK, node.tasks.mark))
+
+
+def test_when_all_is_stopped_nothing_begins(node: Node) -> None:
+    node.start("1:1", "sleep 600")
+    node.start("2:1", "true", after="1:1")
+    node.tasks.stop_all(5.0)
+    node.start("3:1", "true")
+    node.until_all_ended()
+    node.go_on()
+    assert node.order() == [(STARTED, "1:1"), (REFUSED, "2:1"), (REFUSED, "3:1"), (ENDED, "1:1")]
+
+
+def test_a_task_that_can_not_be_confined_is_refused(node: Node) -> None:
+    ours = os.sched_getaffinity(0)
+    spec = RunSpec(["/bin/true"], "/", {}, "/dev/null", cpus=(100_000,))
+    node.tasks.obey(["start", "1:1", "", wire.pack(spec, {})])
+    node.go_on()
+    assert node.about("1:1")[2] == states.STAGING
+    assert "CPUs 100000" in node.about("1:1")[3]
+    assert os.sched_getaffinity(0) == ours
+
+
+def test_strays_of_an_earlier_keeper_are_ended(node: Node) -> None:
+    node.start("1:1", "setsid sleep 600 & sleep 600")
+    mark = node.tasks.mark
+    node.until(lambda: len(process.marked_processes(KEEPER_MARK, mark)) >= 2)
+    assert end_strays(mark) >= 2
+    assert not process.marked_processes(KEEPER_MARK, mark)
+    node.until_all_ended()
