@@ -22,9 +22,7 @@ Put = Callable[..., None]
 MAX_ATTEMPTS = 10
 
 
-def attempt(
-    job: BalsamJob, cause: str, state: str = states.RUN_ERROR, **data: Any
-) -> BalsamJob:
+def attempt(job: BalsamJob, cause: str, state: str = states.RUN_ERROR, **data: Any) -> BalsamJob:
     """One more attempt of a runnable job that ended for ``cause``; books are kept then."""
     job.refresh_from_db()
     end = {"cause": cause, "attempt": job.attempt + 1, **data}

@@ -33,9 +33,7 @@ class Run:
         self.project = project
         self.session = sessions.open_session(life)
         self.path = journal.path_of(project.journal_dir, self.session)
-        self.ledger = Ledger(
-            journal.Journal(self.path), self.session, 10, crash_limit=CRASH_LIMIT
-        )
+        self.ledger = Ledger(journal.Journal(self.path), self.session, 10, crash_limit=CRASH_LIMIT)
 
     def begin(self, job: BalsamJob) -> int:
         """Lease and start it; the number of its attempt."""
