@@ -225,6 +225,8 @@ def test_fields_are_checked_wherever_they_are_given(project: Any) -> None:
     with pytest.raises(InvalidValue, match="at least 0"):
         job.modify("signal_before_min", "-1")
     assert BalsamJob.objects.filter(signal="TERM", retry={}).count() == 1
+    BalsamJob.objects.bulk_create([{"name": "text", "not_before": "2036-01-01T00:00:00Z"}])
+    assert BalsamJob.objects.get(name="text").not_before.year == 2036
     until = datetime(2036, 1, 1, tzinfo=timezone.utc)
     later = BalsamJob.objects.create(not_before=until)
     later.refresh_from_db()
