@@ -190,8 +190,7 @@ def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
         elif cause:
             causes.setdefault(cause, set()).add(str(attempt) if attempt else f"event {event}")
     return {
-        job: {cause: len(ended) for cause, ended in causes.items()}
-        for job, causes in found.items()
+        job: {cause: len(ended) for cause, ended in causes.items()} for job, causes in found.items()
     }
 
 

@@ -55,6 +55,8 @@ def _exact(field: Any, kind: type, spell: Convert) -> Convert:
         found = checked(field, value)
         if isinstance(found, kind):
             return spell(found)
+        if found is None:
+            return None
         raise InvalidValue(f"{field.name} is a {kind.__name__}, not {value!r}.")
 
     return convert

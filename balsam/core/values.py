@@ -126,7 +126,9 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
     return value
 
 
-def _checked_time(field: Any, value: Any) -> datetime:
+def _checked_time(field: Any, value: Any) -> datetime | None:
+    if isinstance(value, str) and field.null:
+        return _time(field, value)
     if not isinstance(value, datetime):
         raise InvalidValue(f"{field.name} is a datetime, not {value!r}.")
     if value.tzinfo is None:

@@ -22,9 +22,7 @@ Put = Callable[..., None]
 MAX_ATTEMPTS = 10
 
 
-def attempt(
-    job: BalsamJob, cause: str, state: str = states.RUN_ERROR, **data: Any
-) -> BalsamJob:
+def attempt(job: BalsamJob, cause: str, state: str = states.RUN_ERROR, **data: Any) -> BalsamJob:
     """One more attempt of a runnable job that ended for ``cause``; books are kept then."""
     job.refresh_from_db()
     end = {"cause": cause, "attempt": job.attempt + 1, **data}
@@ -227,6 +225,8 @@ def test_fields_are_checked_wherever_they_are_given(project: Any) -> None:
     with pytest.raises(InvalidValue, match="at least 0"):
         job.modify("signal_before_min", "-1")
     assert BalsamJob.objects.filter(signal="TERM", retry={}).count() == 1
+    BalsamJob.objects.bulk_create([{"name": "text", "not_before": "2036-01-01T00:00:00Z"}])
+    assert BalsamJob.objects.get(name="text").not_before.year == 2036
     until = datetime(2036, 1, 1, tzinfo=timezone.utc)
     later = BalsamJob.objects.create(not_before=until)
     later.refresh_from_db()

@@ -15,7 +15,7 @@ from balsam.core.workflow_file.reading import At, known, variables
 Resolve = Callable[[str, str], str]
 
 _APP_TEXTS = ("name", "executable", "description", "preprocess", "postprocess", "envscript")
-APP_KEYS = (*_APP_TEXTS, "environ_vars", "env")
+APP_KEYS = (*_APP_TEXTS, "environ_vars", "env", "retry")
 
 
 class Apps:
@@ -33,7 +33,10 @@ class Apps:
             name = FIELD_NAMES.get(key, key)
             if name in app:
                 raise value.error(f"{name} is given twice, under two of its names.")
-            app[name] = value.written(key) if key in _APP_TEXTS else variables(value, key)
+            if key in _APP_TEXTS:
+                app[name] = value.written(key)
+            else:
+                app[name] = value.plain() if key == "retry" else variables(value, key)
             with At(value):
                 if key in ("executable", "preprocess", "postprocess"):
                     app[name] = self.resolve(app[name], key)

@@ -1,0 +1,216 @@
+"""Attempts lost with a node or a launcher, and starts without a program, as they are committed."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections, models
+
+from balsam import states
+from balsam.core import bookkeeping, history, lease, sessions
+from balsam.core.lease import Scope
+from balsam.core.models import BalsamJob, EventLog, Session
+from balsam.core.sessions import Life
+from balsam.launcher import journal
+from balsam.launcher.ledger import End, Ledger, Start, node_lost
+from balsam.launcher.recovery import Recovery
+from balsam.outcomes import Outcome
+from balsam.platform import node
+
+CRASH_LIMIT = 3
+HERE = Life("launcher", "here", node.identity(), 1, node.start_time(1))
+ELSEWHERE = Life("launcher", "node17", "another machine", 4711, 1)
+
+
+class Run:
+    """One session with its ledger."""
+
+    def __init__(self, project: Any, life: Life = HERE) -> None:
+        self.project = project
+        self.session = sessions.open_session(life)
+        self.path = journal.path_of(project.journal_dir, self.session)
+        self.ledger = Ledger(journal.Journal(self.path), self.session, 10, crash_limit=CRASH_LIMIT)
+
+    def begin(self, job: BalsamJob) -> int:
+        """Lease and start it; the number of its attempt."""
+        job.refresh_from_db()
+        BalsamJob._base_manager.filter(pk=job.pk).update(not_before=None)
+        assert lease.lease_runnable(self.session, Scope(job=job.pk), 1)
+        self.ledger.add(Start(job.pk, job.state, job.attempt, 1, time.time()))
+        self.ledger.commit()
+        return job.attempt + 1
+
+    def lose(self, job: BalsamJob) -> EventLog:
+        """Start it, and lose it with its node; the event of that."""
+        number = self.begin(job)
+        data = {"nodes": ["n3"], "cores": 1}
+        self.ledger.add(node_lost(job.pk, number, "n3", "no answer for 30 s", data, time.time()))
+        self.ledger.write()
+        self.ledger.commit()
+        job.refresh_from_db()
+        event: EventLog = job.events.filter(data__cause=states.NODE_LOST).order_by("-id").first()
+        return event
+
+
+@pytest.fixture
+def run(project: Any) -> Run:
+    return Run(project)
+
+
+def job(**fields: Any) -> BalsamJob:
+    made = BalsamJob.objects.create(**fields)
+    bookkeeping.pass_jobs([made.pk], 10)
+    made.refresh_from_db()
+    return made
+
+
+def test_what_a_lost_node_ran_is_run_again_and_counts_as_no_attempt(run: Run) -> None:
+    lost = job(max_attempts=1)
+    event = run.lose(lost)
+    assert (lost.state, lost.attempt, lost.lost_attempts) == (states.RESTART_READY, 1, 1)
+    assert lost.session is None
+    assert event.message == (
+        "Attempt 1 was lost with its node n3 (no answer for 30 s): will be run again"
+    )
+    assert event.data["lost_node"] == "n3" and event.data["nodes"] == ["n3"]
+
+
+def test_at_the_crash_limit_it_fails(run: Run) -> None:
+    lost = job()
+    child = BalsamJob.objects.create(parents=[lost])
+    for number in range(1, CRASH_LIMIT + 1):
+        event = run.lose(lost)
+        assert lost.state == (states.FAILED if number == CRASH_LIMIT else states.RESTART_READY)
+    assert event.message == f"Its node was lost {CRASH_LIMIT} times while it ran (crash_limit)"
+    child.refresh_from_db()
+    assert child.state == states.FAILED
+
+
+def test_a_job_may_have_a_limit_of_its_own_and_a_pause(run: Run) -> None:
+    lost = job(retry={"node_lost": {"limit": 1, "backoff_seconds": 600}})
+    event = run.lose(lost)
+    assert lost.state == states.RESTART_READY and "not before" in event.message
+    assert lost.not_before - history.now() > timedelta(seconds=500)
+    run.lose(lost)
+    assert lost.state == states.FAILED
+
+
+def test_losses_with_node_and_launcher_are_counted_together(run: Run, project: Any) -> None:
+    lost = job()
+    run.lose(lost)
+    for number in (2, 3):
+        other = Run(project, ELSEWHERE)
+        other.begin(lost)
+        recovery(project).recover(Session.objects.get(pk=other.session))
+        lost.refresh_from_db()
+        assert lost.lost_attempts == number
+    assert lost.state == states.FAILED
+
+
+def test_a_loss_in_the_journal_is_replayed_with_its_limit(project: Any) -> None:
+    lost = job(retry="node_lost=0")
+    other = Run(project, ELSEWHERE)
+    number = other.begin(lost)
+    other.ledger.add(node_lost(lost.pk, number, "n3", "gone", {}, time.time()))
+    other.ledger.write()
+    recovery(project).recover(Session.objects.get(pk=other.session))
+    lost.refresh_from_db()
+    assert (lost.state, lost.lost_attempts) == (states.FAILED, 1)
+
+
+def recovery(project: Any, patience: float = 0.0) -> Recovery:
+    return Recovery(
+        "id", Path(project.journal_dir), HERE, lease_seconds=120, crash_limit=CRASH_LIMIT,
+        max_attempts=10, grace_seconds=0, patience_seconds=patience,
+    )  # fmt: skip
+
+
+def test_recovery_says_where_an_attempt_may_go_on(project: Any) -> None:
+    lost, near = job(), job()
+    for one, life in ((lost, ELSEWHERE), (near, HERE)):
+        other = Run(project, life)
+        other.begin(one)
+        recovery(project).recover(Session.objects.get(pk=other.session))
+    event = lost.events.order_by("-id").first()
+    assert event.message == (
+        "Attempt 1 was lost with its launcher: will be run again; it may go on running on node17 "
+        "until its launcher there notices"
+    )
+    assert event.data["host"] == "node17"
+    assert near.events.order_by("-id").first().message == (
+        "Attempt 1 was lost with its launcher: will be run again"
+    )
+
+
+# -- clocks that jump ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [6, -6])
+def test_no_jump_of_the_clock_ends_a_session_that_lives(
+    project: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
+    look = recovery(project, patience=20)
+    keys = [sessions.open_session(life) for life in (HERE, ELSEWHERE)]
+    ticks = [time.monotonic()]
+    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
+    now = history.now() + timedelta(hours=hours)
+    monkeypatch.setattr(history, "now", lambda: now)
+    for _ in range(30):  # the living beat by their own clocks, which nobody has set
+        assert [look.is_dead(session) for session in Session.objects.filter(pk__in=keys)] == [
+            False, False,
+        ]  # fmt: skip
+        ticks[0] += 10
+        there = Session.objects.filter(pk__in=keys)
+        there.update(
+            heartbeat=models.F("heartbeat") + timedelta(seconds=10),
+            heartbeat_monotonic=models.F("heartbeat_monotonic") + 10,
+        )
+
+
+def test_a_session_elsewhere_whose_heartbeat_stands_still_is_dead_whatever_its_clock_says(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = recovery(project, patience=20)
+    key = sessions.open_session(ELSEWHERE)
+    Session.objects.filter(pk=key).update(heartbeat=history.now() + timedelta(hours=5))
+    session = Session.objects.get(pk=key)
+    ticks = [time.monotonic()]
+    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
+    assert not look.is_dead(session)
+    ticks[0] += 119
+    assert not look.is_dead(session)
+    ticks[0] += 2
+    assert look.is_dead(session)
+
+
+# -- programs that are missing ------------------------------------------------------------------
+
+
+def missing(run: Run, one: BalsamJob) -> None:
+    one.refresh_from_db()
+    assert lease.lease_runnable(run.session, Scope(job=one.pk), 1)
+    data = {"cause": states.PROGRAM_MISSING, "attempt": one.attempt}
+    outcome = Outcome(states.FAILED, "The program 'x' can not be run.", data)
+    run.ledger.add(End(one.pk, one.state, one.attempt, outcome, time.time()))
+    run.ledger.commit()
+    one.refresh_from_db()
+
+
+def test_a_program_that_is_missing_is_final_unless_a_rule_says_more(run: Run) -> None:
+    plain, patient = job(), job(retry="program_missing=1")
+    missing(run, plain)
+    assert (plain.state, plain.attempt) == (states.FAILED, 0)
+    missing(run, patient)
+    assert (patient.state, patient.attempt) == (states.RESTART_READY, 1)
+    missing(run, patient)
+    assert (patient.state, patient.attempt) == (states.FAILED, 2)
+    way = [event.to_state for event in patient.events.order_by("id")]
+    assert way[-6:] == [
+        states.RUNNING, states.RUN_ERROR, states.RESTART_READY,
+        states.RUNNING, states.RUN_ERROR, states.FAILED,
+    ]  # fmt: skip
