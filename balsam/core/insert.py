@@ -94,29 +94,37 @@ def _insert(model: Any, given: Iterable[Any], message: str, progress: Progress |
     number = 0
     runs: list[tuple[int, int]] = []
     made = map(columns.made, given)
-    while chunk := list(islice(made, _CHUNK)):
-        keys = _reserve(table, len(chunk))
-        for key, (item, row, job_id, parents) in zip(keys, chunk, strict=True):
-            row[0] = columns.cell(key)
-            if parents:
-                edges.append((key, parents))
-            if job_id is not None:
-                new[job_id] = key
-            if not isinstance(item, dict):
-                item.id = key
-        try:
-            columns.write(table, [row for _, row, _, _ in chunk])
-        except IntegrityError as error:
-            raise InvalidValue(f"A job_id is there already, or given twice ({error}).") from error
-        runs += _runs(keys)
-        number += len(chunk)
-        if progress is not None:
-            progress(number)
+    with _unique_ids(), columns.writing(table) as rows:
+        while chunk := list(islice(made, _CHUNK)):
+            rows.finish()
+            keys = _reserve(table, len(chunk))
+            for key, (item, row, job_id, parents) in zip(keys, chunk, strict=True):
+                row[0] = columns.cell(key)
+                if parents:
+                    edges.append((key, parents))
+                if job_id is not None:
+                    new[job_id] = key
+                if not isinstance(item, dict):
+                    item.id = key
+            rows.write([row for _, row, _, _ in chunk])
+            runs += _runs(keys)
+            number += len(chunk)
+            if progress is not None:
+                progress(number)
+        rows.finish()
     connection.take_turn()
     for first, last in runs:
         advance.created(first, last, message)
     _link(model, edges, new)
     return number
+
+
+@contextlib.contextmanager
+def _unique_ids() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise InvalidValue(f"A job_id is there already, or given twice ({error}).") from error
 
 
 @contextlib.contextmanager
@@ -195,8 +203,9 @@ class _Columns:
         """A value of the driver as part of a row."""
         return self.spelling.cell(value)
 
-    def write(self, table: str, rows: list[list[Any]]) -> None:
-        self.spelling.write(table, self.names, rows)
+    def writing(self, table: str) -> Any:
+        """A block in which rows are written to the table."""
+        return self.spelling.writing(table, self.names)
 
     def row(self, values: dict[str, Any]) -> list[Any]:
         row = self.template.copy()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -129,16 +128,9 @@ def _kinds(table: str, names: Sequence[str]) -> list[str]:
     return [kinds[name] if "char" not in kinds[name] else "text" for name in names]
 
 
-@contextlib.contextmanager
-def copying(table: str, names: Sequence[str]) -> Iterator[Any]:
-    """A Postgres COPY into a table, to write to; not when others wait for a turn."""
-    statement = f"COPY {table} ({_listed(names)}) FROM STDIN"
-    with (
-        connection.cursor() as cursor,
-        connection.wrap_database_errors,
-        cursor.copy(statement) as copy,
-    ):
-        yield copy
+def copy_statement(table: str, names: Sequence[str]) -> str:
+    """A Postgres COPY into a table; not for when others wait for a turn."""
+    return f"COPY {table} ({_listed(names)}) FROM STDIN"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,8 +16,8 @@ from balsam.doctor.patient import Patient
 #: of eight processes that write without a pause one waits for 4 s at worst, of sixteen for 5 s, for
 #: SQLite hands out no turns. Launchers pause.
 WAL_LAUNCHERS = 8
-#: The same with a rollback journal: of two such writers one waits for 8 s at worst, and of eight one
-#: gets nothing done.
+#: The same with a rollback journal: of two such writers one waits for 8 s at worst, and of eight
+#: one gets nothing done.
 JOURNAL_LAUNCHERS = 2
 #: Hosts that may write at once to a file on a shared file system: its locks are the slowest, and
 #: not all such file systems keep them well.

@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--campaign", type=int, default=default.campaign, help="its jobs")
     parser.add_argument("--db", default=",".join(default.databases), help="sqlite,postgres")
     parser.add_argument("--scratch", type=Path, help="where to put projects and output files")
-    parser.add_argument("--rst", type=Path, help="write the tables there, for the documentation; others that it has stay")
+    parser.add_argument(
+        "--rst", type=Path, help="write the tables there, for the documentation; its others stay"
+    )
     given = parser.parse_args()
     names = given.only.split(",")
     for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
+from balsam.core import insert
 from balsam.core.models import BalsamJob, EventLog
 from balsam.errors import (
     DependencyError,
@@ -528,3 +529,39 @@ def test_a_job_written_out_has_its_parents(project: Any) -> None:
     again = BalsamJob.deserialize(text)
     again.save()
     assert again.job_id == child.job_id and list(again.get_parents()) == [parent]
+
+
+def test_rows_that_are_made_while_others_are_written_may_ask_the_record(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(insert, "_CHUNK", 3)
+    BalsamJob.objects.create(name="first", direct_command="true")
+
+    def given(number: int) -> Iterator[dict[str, Any]]:
+        for index in range(number):
+            yield {"name": f"j{index}", "num_nodes": BalsamJob.objects.filter(name="first").count()}
+
+    assert insert.stream(BalsamJob, given(10)) == 10
+    made = list(BalsamJob.objects.order_by("id").values_list("name", "num_nodes"))
+    assert made == [("first", 1), *((f"j{index}", 1) for index in range(10))]
+
+
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_a_chunk_that_fails_while_the_next_is_made_undoes_all(
+    place: int, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(insert, "_CHUNK", 3)
+    there = BalsamJob.objects.create(name="first", direct_command="true").job_id
+    rows: list[dict[str, Any]] = [{"name": f"j{index}"} for index in range(10)]
+    rows[place]["job_id"] = there
+    with pytest.raises(InvalidValue, match="A job_id is there already"):
+        insert.stream(BalsamJob, iter(rows))
+    assert BalsamJob.objects.count() == 1
+
+    def breaks() -> Iterator[dict[str, Any]]:
+        yield from ({"name": f"j{index}"} for index in range(place))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        insert.stream(BalsamJob, breaks())
+    assert BalsamJob.objects.count() == 1
