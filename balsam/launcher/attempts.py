@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from balsam import states
@@ -86,6 +86,8 @@ class Attempts:
         self._oom = evidence.OomWatch()
         self._oom.refresh()
         self._stop_requested = False
+        #: Called with each attempt that ended.
+        self.on_end: Callable[[Task, End], None] | None = None
         #: What a person should know, until somebody has told it.
         self.news: list[str] = []
 
@@ -237,6 +239,8 @@ class Attempts:
         outcome = end.outcome
         if outcome.state != states.RUN_DONE:
             logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+        if self.on_end:
+            self.on_end(run.task, end)
         return end
 
     def _lose(self, event: NodeLost) -> None:
@@ -246,9 +250,13 @@ class Attempts:
             return
         self.nodes.remove(event.node)
         self.news.append(f"Node {event.node} is lost: {event.why}")
-        for run in self._near.values():
-            if event.node in run.placement.nodes:
-                self._end(run, states.NODE_LOST, self._config.kill_grace_seconds)
+        self.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
+
+    def leave(self, node: str, cause: str, grace_seconds: float) -> None:
+        """End the attempts on a node."""
+        for run in self._running.values():
+            if node in run.placement.nodes:
+                self._end(run, cause, grace_seconds)
 
     def stop_requested(self) -> None:
         """The launcher got a signal; to be called in its handler.

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 
-from balsam.conf import machines
 from balsam.conf.project import Project
 from balsam.conf.settings import Mpi as MpiSettings
-from balsam.core import history
 from balsam.core.lease import Scope
-from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.launcher import recovery, runs
 from balsam.launcher.attempts import Attempts, Bounds
@@ -22,28 +18,15 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.recovery import Recovery
-from balsam.launcher.resources import Resources, Starts, resolve
+from balsam.launcher.resources import Resources, Starts
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Ground, Mpi, Preparer
-from balsam.platform import allocation as allocations
 from balsam.platform import node
 from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
 
 #: What finds this Python and its libraries on other nodes.
 _FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-
-
-def resources(project: Project, options: LauncherOptions) -> Resources:
-    """What this launcher was given: by its machine's file, its batch job, settings and options.
-
-    Raises AllocationError and SettingsError.
-    """
-    settings, now = project.settings(), time.time()
-    allocation = allocations.detect(os.environ, now)
-    named = options.machine or settings.launcher.machine
-    machine = machines.load(named, project.path, os.environ, allocation.scheduler)
-    return resolve(machine, settings.launcher, settings.mpi, options, allocation, now)
 
 
 def node_pool(given: Resources) -> NodePool:
@@ -87,21 +70,6 @@ def recovery_by(project: Project, own: Life) -> Recovery:
         max_attempts=settings.jobs.max_attempts,
         grace_seconds=settings.launcher.kill_grace_seconds,
         patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
-    )
-
-
-def offer(options: LauncherOptions, given: Resources) -> Offer:
-    """What it tells others that it can run."""
-    left = given.seconds_left(time.time())
-    return Offer(
-        nodes=len(given.nodes),
-        cores_per_node=given.shape.cores,
-        gpus_per_node=len(given.shape.gpus),
-        max_ranks_per_node=given.max_ranks,
-        wf_filter=options.wf_filter,
-        job_mode=options.job_mode,
-        ends=None if left is None else history.now() + timedelta(seconds=left),
-        tags=options.tags,
     )
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 
 from balsam.conf.project import Project
-from balsam.core import sessions
+from balsam.core import overlap, sessions
 from balsam.core.lease import Scope
-from balsam.errors import LeaseLost
-from balsam.launcher import journal, parts
+from balsam.core.sessions import Life
+from balsam.errors import BalsamError, LeaseLost
+from balsam.launcher import journal, parts, resources
 from balsam.launcher.committing import Committer
 from balsam.launcher.disputes import Disputes
 from balsam.launcher.far import Returned
 from balsam.launcher.guard import Guard
+from balsam.launcher.health import NodeHealth
 from balsam.launcher.idling import Idling
 from balsam.launcher.ledger import End, Ledger
 from balsam.launcher.mpi import MpiFinder
@@ -25,6 +27,7 @@ from balsam.launcher.resources import Resources
 from balsam.launcher.source import Source
 from balsam.launcher.starting import Starter
 from balsam.launcher.stopping import Stopping
+from balsam.launcher.suspicion import Suspicion
 from balsam.launcher.tasks import Mpi
 from balsam.launcher.telling import Teller
 from balsam.launcher.wakeup import Wakeup
@@ -52,7 +55,7 @@ class Launcher:
         self.settings = project.settings()
         self._wakeup = wakeup
         config, max_attempts = self.settings.launcher, self.settings.jobs.max_attempts
-        given = parts.resources(project, options)
+        given = resources.find(project, options)
         nodes = parts.node_pool(given)
         self._mpi = parts.finder(given.mpi)
         if self._needs_mpi():
@@ -62,10 +65,10 @@ class Launcher:
         self._recovery = parts.recovery_by(project, life)
         self._recovery.run(None)
         self._recovery.tidy()
-        self.session = sessions.open_session(life, parts.offer(options, given))
+        self.session = self._open(life, given)
         self._scope = self._choose()
         written = journal.Journal(journal.path_of(project.journal_dir, self.session))
-        self.ledger = Ledger(written, self.session, max_attempts, self._hold)
+        self.ledger = Ledger(written, self.session, max_attempts, self._hold, config.crash_limit)
         self.source = Source(
             self.session,
             self._scope,
@@ -93,6 +96,17 @@ class Launcher:
             self.steps,
             self.ledger,
         )
+        self._suspicion = Suspicion(
+            nodes,
+            NodeHealth(given.nodes),
+            self.attempts,
+            self.source,
+            self._guard,
+            config.kill_grace_seconds,
+            self._teller.tell,
+        )
+        if len(given.nodes) > 1:
+            self.attempts.on_end = self._suspicion.ended
         self.starter = Starter(
             self.source,
             self.attempts,
@@ -155,6 +169,19 @@ class Launcher:
         finder = self._mpi if same else parts.finder(given.workers)
         return self._await(finder)
 
+    def _open(self, life: Life, given: Resources) -> int:
+        """Its session. Raises AllocationError where another launcher has the same nodes."""
+        offer = resources.offer(given, self.options)
+        session = sessions.open_session(life, offer)
+        if self.KIND == Launcher.KIND:
+            try:
+                lease = self.settings.launcher.lease_seconds
+                overlap.refuse(session, offer, lease, life.machine)
+            except BalsamError:
+                sessions.close_session(session)
+                raise
+        return session
+
     def _choose(self) -> Scope:
         """What to work on; the session is open by now."""
         return Scope(self.options.wf_filter, tags=self.options.tags)
@@ -206,8 +233,9 @@ class Launcher:
         self._timers()
         self._committer.write()
         # With nothing running there is no other outcome to wait for, but perhaps a child for this.
-        if self._committer.due(at_once=bool(self.stopping.why) or not len(self.attempts)):
-            self._guard.run(self._commit)
+        at_once = bool(self.stopping.why) or not len(self.attempts)
+        if self._committer.due(at_once) and self._guard.run(self._commit):
+            self._suspicion.committed()
         self._teller.progress()
 
     def finished(self) -> bool:

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.tools.hosts import Hosts
 
 from balsam import states
 from balsam.errors import MpiUnavailable
 from balsam.platform import mpirun
 from balsam.platform.commands import Completed, run
 from balsam.platform.flavours import Launch
+from tests.tools.hosts import Hosts
 
 pytestmark = pytest.mark.vnodes
 RANK = """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.tools.emulated import wait_for
 from tests.tools.slurm import Cluster
 
