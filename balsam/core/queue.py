@@ -81,6 +81,11 @@ class Bounds:
     too_long: tuple[int, ...] = ()
     known: tuple[int, ...] | None = None
 
+    @property
+    def restrict(self) -> bool:
+        """Whether there may be jobs outside of them."""
+        return self.nodes is not None or self.seconds is not None
+
     def sql(self) -> tuple[str, tuple[Any, ...]]:
         """Conditions, each with AND before it, and their parameters."""
         where, parameters = "", []

@@ -25,8 +25,8 @@ PAGE = 1000
 KNOWN_SECONDS = 60.0
 #: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
 #: longer than so much, and so much for each job that is found.
-SHARE = 0.05
-SLOW_SECONDS, ROW_SECONDS = 0.01, 0.0001
+SHARE = 0.1
+SLOW_SECONDS, ROW_SECONDS = 0.02, 0.0001
 _APP, _WALL, _LIMIT = map(
     lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
 )
@@ -237,7 +237,8 @@ class Source:
             sort_by=self.sort_by,
         )
         took = time.monotonic() - begin
-        if len(rows) < number and took > SLOW_SECONDS + len(rows) * ROW_SECONDS:
+        in_vain = bounds.restrict and len(rows) < number
+        if in_vain and took > SLOW_SECONDS + len(rows) * ROW_SECONDS:
             self._rest_until = begin + took / SHARE
         if rows:
             parents = parents_of([row[0] for row in rows])

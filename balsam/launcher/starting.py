@@ -102,10 +102,9 @@ class Starter:
         """Have a task wait for its share; whether others may be tried."""
         nodes = self.attempts.nodes
         if turn.head is None:
-            if nodes.idle_cores <= _ROUNDING or nodes.fits(
-                task.request, task.seconds, self.clock()
-            ):
-                return False  # nothing is idle, or it is not the nodes that it waits for
+            full = nodes.idle_cores <= _ROUNDING
+            if full or nodes.fits(task.request, task.seconds, self.clock()):
+                return False  # it is not its width that it waits for
             turn.head = task
             if task.request.num_nodes > 1:
                 self._reserve(task, turn)

@@ -1,4 +1,4 @@
-"""The queue of runnable jobs: what may be leased now, in which order, and what is expected of it."""
+"""The queue of runnable jobs: what may be leased now, in which order, and for how long."""
 
 from __future__ import annotations
 

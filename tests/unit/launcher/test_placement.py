@@ -1,4 +1,4 @@
-"""Placement over many nodes: nothing held twice, all of it back, near each other where it can be."""
+"""Placement over many nodes: nothing held twice, all of it back, and near each other."""
 
 from __future__ import annotations
 
@@ -245,6 +245,5 @@ def test_slots_are_those_that_can_start_on_the_nodes_as_they_are() -> None:
 
 
 def test_equal_requests_are_one() -> None:
-    assert requested(1, 2, 3, 1, 1, 0.5, False, "none") is requested(
-        1, 2, 3, 1, 1, 0.5, False, "none"
-    )
+    shape = (1, 2, 3, 1, 1, 0.5, False, "none")
+    assert requested(*shape) is requested(*shape) == Request(1, 2, 3, gpus_per_rank=0.5)
