@@ -16,9 +16,9 @@ from tests.benchmarks.table import Contender, Table, interleave, ratios
 
 RANKS = 4
 _NOTE = (
-    f"{RANKS} ranks on this host, each with a keeper, one task at a time on each, and one more that "
-    "waits for its end. The driver of the ensemble commits nothing. The loop has as many in flight. "
-    "Waiting is measured when nothing has happened for a while: from the order to start a task to "
+    f"{RANKS} ranks on this host, each with a keeper, one task at a time on each, and one more "
+    "that waits for its end. The driver of the ensemble commits nothing. Waiting is measured when "
+    "nothing has happened for a while: from the order to start a task to "
     "its start on the node, from its end to when the launcher knows, and the CPU time of ranks and "
     "keepers."
 )

@@ -56,7 +56,7 @@ class Driver:
         self.started: list[Sequence[str]] = []
         self._python = python
         self._program = str(Path(python).with_name("mpiexec"))
-        self._flavour = mpirun.detect(self._program).name
+        self.flavour = mpirun.detect(self._program).name
         self._flags = flags
         self._extra = extra or {}
         values = {"beat_seconds": 0.3, "lease_seconds": 40.0, "orphan_seconds": 5.0, **options}
@@ -67,7 +67,7 @@ class Driver:
     def mpirun(self, nodes: Sequence[str]) -> RunSpec:
         """One rank for each node, all on this host."""
         self.started.append(nodes)
-        argv = [self._program, *_FLAGS.get(self._flavour, []), *self._flags, "-n", str(len(nodes))]
+        argv = [self._program, *_FLAGS.get(self.flavour, []), *self._flags, "-n", str(len(nodes))]
         env = {**self.env, **_OPEN_MPI_ROOT, **self._extra, "I_MPI_PIN": "0"}
         words = [self._python, "-m", "balsam.launcher.ensemble"]
         return RunSpec([*argv, *words], "/", env, str(self.directory / "ensemble.log"))
@@ -126,9 +126,9 @@ class Driver:
 
     def refused(self, token: str) -> Refused:
         """Wait until an attempt was refused; why."""
-        found = (lambda: [e for e in self.events if isinstance(e, Refused) and e.token == token])
-        self.until(found, f"refused: {token}")
-        return found()[0]
+        self.until(lambda: self.told().get(token), f"told of: {token}")
+        found = [e for e in self.events if isinstance(e, Refused) and e.token == token]
+        return found[0]
 
     def lost(self) -> list[NodeLost]:
         """The losses so far."""
@@ -163,7 +163,7 @@ class Driver:
 
     def mpiruns(self) -> list[int]:
         """The mpirun processes of this ensemble that live: children of this process."""
-        return [crew.pid for crew in self.ensemble._crews]
+        return [crew.pid for crew in self.ensemble._crews.living]
 
     def ranks(self) -> dict[int, int]:
         """The living ranks: number to pid."""

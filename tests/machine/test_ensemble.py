@@ -210,6 +210,28 @@ def test_a_rank_that_hangs_costs_its_node_only(make: Make) -> None:
         os.kill(rank, signal.SIGKILL)
 
 
+RECOVERY = ("--mca", "orte_abort_on_non_zero_status", "0", "--enable-recovery")
+
+
+def test_where_the_mpi_goes_on_a_dead_rank_costs_its_node_only(make: Make) -> None:
+    """Open MPI 4 can; what keeps tasks there ends them in time, and they are lost."""
+    if make(1).flavour != "openmpi4":
+        return
+    driver = make(3, flags=RECOVERY, lease_seconds=6.0)
+    driver.ready()
+    for index, node in enumerate(driver.nodes):
+        driver.start(f"{index}:1", node, *FOREVER)
+    driver.running("0:1", "1:1", "2:1")
+    os.kill(driver.ranks()[2], signal.SIGKILL)
+    driver.until(driver.lost, "a loss")
+    [loss] = driver.lost()
+    assert (loss.node, loss.tokens, loss.gone) == ("n2", ("2:1",), True)
+    assert len(driver.tasks()) == 2
+    driver.start("1:2", "n1", "/bin/true")
+    driver.ended("1:2")
+    assert len(driver.started) == 1
+
+
 def test_an_ensemble_whose_launcher_is_silent_ends_its_tasks(make: Make) -> None:
     driver = make(2, lease_seconds=4.0)
     driver.ready()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.errors import LaunchError, MpiUnavailable
 from balsam.launcher.ensemble import nodetasks, wire
 from balsam.launcher.ensemble.crew import Crew
+from balsam.launcher.ensemble.crews import HOPELESS, Crews
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started, names
 from balsam.platform import node as machine
@@ -23,10 +23,6 @@ logger = logging.getLogger(__name__)
 
 #: What a keeper needs to end its tasks once its time is over, and the time between two looks.
 FENCE_MARGIN_SECONDS = 5.0
-#: So many mpiruns that never ran, and no other that did: it will not run at all.
-HOPELESS = 3
-_AGAIN_SECONDS = 0.02
-_TRIES = 4
 
 
 def rank_command() -> tuple[str, ...]:
@@ -73,12 +69,11 @@ class Ensemble:
         orphan_seconds: float = 15.0,
         by_rank: bool = False,
     ) -> None:
-        self._start_mpi = start
         self._environ = dict(environ)
         self._start_seconds = start_seconds
         self._beat_seconds = beat_seconds
         self._silence_seconds = lease_seconds / 2
-        self._config = {
+        config = {
             "session": session,
             "environ": self._environ,
             "beat": beat_seconds,
@@ -93,16 +88,12 @@ class Ensemble:
         self._ready: frozenset[str] | None = None
         self._told: dict[str, _Node] = {}
         self._events: list[Event] = []
-        self._crews: list[Crew] = []
-        self._generation = 0
-        self._failures = 0
+        self._crews = Crews(start, config, beat_seconds, start_seconds)
         self._succeeded = False
-        self._again: list[tuple[float, tuple[str, ...], int]] = []
         self._trouble: LaunchError | None = None
-        self._closing = False
         self._last_poll = time.monotonic()
         self._next_look = self._last_poll
-        self._launch(tuple(nodes), 0)
+        self._crews.launch(nodes)
 
     # -- what the launcher asks -----------------------------------------------------------------
 
@@ -118,14 +109,11 @@ class Ensemble:
         """When (monotonic) to call ``poll`` at the latest."""
         if self._events or self._trouble:
             return 0.0
-        soon = any(crew.pending for crew in self._crews)
-        due = [time.monotonic() + _AGAIN_SECONDS] if soon else [self._next_look]
-        due += [when for when, _, _ in self._again]
-        return min(due)
+        return min([self._next_look, *self._crews.due()])
 
     def fds(self) -> list[int]:
         """When one of these is readable, ``poll`` has something to say."""
-        return [crew.fd for crew in self._crews if crew.open]
+        return self._crews.fds()
 
     def start(self, token: str, node: str, spec: RunSpec, after: str = "") -> None:
         """Start an attempt, now, or when the attempt ``after`` on the same node has ended."""
@@ -179,16 +167,11 @@ class Ensemble:
         moment = time.monotonic()
         if moment - self._last_poll > self._beat_seconds:
             # It was us who did not listen.
-            for crew in self._crews:
-                crew.heard = crew.heard and moment
+            self._crews.listened(moment)
         self._last_poll = moment
-        for crew in list(self._crews):
-            for address, body in crew.hear():
-                if address == wire.CONTROL:
-                    self._control(crew, body, moment)
-                else:
-                    self._from_node(crew, address, body)
-        if not self._closing and (moment >= self._next_look or self._someone_ended()):
+        for crew in self._crews.living:
+            self._hear(crew, moment)
+        if moment >= self._next_look or self._crews.someone_ended():
             self._look(moment)
         self.flush()
         if self._trouble:
@@ -197,8 +180,12 @@ class Ensemble:
         events, self._events = self._events, []
         return events
 
-    def _someone_ended(self) -> bool:
-        return any(not crew.open or crew.over() for crew in self._crews)
+    def _hear(self, crew: Crew, moment: float) -> None:
+        for address, body in crew.hear():
+            if address == wire.CONTROL:
+                self._control(crew, body, moment)
+            else:
+                self._from_node(crew, address, body)
 
     def _from_node(self, crew: Crew, name: str, body: Any) -> None:
         node = self._nodes.get(name)
@@ -275,9 +262,8 @@ class Ensemble:
             return
         self._set_ready(node, False)
         node.why = why
-        if node.lost_at is None:
-            wait = self._silence_seconds + FENCE_MARGIN_SECONDS if node.keeper else 0.0
-            node.lost_at = since + wait if node.keeper else node.lost_at
+        if node.lost_at is None and node.keeper:
+            node.lost_at = since + self._silence_seconds + FENCE_MARGIN_SECONDS
 
     def _give_up(self, node: _Node, why: str) -> None:
         """A node will never report in. What may run there is lost with its time only."""
@@ -306,137 +292,51 @@ class Ensemble:
 
     def _look(self, moment: float) -> None:
         self._next_look = moment + min(1.0, self._beat_seconds)
-        for crew in list(self._crews):
-            self._look_at(crew, moment)
-        for entry in [entry for entry in self._again if moment >= entry[0]]:
-            self._again.remove(entry)
-            self._launch(tuple(n for n in entry[1] if not self._nodes[n].gone), entry[2])
+        for crew in self._crews.watch(moment):
+            self._ended(crew, moment)
+        self._crews.launch_due(moment, lambda name: self._nodes[name].gone)
+        for crew in self._crews.late(moment):
+            for name in crew.nodes:
+                node = self._nodes[name]
+                if not node.keeper and not node.gone:
+                    late = f"it did not report in within {self._start_seconds:.0f} s"
+                    self._lose(node, late, gone=True)
         for node in self._nodes.values():
             if node.lost_at is not None and moment >= node.lost_at and not node.ready:
                 self._lose(node, node.why, gone=True)
 
-    def _look_at(self, crew: Crew, moment: float) -> None:
-        mute = max(5.0, 4 * self._beat_seconds)
-        if crew.over():
-            self._ended(crew, moment)
-        elif crew.heard and moment - crew.heard > mute or not crew.open:
-            crew.kill()
-        elif moment - crew.began > self._start_seconds:
-            if not crew.heard:
-                crew.kill()
-            for name in crew.nodes if crew.heard else ():
-                node = self._nodes[name]
-                if not node.keeper and not node.gone and node.crew is None:
-                    late = f"it did not report in within {self._start_seconds:.0f} s"
-                    self._lose(node, late, gone=True)
-
-    def _launch(self, nodes: tuple[str, ...], tries: int) -> None:
-        """Start an mpirun over some nodes. Raises LaunchError if there is nothing to start."""
-        if not nodes:
-            return
-        self._generation += 1
-        crew = Crew(nodes, self._start_mpi(nodes), self._generation, tries)
-        self._crews.append(crew)
-        config = {**self._config, "nodes": nodes, "generation": self._generation}
-        crew.tell(wire.control(config=config))
-        logger.info("mpirun %d over %s", crew.pid, names(nodes))
-
     def _ended(self, crew: Crew, moment: float) -> None:
         """An mpirun is no more: its keepers go on, and other ranks find them."""
-        for address, body in crew.hear():
-            if address == wire.CONTROL:
-                self._control(crew, body, moment)
-            else:
-                self._from_node(crew, address, body)
-        crew.shut()
+        self._hear(crew, moment)
         self._crews.remove(crew)
-        why, was_up = crew.why(), False
-        living, silent = [], set()
-        for name in crew.nodes:
-            node = self._nodes[name]
-            was_up = was_up or node.crew is crew
-            if node.crew not in (crew, None):
-                continue
+        why, suspects = crew.why(), crew.named()
+        nodes = [self._nodes[name] for name in crew.nodes]
+        was_up = any(node.crew is crew for node in nodes)
+        living = [node for node in nodes if node.crew in (crew, None) and not node.gone]
+        for node in living:
             if node.lost_at is not None:
-                silent.add(name)
+                suspects.add(node.name)
             node.crew = None
-            if not node.gone:
-                living.append(name)
-                self._doubt(node, why, moment)
+            self._doubt(node, why, moment)
         logger.warning("%s (over %s)", why, names(crew.nodes))
-        self._regroup(crew, living, silent | crew.named(), why, was_up, moment)
-
-    def _regroup(
-        self,
-        crew: Crew,
-        living: list[str],
-        suspects: set[str],
-        why: str,
-        was_up: bool,
-        moment: float,
-    ) -> None:
-        """Start again: what is above suspicion first, and apart from the rest."""
-        tries = 0 if was_up else crew.tries + 1
-        if not was_up:
-            self._failures += 1
-        if not self._succeeded and (crew.complaint or self._failures >= HOPELESS):
+        self._crews.failures += not was_up
+        if not self._succeeded and (crew.complaint or self._crews.failures >= HOPELESS):
             self._hopeless(why)
             return
-        if tries > _TRIES:
-            for name in living:
-                self._give_up(self._nodes[name], why)
-            return
-        good = [name for name in living if name not in suspects]
-        bad = [name for name in living if name in suspects]
-        groups = [good, bad]
-        if not was_up and not bad and len(good) > 1:
-            half = len(good) // 2
-            groups, tries = [good[:half], good[half:]], crew.tries
-        delay = 0.0 if was_up else min(5.0, 0.25 * 2**tries)
-        self._again += [(moment + delay, tuple(group), tries) for group in groups if group]
+        good = [node.name for node in living if node.name not in suspects]
+        bad = [node.name for node in living if node.name in suspects]
+        if not self._crews.regroup(crew, good, bad, was_up, moment):
+            for node in living:
+                self._give_up(node, why)
         self._next_look = moment
 
     def _hopeless(self, why: str) -> None:
-        for crew in self._crews:
-            crew.kill()
-        self._again = []
+        self._crews.give_up()
         self._trouble = MpiUnavailable(f"The nodes can not be used: {why}.")
         for node in self._nodes.values():
             self._lose(node, why, gone=True)
 
-    # -- the end --------------------------------------------------------------------------------
-
     def close(self, grace_seconds: float) -> None:
         """End what runs and all processes on all nodes; returns within about the grace."""
-        self._closing = True
-        self._again = []
-        deadline = time.monotonic() + grace_seconds
         self.flush()
-        for crew in self._crews:
-            crew.tell(wire.control(quit=min(1.0, grace_seconds / 2)))
-        pause = 0.001
-        while self._crews and time.monotonic() < deadline:
-            self._close_ended()
-            time.sleep(pause)
-            pause = min(0.02, 2 * pause)
-        for crew in self._crews:
-            crew.kill()
-        deadline = time.monotonic() + 1.0
-        while self._crews and time.monotonic() < deadline:
-            self._close_ended()
-            time.sleep(0.005)
-        self._shut(self._crews)
-        self._crews = []
-
-    def _close_ended(self) -> None:
-        """Hear what is said, also what nobody wants to know any more."""
-        for crew in list(self._crews):
-            crew.hear()
-            if crew.over():
-                self._crews.remove(crew)
-                self._shut([crew])
-
-    def _shut(self, crews: Iterable[Crew]) -> None:
-        for crew in crews:
-            with contextlib.suppress(OSError):
-                crew.shut()
+        self._crews.close(grace_seconds)

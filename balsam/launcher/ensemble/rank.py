@@ -44,7 +44,6 @@ class Rank:
         self._keeper: tuple[socket.socket, Pipe, int] | None = None
         self._directory = Path()
         self._last_words = b""
-        self._expected = False
         self._wanted_since = self._next_try = self._next_spawn = 0.0
         self._heard_keeper = self._heard_root = self._last_step = time.monotonic()
         self._parent = os.getppid()
@@ -176,7 +175,6 @@ class Rank:
         pipe = Pipe(talk.fileno(), talk.fileno())
         self._keeper = talk, pipe, pid
         self._last_words = b""
-        self._expected = False
         self._heard_keeper = moment
         pipe.write(wire.control(config=self.config))
         if self.quitting:
@@ -198,12 +196,10 @@ class Rank:
         )
 
     def _listen(self, data: bytes) -> None:
-        """Hear when the keeper says that it leaves, or wants no word of ours."""
+        """Hear when the keeper has a later rank, and wants no word of ours."""
         words = self._last_words + data
         if b'\x1e! {"refused"' in words:
             os._exit(0)
-        if b'\x1e! {"bye"' in words:
-            self._expected = True
         self._last_words = data[-16:]
 
     def _part(self) -> None:
