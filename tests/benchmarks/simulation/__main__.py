@@ -20,12 +20,13 @@ from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.simulation import ideal, plot, report
 from tests.benchmarks.simulation.case import Allocation
 from tests.benchmarks.simulation.stage import set_stage
+from tests.benchmarks.simulation.waits import longest_wait
 from tests.benchmarks.simulation.workload import Workload
 
 NOTE = (
-    "Used: the share of all cores, from the launcher's begin to the end of the last task, in which a "
-    "task ran. Of ideal: what a launcher without any delay would have needed for the same tasks in "
-    "the same order, to what this one did. CPU is the launcher's share of one core."
+    "Used: the share of all cores, from the launcher's begin to the end of the last task, in which "
+    "a task ran. Of ideal: what a launcher without any delay would have needed for the same tasks "
+    "in the same order, to what this one did. CPU is the launcher's share of one core."
 )
 
 
@@ -72,7 +73,7 @@ def simulate(kind: Kind, nodes: int, database: str, given: argparse.Namespace) -
     workload = kind.workload(nodes, given.spread)
     allocation = Allocation(nodes, kind.slots, profile=given.profile or "")
     with bench(database) as made:
-        set_stage(made, allocation)
+        set_stage(made.path, made.environ, allocation)
         made.python("simulation.workload", workload.dump())
         found: dict[str, Any] = json.loads(
             made.python("simulation.case", json.dumps(asdict(allocation)))
@@ -80,10 +81,11 @@ def simulate(kind: Kind, nodes: int, database: str, given: argparse.Namespace) -
         finished = made.ask("SELECT count(*) FROM balsam_job WHERE state = 'JOB_FINISHED'")
         if found["code"] or finished != workload.number:
             raise RuntimeError(f"{finished} of {workload.number} jobs finished: {found['code']}")
+        waited = longest_wait(made.database.execute) if kind.wide else None
     best = None
     if not kind.wide:
         best = ideal.makespan(workload.lengths(), nodes * kind.slots) / found["use"]["makespan"]
-    return {**found, "kind": kind.name, "database": database, "of_ideal": best}
+    return {**found, "kind": kind.name, "database": database, "of_ideal": best, "wide_wait": waited}
 
 
 def _kinds(given: argparse.Namespace) -> Iterator[Kind]:
@@ -108,15 +110,25 @@ def main() -> None:
     parser.add_argument("--profile", help="write the launcher's profile (cProfile) there")
     parser.add_argument("--phases", action="store_true", help="show where its time went")
     parser.add_argument("--json", type=Path, help="write the results there, a line each")
+    parser.add_argument("--read", type=Path, help="take results from such a file, run nothing")
     parser.add_argument("--rst", type=Path, help="write the tables there")
     parser.add_argument("--svg", type=Path, help="draw there; needs matplotlib")
     given = parser.parse_args()
     databases = given.db.split(",")
     if not set(databases) <= set(DATABASES):
         parser.error(f"the databases are {', '.join(DATABASES)}")
-    facts, results = machine.describe(), []
+    facts = machine.describe()
     for what, value in facts:
         print(f"{what}: {value}")
+    if given.read:
+        results = [json.loads(line) for line in given.read.read_text().splitlines()]
+    else:
+        results = _simulate_all(given, databases)
+    _publish(given, facts, databases, results)
+
+
+def _simulate_all(given: argparse.Namespace, databases: list[str]) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
     for kind in _kinds(given):
         for nodes in sorted(map(int, given.nodes.split(","))):
             for database in databases:
@@ -132,7 +144,7 @@ def main() -> None:
                 if given.json:
                     with given.json.open("a") as lines:
                         print(json.dumps(found), file=lines)
-    _publish(given, facts, databases, results)
+    return results
 
 
 def _publish(

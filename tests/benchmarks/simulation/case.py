@@ -43,7 +43,6 @@ class Result:
     rss_mb: float
     sleeps: int
     code: int
-    wide_wait: float | None = None
     phases: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -72,6 +71,7 @@ def run(allocation: Allocation) -> Result:
         phases = watch_launcher(launcher, clock)
         code = _profiled(launcher.run, allocation.profile)
     elapsed = clock.monotonic() - begin
+    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cpu = time.process_time() - cpu_began - clock.excluded
     return Result(
         nodes=allocation.nodes,
@@ -82,7 +82,7 @@ def run(allocation: Allocation) -> Result:
         server_cpu_seconds=0.0,
         elapsed_seconds=elapsed,
         real_seconds=time.perf_counter() - began,
-        rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        rss_mb=rss_mb,
         sleeps=wakeup.sleeps,
         code=code,
         phases=phases.seconds,

@@ -16,8 +16,8 @@ class Use:
     """Shares of all slot-seconds from the launcher's begin to the end of the last task.
 
     ``busy`` + ``ramp`` (idle before the allocation was full) + ``gaps`` (idle between tasks, while
-    there were more to start) + ``tail`` (idle after the last start) = 1. Times are seconds after the
-    begin; ``profile`` is the busy share of the slots in :data:`BINS` intervals of the same length.
+    there were more to start) + ``tail`` (idle after the last start) = 1. Times are seconds after
+    the begin; ``profile`` is the busy share of the slots in :data:`BINS` equal intervals.
     """
 
     busy: float

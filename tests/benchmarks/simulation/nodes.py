@@ -116,7 +116,7 @@ class Nodes:
     # -- what they are asked --------------------------------------------------------------------
 
     def gather(self, beat_seconds: float) -> None:
-        """The workers start, and report in; from then on rank 0 gives a sign of life at each beat."""
+        """The workers start, and report in; then rank 0 gives a sign of life at each beat."""
         now, costs = self._now(), self.costs
         self._beat = beat_seconds
         start = now + costs.workers + costs.workers_per_node * self.number

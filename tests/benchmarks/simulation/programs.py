@@ -60,14 +60,16 @@ class Programs:
         self._clock.skip(self._nodes.costs.launch)
         return self._next
 
-    def reap(self, pid: int) -> Exit | None:
+    def reap(self, pid: int, begun: float = 0.0) -> Exit | None:
         """How it ended, None while it runs."""
         with self._clock.stopped():
             for _, _, attempt in self._nodes.happened(local=True):
                 number = int(attempt.token)
                 code = 128 + attempt.signal if attempt.signal else 0
-                when = self._clock.time()
-                self._ended[number] = Exit(number, code, attempt.signal, 0.0, 4096, time=when)
+                now = self._clock
+                wall = now.monotonic() - begun if begun else 0.0
+                ended = Exit(number, code, attempt.signal, 0.0, 4096, wall, time=now.time())
+                self._ended[number] = ended
             return self._ended.pop(pid, None)
 
     def ended(self, pid: int) -> bool:

@@ -71,9 +71,7 @@ def rst(title: str, note: str, results: Sequence[Result]) -> str:
     lines = [title, "-" * len(title), "", *textwrap.wrap(note, 100), ""]
     lines += [".. list-table::", "   :header-rows: 1", ""]
     for row in cells(results):
-        lines += [
-            f"   {' ' if index else '*'} - {cell}".rstrip() for index, cell in enumerate(row)
-        ]
+        lines += [f"   {' ' if index else '*'} - {cell}".rstrip() for index, cell in enumerate(row)]
     return "\n".join([*lines, ""])
 
 

@@ -17,8 +17,9 @@ from typing import Any
 class Workload:
     """``number`` tasks that take ``seconds`` each on average, ``spread`` of that more or less.
 
-    Lengths are evenly distributed, the same for the same ``seed``. A task takes a core; of the jobs, ``wide`` take ``widths`` nodes each, in turn, by mpirun; they are spread evenly
-    among the narrow ones.
+    Lengths are evenly distributed, the same for the same ``seed``. A task takes a core; of the
+    jobs, ``wide`` take ``widths`` nodes each, in turn, by mpirun; they are spread evenly among the
+    narrow ones.
     """
 
     number: int
