@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
 from balsam.launcher.source import Source
 from balsam.launcher.steps import Steps
 
+#: Looking for what others did may take this share of a launcher's time.
+SHARE = 0.05
 #: States that handlers lead a job out of.
 _TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
 
@@ -28,9 +31,23 @@ class Disputes:
     attempts: Attempts
     steps: Steps
     ledger: Ledger
+    #: Others have committed something, perhaps of what is held here.
+    moved: bool = False
+    _rest_until: float = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether to look for what others did: the more is held, the more that costs."""
+        return self.moved and now >= self._rest_until
 
     def reconcile(self) -> None:
         """Let go of what others killed, deleted or took."""
+        begin = time.monotonic()
+        self._reconcile()
+        end = time.monotonic()
+        self.moved = False
+        self._rest_until = end + (end - begin) / SHARE
+
+    def _reconcile(self) -> None:
         with_steps = self.steps.jobs()
         if not (len(self.attempts) or self.source.stock or with_steps):
             return

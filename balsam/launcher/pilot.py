@@ -75,6 +75,7 @@ class Launcher:
             max_attempts,
             nodes,
             serial_only=options.job_mode == SERIAL,
+            sort_by=config.sort_by,
         )
         marks = parts.marks(project, options, given, self.session)
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
@@ -282,7 +283,9 @@ class Launcher:
             seldom = TOLD_SECONDS if self.source.is_told else 0.0
             self._next_look = now + max(seldom, self.settings.launcher.poll_milliseconds / 1000)
             if self.source.changed():
-                self._disputes.reconcile()
+                self._disputes.moved = True
+        if self._disputes.due(now):
+            self._disputes.reconcile()
         if self.stopping.why:
             return
         if self.source.keep_books():
