@@ -22,12 +22,15 @@ from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import NodeTasks, end_strays
 from balsam.launcher.ensemble.pipes import Pipe
+from balsam.platform import node as machine
 
 #: How long a keeper that nobody has greeted waits.
 FIRST_SECONDS = 60.0
 #: How long tasks have after their TERM when the launcher is gone.
 FENCE_GRACE_SECONDS = 3.0
 _MEMORY_SECONDS = 10.0
+#: How often a keeper without a rank looks for a launcher on its own host.
+_LOOK_SECONDS = 0.5
 
 
 def now() -> float:
@@ -55,6 +58,8 @@ class Keeper:
         self._heard = now()
         self._orphan_at: float | None = None
         self._terminate = False
+        self._config: Any = None
+        self._next_look = 0.0
         self._next_beat = 0.0
         self._next_memory = 0.0
         self._poll = select.poll()
@@ -110,6 +115,8 @@ class Keeper:
             due.append(self._orphan_at - now())
         if self._rank:
             due.append(self._next_beat - now())
+        elif self._config:
+            due.append(self._next_look - now())
         deadline = self.tasks.deadline
         if deadline is not None:
             due.append(deadline - time.monotonic())
@@ -125,6 +132,11 @@ class Keeper:
         elif moment >= self._heard + self._silence_seconds:
             silent = f"{moment - self._heard:.0f} s"
             self.end(f"its launcher has been silent for {silent}", FENCE_GRACE_SECONDS)
+        if self._config and not self._rank and moment >= self._next_look:
+            # Who kills the launcher may kill mpirun and rank 0 before that can say anything.
+            self._next_look = moment + _LOOK_SECONDS
+            if launcher_alive(self._config) is False:
+                self.end("its launcher is gone", FENCE_GRACE_SECONDS)
         if moment >= self._next_memory:
             self._next_memory = moment + _MEMORY_SECONDS
             self.tasks.watch_memory()
@@ -196,6 +208,7 @@ class Keeper:
             self._rank[1].write(wire.control(refused="a later rank came"))
             self._part(self._rank)
         self._rank = guest
+        self._config = config
         self._generation = config["generation"]
         self._beat_seconds = config["beat"]
         self._silence_seconds = config["silence"]
@@ -251,6 +264,12 @@ class Keeper:
         if self._watched.get(descriptor) != events:
             self._watched[descriptor] = events
             self._poll.register(descriptor, events)
+
+
+def launcher_alive(config: Any) -> bool | None:
+    """Whether the launcher runs; None where it can not be seen from here."""
+    identity, pid, started = config["launcher"]
+    return machine.process_alive(pid, started) if identity == machine.identity() else None
 
 
 def mark_of(session: str, node: str) -> str:

@@ -11,10 +11,10 @@ import time
 from typing import Any
 
 from balsam.launcher.ensemble import wire
+from balsam.launcher.ensemble.keeper import launcher_alive
 from balsam.launcher.ensemble.mail import Mail
 from balsam.launcher.ensemble.pipes import Pipe
 from balsam.launcher.ensemble.rank import Rank, patience
-from balsam.platform import node
 
 #: How long rank 0 waits for the other ranks' farewell after the grace.
 _LEAVE_SECONDS = 3.0
@@ -110,10 +110,10 @@ class Root(Rank):
             # One of those who got no standard input, for they are all alone in their MPI.
             self.over = self.hurry = True
             return
-        identity, pid, started = self._whole["launcher"]
-        if identity == node.identity():
-            if not node.process_alive(pid, started):
-                self._quit(3.0, "its launcher is gone")
+        alive = launcher_alive(self._whole)
+        if alive is False:
+            self._quit(3.0, "its launcher is gone")
+        if alive is not None:
             return
         self._orphan = True
         self._everybody(wire.control(orphan=self._whole["orphan"]))
@@ -151,7 +151,7 @@ class Root(Rank):
             self._rank_of[name.encode()] = number
             self._beats[number] = 0.0, time.monotonic()
             config = {**self._whole, "node": name}
-            for needless in ("nodes", "by_rank", "launcher"):
+            for needless in ("nodes", "by_rank"):
                 del config[needless]
             self._deliver(number, wire.control(config=config))
         if len(self._names) == self.mail.size and self._free:

@@ -21,6 +21,7 @@ from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.keeper import mark_of, now
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import ENDED, KEEPER_MARK, STARTED
+from balsam.platform import node as machine
 from balsam.platform import process
 from balsam.platform.process import RunSpec
 
@@ -30,7 +31,9 @@ ROOT = Path(__file__).parents[4]
 class Guest:
     """A rank and the launcher behind it."""
 
-    def __init__(self, node: Node, link: Link, generation: int, silence: float = 30.0) -> None:
+    def __init__(
+        self, node: Node, link: Link, generation: int, silence: float, launcher: int
+    ) -> None:
         met = meeting.connect(node.directory)
         assert met
         self.talk, self.pid = met
@@ -42,7 +45,13 @@ class Guest:
         self.control: list[Any] = []
         self.news: list[Any] = []
         self.closed = False
-        config = {"generation": generation, "beat": 0.05, "silence": silence, "tail_lines": 3}
+        config: dict[str, Any] = {
+            "generation": generation,
+            "beat": 0.05,
+            "silence": silence,
+            "tail_lines": 3,
+        }
+        config["launcher"] = [machine.identity(), launcher, machine.start_time(launcher)]
         self.say(wire.control(config={**config, "environ": {"PATH": "/bin:/usr/bin"}}))
 
     def say(self, data: bytes) -> None:
@@ -112,8 +121,8 @@ class Node:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def guest(self, link: Link, generation: int, silence: float = 30.0) -> Guest:
-        self.guests.append(Guest(self, link, generation, silence))
+    def guest(self, link: Link, generation: int, silence: float = 30.0, launcher: int = 0) -> Guest:
+        self.guests.append(Guest(self, link, generation, silence, launcher or os.getpid()))
         return self.guests[-1]
 
     def tasks(self) -> list[int]:
@@ -190,6 +199,16 @@ def test_an_orphan_waits_for_another_rank_for_a_while(node: Node) -> None:
     assert len(node.tasks()) == 1
     guest.say(wire.control(orphan=0.3))
     guest.talk.close()
+    node.until(lambda: not node.tasks() and not node.directory.exists())
+
+
+def test_without_a_rank_it_sees_itself_that_its_launcher_died(node: Node) -> None:
+    with subprocess.Popen(["/bin/sleep", "600"]) as launcher:
+        guest = node.guest(Link(), 1, launcher=launcher.pid)
+        guest.start("1:1", "/bin/sleep", "600")
+        guest.until(lambda: guest.kinds("1:1"))
+        guest.talk.close()
+        launcher.kill()
     node.until(lambda: not node.tasks() and not node.directory.exists())
 
 
