@@ -134,8 +134,7 @@ class Node:
     def end(self) -> float:
         """When all that runs here will have ended; never, if one is not known."""
         if self._end is None:
-            # Shares are compared by their ends first.
-            self._end = max(self.held.values()).end if self.held else 0.0
+            self._end = max([share[0] for share in self.held.values()], default=0.0)
         return self._end
 
     def look(self) -> Kind:
