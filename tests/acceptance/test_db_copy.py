@@ -15,12 +15,14 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.db import connection
 
 from balsam import states
 from balsam.conf import current
 from balsam.conf.postgres import life
+from balsam.conf.postgres.url import parse
 from balsam.conf.project import Project
 from balsam.core.care import server_files
 from balsam.core.models import BalsamJob
@@ -124,6 +126,17 @@ def test_a_project_moves_to_a_server_of_somebody_else_and_to_its_own(moving: Sit
     on_server(moving)
     assert Project(moving.path).settings().database.url == ""
     assert listed(moving) == before and "No problems." in moving.balsam("fsck")
+    # The tables it had there were put aside, so it can come back.
+    moving.balsam(f"db copy --to postgres {words}")
+    assert listed(moving) == before
+    # Where others are at home it can not.
+    on_server(moving)
+    other = databases.on_server()
+    with psycopg.connect(
+        **parse(other.url).parameters(), password=Path(other.password_file).read_text()
+    ) as server:
+        server.execute("CREATE TABLE somebodys (number int)")
+    words = f"--url '{other.url}' --password-file {other.password_file}"
     said = moving.balsam(f"db copy --to postgres {words}", 1)
     assert "holds tables already" in said and len(said.splitlines()) == 1
 
