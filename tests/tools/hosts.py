@@ -107,11 +107,11 @@ class Hosts:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def refresh(self) -> None:
-        """Make them as new: all on and connected."""
+        """Make them as new: switched off and on, and connected."""
         for name in self.names:
+            self.kill(name)
             self.join(name)
-            if not self.machine(name).first:
-                self.boot(name)
+            self.boot(name)
         for name in self.names:
             wait_for(lambda one=name: self._answers(one), 60.0)  # type: ignore[misc]
 
