@@ -266,6 +266,8 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     names = gated(site, 2 * CORES, gate)
     first = Allocation(site, hosts, hosts.names[:2])
     first.until(lambda: all(alive(site, name) for name in names), "tasks run on two hosts")
+    for name in names:
+        site.until_state(name, states.RUNNING)
     first.signal(signal.SIGSTOP)
     second = Allocation(site, hosts, hosts.names[2:], "--consume-all", "--persistent")
     second.until(
