@@ -22,7 +22,7 @@ from balsam.conf.project import Project
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import ENDED
 from balsam.platform import node
-from balsam.platform.process import marked_processes
+from balsam.platform.process import marked_processes, signal_all
 from tests import databases
 from tests.tools.fixtures import all_hosts, clusters, hosts, slurm
 
@@ -124,7 +124,7 @@ class Site:
         self.runs = home / "runs.txt"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BALSAM")}
         self.env.update(HOME=str(home), PYTHONPATH=str(ROOT), RUNS=str(self.runs))
-        self._launchers: list[Launcher] = []
+        self._launchers: list[Any] = []
 
     # -- doing ----------------------------------------------------------------------------------
 
@@ -148,6 +148,10 @@ class Site:
         launcher = Launcher(self, program, arguments or ("--consume-all",))
         self._launchers.append(launcher)
         return launcher
+
+    def adopt(self, launcher: Any) -> None:
+        """Tell of and close a launcher that was started in another way."""
+        self._launchers.append(launcher)
 
     def launch(self, *arguments: str, code: int = 0, seconds: float = PATIENCE_SECONDS) -> str:
         """Run a launcher to its end; what it printed."""
@@ -298,8 +302,7 @@ class Site:
         """End what is left of the launchers and their tasks."""
         for launcher in self._launchers:
             launcher.close()
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+        signal_all(self.processes(), signal.SIGKILL)
 
 
 def gone(members: list[tuple[int, int]]) -> bool:

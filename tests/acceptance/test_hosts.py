@@ -5,9 +5,11 @@ The allocation is that of a PBS node file; mpirun reaches the other hosts by ssh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,14 @@ class Allocation:
                 env=environ, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
+        site.adopt(self)
+
+    def close(self) -> None:
+        """Leave no launcher behind; what it started on hosts ends with them."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid or self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     @property
     def said(self) -> str:
@@ -72,6 +82,12 @@ class Allocation:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         children = path.read_text().split()
         return int(children[0]) if children else 0
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; nsenter, which has it as a child, stops and goes on with it."""
+        os.kill(self.pid, number)
+        if number == signal.SIGCONT:
+            os.kill(self.process.pid, number)
 
     def until(
         self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
@@ -151,7 +167,9 @@ def test_a_host_that_is_lost(site: Site, hosts: Hosts, how: str) -> None:
     # On a host that is cut off, tasks end once nobody has been heard of for long enough: before
     # that, they may have been given out again.
     unseen = frozenset({states.NODE_LOST} if how == "cut off" else ())
-    site.until(lambda: not site.processes(), "nothing runs on the lost host", LOSS_SECONDS)
+    allocation.until(lambda: is_quiet(site, far), "no task runs on the lost host", LOSS_SECONDS)
+    # Only its scheduler could end what else is there.
+    hosts.kill(far)
     done(site, unseen=unseen)
     for name in names:
         assert site.named(name).attempt == 1 + (name in lost), allocation.diagnosis()
@@ -172,21 +190,19 @@ def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> 
     assert site.ends("wide")[0].data["cause"] == states.NODE_LOST, allocation.diagnosis()
     gate.touch()
     # It needs three hosts, and there are two.
-    allocation.until(lambda: not alive_on(site, "wide", hosts.names[0]), "its ranks end")
+    allocation.until(lambda: is_quiet(site, hosts.names[0]), "its ranks end")
     os.kill(allocation.pid, signal.SIGTERM)
     allocation.wait()
+    hosts.join(far)
+    allocation.until(lambda: is_quiet(site, far), "its rank there ends", LOSS_SECONDS)
     hosts.refresh()
-    site.until(lambda: not site.processes(), "nothing runs on the lost host", LOSS_SECONDS)
     Allocation(site, hosts, hosts.names).wait()
     done(site, unseen=frozenset({states.NODE_LOST} if how == "cut off" else ()))
 
 
-def alive_on(site: Site, name: str, host: str) -> bool:
-    """Whether a process of a job still gives signs of life on a host."""
-    before = {(s.begin, s.last) for s in alive(site, name) if s.node == host}
-    if not before:
-        return False
-    return not before <= {(s.begin, s.last) for s in alive(site, name) if s.node == host}
+def is_quiet(site: Site, host: str) -> bool:
+    """Whether no task has given a sign of life on a host for a while."""
+    return all(time.time() - sign.last > 2.0 for sign in signs(site) if sign.node == host)
 
 
 @pytest.mark.parametrize("victim", ["rank", "keeper", "starter"])
@@ -250,7 +266,9 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     names = gated(site, 2 * CORES, gate)
     first = Allocation(site, hosts, hosts.names[:2])
     first.until(lambda: all(alive(site, name) for name in names), "tasks run on two hosts")
-    os.kill(first.pid, signal.SIGSTOP)
+    for name in names:
+        site.until_state(name, states.RUNNING)
+    first.signal(signal.SIGSTOP)
     second = Allocation(site, hosts, hosts.names[2:], "--consume-all", "--persistent")
     second.until(
         lambda: all(site.named(name).attempt == 2 for name in names[:CORES]),
@@ -260,7 +278,7 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     gate.touch()
     left = BalsamJob.objects.exclude(state__in=states.END_STATES)
     second.until(lambda: not left.all().exists(), "all are done", LOSS_SECONDS)
-    os.kill(first.pid, signal.SIGCONT)
+    first.signal(signal.SIGCONT)
     assert "lease has run out" in first.wait(1)
     os.kill(second.pid, signal.SIGTERM)
     second.wait()

@@ -50,7 +50,7 @@ def free_names() -> tuple[str, str]:
     links = _ip("-o", "link").stdout + _ip("-o", "addr").stdout
     for number in range(100):
         prefix, network = f"b{number:02}n", f"10.{100 + number}.0"
-        if f"{prefix}-br" not in links and f" {network}." not in links:
+        if f" {prefix}-" not in links and f" {network}." not in links:
             return prefix, network
     raise RuntimeError("no free network")
 
@@ -102,16 +102,18 @@ class Hosts:
         """Switch all off, and remove their network and the directory."""
         for name in self.names:
             self.kill(name)
+            # Not left to the end of the network: a process from outside may still be in it.
+            _ip("link", "del", self._port(name))
             _ip("netns", "del", name)
         _ip("link", "del", self._bridge)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def refresh(self) -> None:
-        """Make them as new: all on and connected."""
+        """Make them as new: switched off and on, and connected."""
         for name in self.names:
+            self.kill(name)
             self.join(name)
-            if not self.machine(name).first:
-                self.boot(name)
+            self.boot(name)
         for name in self.names:
             wait_for(lambda one=name: self._answers(one), 60.0)  # type: ignore[misc]
 

@@ -162,11 +162,11 @@ class Cluster:
             raise RuntimeError(f"Slurm's nodes are not idle:\n{self.diagnosis()}")
 
     def refresh(self) -> None:
-        """Make it as new: no jobs, and all nodes up."""
+        """Make it as new: no jobs, and all nodes switched off and on."""
         self._ask("scancel", "--full", f"--user={os.geteuid()}")
         for name in self.names:
-            if not self._record.pid(name):
-                self.start_node(name)
+            self.kill_node(name)
+            self.start_node(name)
         self.await_idle()
 
     def _start_munge(self) -> None:
