@@ -14,6 +14,8 @@ from balsam.launcher.steps import Steps
 
 #: With no unfinished job left in scope, how long to wait for a last hook or user to add one.
 DONE_SECONDS = 0.5
+#: A pause before another attempt is waited for, if it is over within this time.
+PAUSE_SECONDS = 60.0
 
 
 @dataclass
@@ -46,6 +48,9 @@ class Idling:
         if self.persistent:
             return False
         now = time.monotonic()
+        due = self.source.deadline
+        if due is not None and due - now <= PAUSE_SECONDS:
+            return False
         if self._since is None:
             self._since = now
             self.unfinished = 1

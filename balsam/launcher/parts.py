@@ -22,6 +22,7 @@ from balsam.launcher.resources import Resources, Starts
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Ground, Mpi, Preparer
 from balsam.platform import node
+from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
 
@@ -122,7 +123,8 @@ def hands(
     def start(nodes: Sequence[str]) -> RunSpec:
         flavour, program = workers.flavour, workers.program
         argv = flavour.workers(program, nodes, rank_command(), variables, workers.flags)
-        return RunSpec(tuple(argv), "/", {**flavour.environ(), **environ}, log, append=True)
+        env = {**flavour.environ(Launch(len(nodes), 1, nodes)), **environ}
+        return RunSpec(tuple(argv), "/", env, log, append=True)
 
     config = project.settings().launcher
     return Ensemble(

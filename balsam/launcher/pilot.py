@@ -76,6 +76,7 @@ class Launcher:
             nodes,
             serial_only=options.job_mode == SERIAL,
             sort_by=config.sort_by,
+            leave_wide=bool(given.scheduler),
         )
         marks = parts.marks(project, options, given, self.session)
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
@@ -241,11 +242,17 @@ class Launcher:
 
     def finished(self) -> bool:
         """Whether there is nothing more to do, now or soon."""
+        if not self.stopping.why and not self.source.nodes.limits.nodes:
+            self.stopping.stop("no node is left to it")
         if self.stopping.why:
             return self.stopping.over()
         return self.idling.over()
 
     def _count_left(self) -> None:
+        late = self.source.left_for_time()
+        if late:
+            some = "1 job was" if late == 1 else f"{late} jobs were"
+            self._teller.tell(f"{some} not run for want of time.")
         self._left = self.source.left_for_mpi()
         if self._left:
             some = "1 job was" if self._left == 1 else f"{self._left} jobs were"

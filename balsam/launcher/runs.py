@@ -175,27 +175,38 @@ def _place(placement: Placement) -> dict[str, Any]:
 def _cause(run: Run, end: Exit, traces: Traces) -> str:
     if run.stopping:
         return run.stopping
+    mpi = run.mpi
     if end.returncode == 0:
-        return states.OK
+        quiet = mpi is not None and mpi.flavour.quiet_loss
+        return states.NODE_LOST if quiet and mpi and _lost_node(run, mpi) else states.OK
     killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
-    alone = end.signal == signal.SIGKILL and run.mpi is None
-    if (killed or run.mpi is not None) and traces.oom(run.pid if alone else 0):
+    alone = end.signal == signal.SIGKILL and mpi is None
+    if (killed or mpi is not None) and traces.oom(run.pid if alone else 0):
         return states.OOM
     if end.signal:
         return states.SIGNAL
-    if run.mpi is not None:
-        tail = evidence.tail(
-            run.spec.output, mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES
+    if mpi is not None:
+        found = mpirun.launch_failure(
+            mpi.flavour, _last_words(run), end.returncode, run.spec.argv[0]
         )
-        if run.mpi.flavour.lost_node(tail) is not None:
-            return states.NODE_LOST
-        program = run.spec.argv[0]
-        found = mpirun.launch_failure(run.mpi.flavour, tail, end.returncode, program)
         if found:
             return found
+        if _lost_node(run, mpi):
+            return states.NODE_LOST
         if end.returncode > 128 and end.returncode - 128 in signal.valid_signals():
             return states.SIGNAL
     return states.EXIT
+
+
+def _last_words(run: Run) -> str:
+    """What mpirun said at last."""
+    lines, size = mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES
+    return evidence.tail(run.spec.output, lines, size)
+
+
+def _lost_node(run: Run, mpi: Mpi) -> bool:
+    """Whether mpirun says that it lost one."""
+    return mpi.flavour.lost_node(_last_words(run)) is not None
 
 
 def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:

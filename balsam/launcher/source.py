@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from balsam import states
@@ -21,6 +21,8 @@ from balsam.launcher.tasks import Application, Task, from_row
 
 #: Rows moved set-wise between two looks at the running tasks.
 PAGE = 1000
+#: No job asks for more.
+MOST_NODES = 1_000_000_000
 #: How long to go by what was known of the applications' durations.
 KNOWN_SECONDS = 60.0
 #: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
@@ -46,6 +48,8 @@ class Source:
     stock: deque[Task] = field(default_factory=deque)
     #: By priority, then so (see queue.ORDERS).
     sort_by: str = queue.WIDE_FIRST
+    #: Jobs of more nodes than there are, are left to a launcher that has them; else they fail.
+    leave_wide: bool = False
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
     durations: Durations = field(default_factory=Durations)
@@ -141,6 +145,8 @@ class Source:
             return
         reasons: dict[misfits.Shape, str] = {}
         limits = self.nodes.limits
+        if self.leave_wide:
+            limits = replace(limits, nodes=MOST_NODES)
         for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
             try:
                 self.nodes.check(
@@ -198,6 +204,8 @@ class Source:
     def bounds(self, nodes: int | None = None, within: float | None = None) -> Bounds:
         """What of the jobs can end in time: before the launcher does, and ``within`` seconds."""
         left = self.seconds_left()
+        if self.leave_wide and nodes is None:
+            nodes = self.nodes.limits.nodes
         if left is not None or self.nodes.limits.nodes > 1:
             self._refresh()
         if within is not None:

@@ -92,6 +92,9 @@ class Starter:
                 return True
             self.ledger.add(could_not_start(task, error))
         except BalsamError as error:
+            if self.source.leave_wide and task.request.num_nodes > self.source.nodes.limits.nodes:
+                self._give_back([task])
+                return True
             self.ledger.add(could_not_start(task, error))
         del self.source.stock[turn.place]
         return True

@@ -248,7 +248,7 @@ class Preparer:
         if mpi is not None:
             names = dict.fromkeys((*_OWN_VARIABLES, *given))
             told = [name for name in names if name in given or name in env]
-            launch = self._launch(task, placement, mpi, told)
+            launch = self._launch(task, placement, mpi, told, given)
             argv = mpi.flavour.run(mpi.program, argv, launch)
             env = {**mpi.flavour.environ(launch), **env}
         env.update(given)
@@ -266,7 +266,12 @@ class Preparer:
         )
 
     def _launch(
-        self, task: Task, placement: Placement, mpi: Mpi, variables: Sequence[str]
+        self,
+        task: Task,
+        placement: Placement,
+        mpi: Mpi,
+        variables: Sequence[str],
+        given: Mapping[str, str],
     ) -> Launch:
         request = task.request
         alone = len(placement.nodes) == 1 and placement.nodes[0] in self.ground.here
@@ -280,6 +285,8 @@ class Preparer:
             binding=request.affinity,
             cores=[self.ground.cpus[core] for core in placement.core_ids],
             gpus_per_rank=request.gpus_per_rank,
+            gpus=placement.gpus,
+            masks={name: given[name] for name in self.ground.gpu_masks if name in given},
             variables=variables,
             flags=(*mpi.flags, *commandline.split(task.mpi_flags, "mpi_flags")),
             params=task.params,
