@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from balsam.conf.machines import AUTO
 from balsam.conf.project import Project
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core.lease import Scope
 from balsam.core.sessions import Life
 from balsam.launcher import recovery, runs
 from balsam.launcher.attempts import Attempts, Bounds
-from balsam.launcher.ensemble.ensemble import Ensemble, rank_command
+from balsam.launcher.ensemble.ensemble import Ensemble, keeper_command, rank_command
 from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
@@ -21,8 +23,9 @@ from balsam.launcher.recovery import Recovery
 from balsam.launcher.resources import Resources, Starts
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Ground, Mpi, Preparer
+from balsam.platform import allocation as allocations
 from balsam.platform import node
-from balsam.platform.flavours import Launch
+from balsam.platform.flavours import FLAVOURS, Launch
 from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
 
@@ -39,6 +42,22 @@ def finder(starts: Starts) -> MpiFinder:
     """What finds out which MPI it is that starts ranks."""
     config = MpiSettings(mpirun=starts.program, flavour=starts.flavour, flags=starts.flags)
     return MpiFinder(config, os.environ)
+
+
+def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | None:
+    """srun in place of an mpirun that would end with the first node that dies; None elsewhere.
+
+    Slurm ends whatever belongs to a step together with it, so the workers are better off in a step
+    that goes on without a node. Programs of MPICH and Intel MPI find each other there by PMI-2.
+    """
+    program = shutil.which("srun", path=environ.get("PATH"))
+    hydra = found.flavour in (FLAVOURS["mpich"], FLAVOURS["intel"])
+    if given.scheduler != allocations.SLURM or given.workers.program != AUTO:
+        return None
+    if program is None or not hydra:
+        return None
+    flags = () if environ.get("SLURM_MPI_TYPE") else ("--mpi=pmi2",)
+    return Mpi(program, FLAVOURS["srun"], flags)
 
 
 def names_of_this_node() -> frozenset[str]:
@@ -127,13 +146,21 @@ def hands(
         return RunSpec(tuple(argv), "/", env, log, append=True)
 
     config = project.settings().launcher
+    session_mark = marks[recovery.SESSION_MARK]
+    keepers = None
+    if workers.flavour is FLAVOURS["srun"]:
+        argv = workers.flavour.workers(
+            workers.program, given.nodes, keeper_command(session_mark), flags=("--mpi=none",)
+        )
+        keepers = RunSpec(tuple(argv), "/", environ, log, append=True)
     return Ensemble(
         given.nodes,
         start,
-        marks[recovery.SESSION_MARK],
+        session_mark,
         environ,
         tail_lines=config.error_tail_lines,
         lease_seconds=config.lease_seconds,
+        keepers=keepers,
     )
 
 

@@ -5,6 +5,7 @@ It sleeps until a child ends, a worker answers, the database changes, or a timer
 
 from __future__ import annotations
 
+import os
 import time
 
 from balsam.conf.project import Project
@@ -169,7 +170,8 @@ class Launcher:
         """What starts the workers on other nodes. Raises MpiUnavailable."""
         same = given.workers == given.mpi
         finder = self._mpi if same else parts.finder(given.workers)
-        return self._await(finder)
+        found = self._await(finder)
+        return found and (parts.by_slurm(given, found, os.environ) or found)
 
     def _open(self, life: Life, given: Resources) -> int:
         """Its session. Raises AllocationError where another launcher has the same nodes."""

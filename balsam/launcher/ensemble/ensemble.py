@@ -17,17 +17,25 @@ from balsam.launcher.ensemble.crews import HOPELESS, Crews
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started, names
 from balsam.platform import node as machine
+from balsam.platform import process
 from balsam.platform.process import Exit, RunSpec
 
 logger = logging.getLogger(__name__)
 
 #: What a keeper needs to end its tasks once its time is over, and the time between two looks.
 FENCE_MARGIN_SECONDS = 5.0
+#: How long ranks wait for keepers that others start.
+KEEPERS_SECONDS = 10.0
 
 
 def rank_command() -> tuple[str, ...]:
     """What mpirun has to run, once on each node."""
     return (sys.executable, "-m", "balsam.launcher.ensemble")
+
+
+def keeper_command(session: str) -> tuple[str, ...]:
+    """What has to run once on each node where keepers are not to be started by ranks."""
+    return (sys.executable, "-m", "balsam.launcher.ensemble.keeper", session)
 
 
 @dataclass
@@ -52,7 +60,8 @@ class Ensemble:
     ``session`` is no other launcher's. ``environ`` is what the tasks' environments have in common.
     A keeper that has not heard of the launcher for half the ``lease_seconds`` ends its tasks, one
     that is told that the launcher may be gone, after ``orphan_seconds``. ``by_rank`` takes rank i
-    to be on ``nodes[i]`` whatever its host is called.
+    to be on ``nodes[i]`` whatever its host is called. ``keepers`` starts :func:`keeper_command` on
+    all nodes, where the keepers that ranks start would not outlive the MPI.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Ensemble:
         start_seconds: float = 120.0,
         orphan_seconds: float = 15.0,
         by_rank: bool = False,
+        keepers: RunSpec | None = None,
     ) -> None:
         self._environ = dict(environ)
         self._start_seconds = start_seconds
@@ -81,6 +91,7 @@ class Ensemble:
             "orphan": orphan_seconds,
             "tail_lines": tail_lines,
             "by_rank": by_rank,
+            "patience": KEEPERS_SECONDS if keepers else 0.0,
             "launcher": [machine.identity(), os.getpid(), machine.start_time(os.getpid())],
         }
         self._nodes = {name: _Node(name) for name in nodes}
@@ -93,6 +104,7 @@ class Ensemble:
         self._trouble: LaunchError | None = None
         self._last_poll = time.monotonic()
         self._next_look = self._last_poll
+        self._keepers = process.spawn(keepers) if keepers else 0
         self._crews.launch(nodes)
 
     # -- what the launcher asks -----------------------------------------------------------------
@@ -340,3 +352,6 @@ class Ensemble:
         """End what runs and all processes on all nodes; returns within about the grace."""
         self.flush()
         self._crews.close(grace_seconds)
+        if self._keepers:
+            process.end_processes([self._keepers], grace_seconds)
+            process.reap(self._keepers)

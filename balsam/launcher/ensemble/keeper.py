@@ -312,7 +312,16 @@ def be_free() -> None:
 
 
 def main() -> None:
-    """``python -m balsam.launcher.ensemble.keeper DIRECTORY NODE SESSION``."""
+    """``python -m balsam.launcher.ensemble.keeper DIRECTORY NODE SESSION``, started by a rank.
+
+    Or, started on every node by a scheduler that ends whatever belongs to a step together with it:
+    ``... SESSION``, in a step of its own.
+    """
+    if len(sys.argv) == 2:
+        session, node = sys.argv[1], os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        os.chdir("/")
+        keep(meeting.directory_of(session, node), node, session)
+        return
     directory, node, session = sys.argv[1:4]
     be_free()
     keep(Path(directory), node, session)

@@ -112,6 +112,8 @@ class Rank:
         if "config" in body:
             self.config = body["config"]
             self._wanted_since = time.monotonic()
+            # One that is being started by others is better than ours, which ends with our step.
+            self._next_spawn = self._wanted_since + self.config.get("patience", 0.0)
         if "quit" in body:
             self.quitting = True
             self._wanted_since = time.monotonic()
