@@ -161,7 +161,11 @@ def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=5)
     batch = BatchJob(site, slurm)
     batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    for name in names:
+        site.until_state(name, states.RUNNING)
     slurm.kill_node("n1")
+    # It was to go on without a node that dies, and now goes on without its script.
+    slurm.cancel(batch.id)
     batch.wait("NODE_FAIL", "FAILED", "CANCELLED")
     slurm.start_node("n1")
     slurm.await_idle()
