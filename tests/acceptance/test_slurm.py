@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from balsam import states
+from balsam.core import history
 from balsam.core.models import BalsamJob, Session
 from tests.tools.fixtures import NODES, TOGETHER
 from tests.tools.slurm import Cluster
@@ -20,6 +21,7 @@ from .machines import BALSAM_COMMAND, SLURM_SECONDS, BatchJob
 
 pytestmark = pytest.mark.slurm
 CORES = 2
+LEASE_SECONDS = 5.0
 #: Slots for serial jobs on the whole cluster.
 SLOTS = NODES * CORES
 
@@ -158,13 +160,21 @@ def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
     """With its batch job; tasks elsewhere are ended before anybody runs them again."""
     gate = site.home / "gate"
     names = gated(site, SLOTS, gate, attempts=1)
-    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=5)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=LEASE_SECONDS)
     batch = BatchJob(site, slurm)
     batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    for name in names:
+        site.until_state(name, states.RUNNING)
     slurm.kill_node("n1")
+    # It was to go on without a node that dies, and now goes on without its script.
+    slurm.cancel(batch.id)
     batch.wait("NODE_FAIL", "FAILED", "CANCELLED")
     slurm.start_node("n1")
     slurm.await_idle()
+    # From then on the next launcher does not end before it has looked after the dead one.
+    heard = Session.objects.latest("id").heartbeat
+    late = "the lease has run out"
+    batch.until(lambda: (history.now() - heard).total_seconds() > LEASE_SECONDS, late)
     BatchJob(site, slurm).wait()
     # Those of the dead launcher's node ended with it, the others soon after.
     done(site, unseen=frozenset(), unrecorded=True)
