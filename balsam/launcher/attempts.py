@@ -243,6 +243,12 @@ class Attempts:
             self.on_end(run.task, end)
         return end
 
+    def give_up(self) -> Iterator[End | Returned]:
+        """What was stopped on other nodes that do not answer: they were ended as we were."""
+        for run, entry in self._far.give_up() if self._far else ():
+            del self._running[run.task.id]
+            yield self._told(run, entry) if isinstance(entry, End) else entry
+
     def _lose(self, event: NodeLost) -> None:
         """A node is lost with its serial tasks; mpiruns that have ranks there may never notice."""
         logger.warning("node %s: %s", event.node, event.why)

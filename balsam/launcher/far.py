@@ -22,6 +22,7 @@ SHORT_SECONDS = 2.0
 #: Tasks for so long are sent ahead of time: more than a message takes to a node and back.
 AHEAD_SECONDS = 0.25
 MOST_AHEAD = 64
+SILENT = "its node is not heard of any more"
 #: What the node knows, and nobody here has to.
 _ELSEWHERE = RunSpec((), "", {}, "")
 #: Weight of the latest attempt in the mean.
@@ -126,6 +127,15 @@ class Far:
                 yield run, self._ended(run, event)
             else:
                 yield run, self._refused(run, event)
+
+    def give_up(self) -> Iterator[tuple[FarRun, End | Returned]]:
+        """The stopped attempts on nodes that say nothing any more: there the end came first."""
+        ready = self.hands.ready_nodes
+        for run in list(self._runs.values()):
+            if run.stopping and run.placement.nodes[0] not in ready:
+                self._leave(run)
+                begun = bool(run.pid)
+                yield run, lost(run, "", SILENT) if begun else Returned(run.task, run.stopping)
 
     def _ended(self, run: FarRun, event: Ended) -> End:
         self._leave(run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 from balsam.conf.project import Project
 from balsam.core import overlap, sessions
@@ -20,7 +21,7 @@ from balsam.launcher.far import Returned
 from balsam.launcher.guard import Guard
 from balsam.launcher.health import NodeHealth
 from balsam.launcher.idling import Idling
-from balsam.launcher.ledger import End, Ledger
+from balsam.launcher.ledger import End, Ledger, Start
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, silent
 from balsam.launcher.progress import Progress
@@ -35,6 +36,8 @@ from balsam.launcher.wakeup import Wakeup
 
 #: How often a launcher looks for changes that it should have been told of.
 TOLD_SECONDS = 1.0
+#: How often one that stops looks whether it has to go on waiting for its attempts.
+STOPPING_SECONDS = 0.25
 
 
 class Launcher:
@@ -268,6 +271,8 @@ class Launcher:
         due = [self._next_look, self._next_beat, self._next_sessions]
         if len(self.ledger):
             due.append(self._committer.due_at())
+        if self.stopping.why and len(self.attempts):
+            due.append(now + STOPPING_SECONDS)
         waiting = self.attempts.due()
         if waiting is not None:
             due.append(waiting)
@@ -308,7 +313,10 @@ class Launcher:
     def _reap(self) -> bool:
         """Take in the ends of attempts; whether there were any."""
         ended = False
-        for entry in self.attempts.reap():
+        entries: Iterable[Start | End | Returned] = self.attempts.reap()
+        if self.stopping.is_late():
+            entries = (*entries, *self.attempts.give_up())
+        for entry in entries:
             if isinstance(entry, Returned):
                 self._take_back(entry)
                 continue

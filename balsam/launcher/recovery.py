@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import backoff, bookkeeping, lease, sessions
+from balsam.core import backoff, bookkeeping, history, lease, sessions
 from balsam.core.advance import Hop, Move, advance, note
 from balsam.core.backoff import Rule
 from balsam.core.models import Session
@@ -114,6 +114,9 @@ class Recovery:
         still = self._still_for(session)
         if still > self._lease_seconds:
             return True
+        # It may be dead: then its jobs are soon to be had.
+        late = (history.now() - session.heartbeat).total_seconds()
+        self.waiting |= self._patience_seconds < late < 2 * self._lease_seconds
         return still >= self._patience_seconds and sessions.expired(session, self._lease_seconds)
 
     def _quiet_elsewhere(self, session: Session) -> bool:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a stopping launcher tries to commit.
 GIVE_UP_SECONDS = 20.0
+#: A scheduler's TERM also ends what carries messages to other nodes; they have so long to answer.
+ANSWER_SECONDS = 2.0
 #: Interrupted steps start again later, so a stopping launcher does not wait for them long.
 STEP_GRACE_SECONDS = 2.0
 
@@ -45,6 +47,7 @@ class Stopping:
     #: Why it stops, '' while it does not.
     why: str = ""
     _give_up_at: float = 0.0
+    _asked_at: float = 0.0
 
     def stop(self, why: str) -> None:
         """Stop starting, and end what runs; asked again, end it at once."""
@@ -54,7 +57,8 @@ class Stopping:
             self.tell(f"Stopping the launcher: {why}.")
             self.why = why
             # A database that stays away does not hold the node: the journal keeps the outcomes.
-            self._give_up_at = time.monotonic() + grace + GIVE_UP_SECONDS
+            self._asked_at = time.monotonic()
+            self._give_up_at = self._asked_at + grace + GIVE_UP_SECONDS
             self.guard.run(lambda: self.source.give_back(self.source.stock))
             self.source.stock.clear()
         else:
@@ -63,6 +67,10 @@ class Stopping:
         self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
         for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
             self.ledger.add(end)
+
+    def is_late(self) -> bool:
+        """Whether those who answer at all would have answered by now."""
+        return bool(self.why) and time.monotonic() >= self._asked_at + ANSWER_SECONDS
 
     def over(self) -> bool:
         """Whether a stopping launcher has nothing left to wait for."""
