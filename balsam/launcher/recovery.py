@@ -116,7 +116,7 @@ class Recovery:
             return True
         # It may be dead: then its jobs are soon to be had.
         late = (history.now() - session.heartbeat).total_seconds()
-        self.waiting |= self._patience_seconds < late < 2 * self._lease_seconds
+        self.waiting |= late > self._patience_seconds
         return still >= self._patience_seconds and sessions.expired(session, self._lease_seconds)
 
     def _quiet_elsewhere(self, session: Session) -> bool:

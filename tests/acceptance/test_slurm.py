@@ -214,7 +214,7 @@ def test_the_time_limit_strikes(site: Site, slurm: Cluster) -> None:
     slurm.expire(batch.id)
     # In time: there is no KILL in its screen, and its session is closed in order.
     batch.wait("TIMEOUT", "COMPLETED")
-    assert {site.state(name) for name in waiting} == {states.PREPROCESSED}
+    assert {site.state(name) for name in waiting} == {states.PREPROCESSED}, batch.diagnosis()
     for name in names:
         assert site.end(name).data["cause"] == states.BATCH_TIME_LIMIT, batch.diagnosis()
     assert {site.state(name) for name in names} <= {states.RUN_TIMEOUT, states.RESTART_READY}
