@@ -264,6 +264,11 @@ class Attempts:
             if node in run.placement.nodes:
                 self._end(run, cause, grace_seconds)
 
+    @property
+    def terminated(self) -> bool:
+        """Whether a scheduler has begun to end what runs: it may tell the launcher last."""
+        return self._far is not None and self._far.terminated
+
     def stop_requested(self) -> None:
         """The launcher got a signal; to be called in its handler.
 

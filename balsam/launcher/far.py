@@ -77,6 +77,8 @@ class Far:
         self._runs: dict[int, FarRun] = {}
         self._chains = Chains()
         self._mean = SHORT_SECONDS
+        #: A scheduler has ended tasks.
+        self.terminated = False
 
     def send(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
         """Have an attempt begin at once."""
@@ -142,6 +144,9 @@ class Far:
         self._mean += _LATEST * (event.wall_seconds - self._mean)
         if not event.stopped:
             run.stopping = ""
+        elif event.stopped in states.CAUSES and not run.stopping:
+            run.stopping = event.stopped
+            self.terminated |= event.stopped == states.BATCH_TIME_LIMIT
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
         return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)

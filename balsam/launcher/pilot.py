@@ -227,7 +227,10 @@ class Launcher:
         self._wakeup.watch(heard, renewed=renewed)
         self._wakeup.wait(self._pause())
         self._heed()
-        if self._reap() and self.source.stock and not self.stopping.why:
+        ended = self._reap()
+        if self.attempts.terminated and not self.stopping.why:
+            self.stopping.stop("the scheduler ends its tasks")
+        if ended and self.source.stock and not self.stopping.why:
             # Nothing goes before putting cores that are idle now to work again.
             self._guard.run(self.starter.start)
         for end in self.steps.poll():

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from balsam import states
 from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import NodeTasks, end_strays
@@ -126,7 +127,7 @@ class Keeper:
     def _look_at_the_clock(self) -> None:
         moment = now()
         if self._terminate:
-            self.end("it got SIGTERM", FENCE_GRACE_SECONDS)
+            self.end("it got SIGTERM", FENCE_GRACE_SECONDS, states.BATCH_TIME_LIMIT)
         if self._orphan_at is not None and moment >= self._orphan_at:
             self.end("its launcher is gone", FENCE_GRACE_SECONDS)
         elif moment >= self._heard + self._silence_seconds:
@@ -141,10 +142,10 @@ class Keeper:
             self._next_memory = moment + _MEMORY_SECONDS
             self.tasks.watch_memory()
 
-    def end(self, why: str, grace_seconds: float) -> None:
+    def end(self, why: str, grace_seconds: float, cause: str = states.NODE_LOST) -> None:
         """End the tasks, then itself."""
         self.ending = self.ending or why
-        self.tasks.stop_all(grace_seconds)
+        self.tasks.stop_all(grace_seconds, cause)
 
     def farewell(self) -> None:
         """Tell the rank that this end is no accident. Waits for a moment only."""

@@ -21,6 +21,11 @@ KEEPER_MARK = "BALSAM_KEEPER"
 #: The variable by which the processes of one attempt are found again (as in launcher.tasks).
 RUN_MARK = "BALSAM_RUN"
 
+#: It was stopped because the launcher said so.
+ASKED = "asked"
+#: A scheduler sends TERM to tasks and keeper at once, but one hears of it before the other.
+DOUBT_SECONDS = 0.5
+
 STARTED = "started"
 ENDED = "ended"
 REFUSED = "refused"
@@ -32,7 +37,8 @@ class _Running:
     spec: RunSpec
     pid: int
     began: float
-    stopped: bool = False
+    #: Who ended it, if it did not end by itself: ASKED, or the cause why all had to end.
+    stopped: str = ""
     kill_at: float | None = None
 
 
@@ -51,11 +57,15 @@ class NodeTasks:
         self._waiting: dict[str, tuple[list[Any], str]] = {}
         self._followers: dict[str, list[str]] = {}
         self._oom = evidence.OomWatch()
-        self._closed = False
+        #: Why nothing begins any more, '' while it does.
+        self._closed = ""
+        #: What ended by a TERM that nobody here sent, and until when (monotonic) that may yet be
+        #: the end of all.
+        self._doubtful: list[tuple[float, list[Any]]] = []
 
     def __len__(self) -> int:
         """How many processes there are."""
-        return len(self._by_pid)
+        return len(self._by_pid) + len(self._doubtful)
 
     # -- commands -------------------------------------------------------------------------------
 
@@ -87,7 +97,7 @@ class NodeTasks:
         if run:
             process.signal_group(run.pid, number)
 
-    def stop(self, token: str, grace_seconds: float) -> None:
+    def stop(self, token: str, grace_seconds: float, why: str = ASKED) -> None:
         """TERM, and KILL after the grace; withdraw what has not begun."""
         if token in self._waiting:
             self._withdraw(token)
@@ -97,18 +107,21 @@ class NodeTasks:
         if not run.stopped:
             if process.ended(run.pid):
                 return
-            run.stopped = True
+            run.stopped = why
             process.signal_group(run.pid, signal.SIGTERM)
         when = time.monotonic() + grace_seconds
         run.kill_at = when if run.kill_at is None else min(run.kill_at, when)
 
-    def stop_all(self, grace_seconds: float) -> None:
-        """Stop everything, and begin nothing any more."""
-        self._closed = True
+    def stop_all(self, grace_seconds: float, cause: str) -> None:
+        """Stop everything for a cause of ``states``, and begin nothing any more."""
+        self._closed = self._closed or cause
+        for _, message in self._doubtful:
+            message[-1] = cause
+        self._tell_doubtful(float("inf"))
         for token in list(self._waiting):
             self._withdraw(token)
         for token in list(self._by_token):
-            self.stop(token, grace_seconds)
+            self.stop(token, grace_seconds, cause)
 
     def kill_all(self) -> None:
         """KILL everything now, and withdraw the rest."""
@@ -144,23 +157,36 @@ class NodeTasks:
                 killed = signal.SIGKILL in (end.signal, end.returncode - 128)
                 oom = killed and self._oom_struck()
                 tail = evidence.tail(run.spec.output, self.tail_lines)
-            self.news.append(
-                [ENDED, run.token, vars(end), round(wall, 6), oom, tail or "", run.stopped]
-            )
+            message = [ENDED, run.token, vars(end), round(wall, 6), oom, tail or "", run.stopped]
+            self._tell_end(message, signal.SIGTERM in (end.signal, end.returncode - 128))
             if self._followers:
                 self._begin_followers(run.token)
         if unclean:
             self._end_leftovers(unclean)
 
+    def _tell_end(self, message: list[Any], by_term: bool) -> None:
+        if by_term and not message[-1]:
+            message[-1] = self._closed
+            if not self._closed:
+                self._doubtful.append((time.monotonic() + DOUBT_SECONDS, message))
+                return
+        self.news.append(message)
+
+    def _tell_doubtful(self, now: float) -> None:
+        while self._doubtful and self._doubtful[0][0] <= now:
+            self.news.append(self._doubtful.pop(0)[1])
+
     @property
     def deadline(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
         times = [run.kill_at for run in self._by_pid.values() if run.kill_at is not None]
+        times += [until for until, _ in self._doubtful[:1]]
         return min(times, default=None)
 
     def timers(self) -> None:
-        """KILL what did not heed its TERM."""
+        """KILL what did not heed its TERM, and tell what is in doubt no more."""
         now = time.monotonic()
+        self._tell_doubtful(now)
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = now + 1.0

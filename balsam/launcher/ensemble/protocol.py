@@ -29,8 +29,9 @@ class Ended:
     ``oom``: the kernel's counters on the node show an out-of-memory kill that may be this one.
     ``tail``: the last lines of its output, empty after exit code 0.
     ``wall_seconds``: from its start to its end, by a clock that nobody sets.
-    ``stopped``: a stop, or the loss of the launcher, reached it while it ran; without that, it
-    ended by itself, whatever was asked for in the meantime.
+    ``stopped``: not empty if a stop reached it while it ran; a cause of ``states`` if that was no
+    wish of the launcher's: the scheduler ended all that ran there, or the launcher was silent.
+    Without it, the attempt ended by itself, whatever was asked for in the meantime.
     """
 
     token: str
@@ -38,7 +39,7 @@ class Ended:
     wall_seconds: float
     oom: bool = False
     tail: str = ""
-    stopped: bool = False
+    stopped: str = ""
 
 
 @dataclass(frozen=True)
