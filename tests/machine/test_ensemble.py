@@ -16,6 +16,7 @@ import pytest
 from balsam import states
 from balsam.errors import LaunchError, MpiUnavailable
 from balsam.launcher.ensemble.ensemble import Ensemble, rank_command
+from balsam.launcher.ensemble.nodetasks import ASKED
 from balsam.launcher.ensemble.protocol import Ended, NodeLost, Started
 from balsam.platform import mpirun, process
 from balsam.platform.process import RunSpec
@@ -113,11 +114,11 @@ def test_stopping_is_asking_then_force(make: Make) -> None:
     driver.ensemble.stop("1:1", 5.0)
     driver.ensemble.stop("3:1", 5.0)
     end = driver.ended("1:1")[0]
-    assert (end.end.signal, end.stopped) == (signal.SIGTERM, True)
+    assert (end.end.signal, end.stopped) == (signal.SIGTERM, ASKED)
     assert driver.refused("3:1").cause == ""
     driver.ensemble.stop("2:1", 0.2)
     end = driver.ended("2:1")[0]
-    assert (end.end.signal, end.stopped) == (signal.SIGKILL, True)
+    assert (end.end.signal, end.stopped) == (signal.SIGKILL, ASKED)
     driver.until(lambda: not driver.tasks(), "all ended, also what had left its group")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from balsam import states
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.keeper import mark_of, now
@@ -183,7 +184,7 @@ def test_silence_ends_the_tasks_and_the_keeper(node: Node) -> None:
     assert 1.0 < now() - begin < 15
     assert "silent for" in guest.control[-1]["bye"]
     assert guest.kinds("1:1") == [STARTED, ENDED]
-    assert guest.news[-1][-1] is True
+    assert guest.news[-1][-1] == states.NODE_LOST
     assert not node.tasks()
 
 

@@ -14,6 +14,7 @@ import pytest
 from balsam import states
 from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.nodetasks import (
+    ASKED,
     ENDED,
     KEEPER_MARK,
     REFUSED,
@@ -86,7 +87,7 @@ def test_a_chain_goes_on_after_success_failure_and_refusal(node: Node) -> None:
     order = [entry for entry in node.order() if entry[1] != "4:1"]
     assert order == [(kind, f"{n}:1") for n in (1, 2, 3) for kind in (STARTED, ENDED)]
     _, _, end, wall, oom, tail, stopped = node.about("2:1")
-    assert (end["returncode"], oom, tail, stopped) == (3, False, "oh", False)
+    assert (end["returncode"], oom, tail, stopped) == (3, False, "oh", "")
     assert 0 < wall < 20
     assert node.about("4:1")[0] == ENDED
 
@@ -123,7 +124,7 @@ def test_a_stop_after_the_end_changes_nothing(node: Node) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     node.tasks.obey(["stop", "1:1", 1.0])
     node.until_all_ended()
-    assert node.about("1:1")[-1] is False
+    assert node.about("1:1")[-1] == ""
     node.tasks.obey(["stop", "1:1", 1.0])
     node.tasks.obey(["signal", "8:8", 9])
 
@@ -135,18 +136,37 @@ def test_force_after_the_grace_reaches_what_left_the_group(node: Node) -> None:
     node.tasks.obey(["stop", "1:1", 0.1])
     node.until_all_ended()
     assert node.about("1:1")[2]["signal"] == signal.SIGKILL
-    assert node.about("1:1")[-1] is True
+    assert node.about("1:1")[-1] == ASKED
     node.until(lambda: not process.marked_processes(KEEPER_MARK, node.tasks.mark))
 
 
 def test_when_all_is_stopped_nothing_begins(node: Node) -> None:
     node.start("1:1", "sleep 600")
     node.start("2:1", "true", after="1:1")
-    node.tasks.stop_all(5.0)
+    node.tasks.stop_all(5.0, states.BATCH_TIME_LIMIT)
     node.start("3:1", "true")
     node.until_all_ended()
     node.go_on()
     assert node.order() == [(STARTED, "1:1"), (REFUSED, "2:1"), (REFUSED, "3:1"), (ENDED, "1:1")]
+    assert node.about("1:1")[-1] == states.BATCH_TIME_LIMIT
+
+
+def test_whoever_ended_by_a_term_of_somebody_else_may_have_been_the_first_of_all(
+    node: Node,
+) -> None:
+    node.start("1:1", "kill -TERM $$")
+    node.until(lambda: not node.tasks._by_pid)
+    node.go_on()
+    assert (ENDED, "1:1") not in node.order()
+    node.tasks.stop_all(5.0, states.BATCH_TIME_LIMIT)
+    assert node.about("1:1")[-1] == states.BATCH_TIME_LIMIT
+
+
+def test_a_term_of_its_own_is_told_after_a_moment(node: Node) -> None:
+    node.start("1:1", "kill -TERM $$")
+    node.until(lambda: (ENDED, "1:1") in node.order())
+    assert node.about("1:1")[2]["signal"] == signal.SIGTERM
+    assert node.about("1:1")[-1] == ""
 
 
 def test_a_task_that_can_not_be_confined_is_refused(node: Node) -> None:
