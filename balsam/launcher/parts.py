@@ -32,9 +32,6 @@ from balsam.transitions.pool import StepPool
 #: What finds this Python and its libraries on other nodes.
 _FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 
-#: How often nodes and launcher tell each other that they are there, and how often in a lease.
-BEAT_SECONDS = 5.0
-BEATS = 12
 
 
 def node_pool(given: Resources) -> NodePool:
@@ -163,7 +160,6 @@ def hands(
         session_mark,
         environ,
         tail_lines=config.error_tail_lines,
-        beat_seconds=min(BEAT_SECONDS, config.lease_seconds / BEATS),
         lease_seconds=config.lease_seconds,
         keepers=keepers,
     )

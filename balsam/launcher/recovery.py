@@ -21,14 +21,15 @@ from balsam.core.backoff import Rule
 from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal, ledger
+from balsam.launcher.ensemble.search import orphan_seconds
 from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
 from balsam.outcomes import Outcome
 from balsam.platform import node, process
 
 logger = logging.getLogger(__name__)
 
-#: Within this time the workers of a dead launcher have missed it and ended its tasks, in seconds.
-MISSED_SECONDS = 20.0
+#: What tasks elsewhere need to end once it is known that their launcher is dead.
+END_SECONDS = 5.0
 SESSION_MARK = "BALSAM_SESSION"
 
 
@@ -127,7 +128,8 @@ class Recovery:
         if session.offer.get("nodes", 0) <= 1:
             return True
         since = self._dead.setdefault(int(session.pk), time.monotonic())
-        quiet = time.monotonic() - since >= MISSED_SECONDS
+        missed = orphan_seconds(self._lease_seconds) + END_SECONDS
+        quiet = time.monotonic() - since >= missed
         self.waiting |= not quiet
         return quiet
 

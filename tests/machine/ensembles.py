@@ -54,6 +54,8 @@ class Driver:
         self.env = environ()
         self.events: list[Event] = []
         self.started: list[Sequence[str]] = []
+        #: Where nothing can be started: an mpirun over one of them hangs.
+        self.cut_off: set[str] = set()
         self._python = python
         self._program = str(Path(python).with_name("mpiexec"))
         self.flavour = mpirun.detect(self._program).name
@@ -67,6 +69,9 @@ class Driver:
     def mpirun(self, nodes: Sequence[str]) -> RunSpec:
         """One rank for each node, all on this host."""
         self.started.append(nodes)
+        if not self.cut_off.isdisjoint(nodes):
+            hanging = ["/bin/sh", "-c", "sleep 600 & sleep 600"]
+            return RunSpec(hanging, "/", self.env, str(self.directory / "ensemble.log"))
         argv = [self._program, *_FLAGS.get(self.flavour, []), *self._flags, "-n", str(len(nodes))]
         env = {**self.env, **_OPEN_MPI_ROOT, **self._extra, "I_MPI_PIN": "0"}
         words = [self._python, "-m", "balsam.launcher.ensemble"]
@@ -160,6 +165,13 @@ class Driver:
                 met[0].close()
                 found[node] = met[1]
         return found
+
+    def cut(self, node: str) -> None:
+        """Have a node's rank and keeper die, with all that runs there; nothing starts there."""
+        self.cut_off.add(node)
+        mark = f"{self.session}@{node}"
+        pids = [*process.marked_processes(KEEPER_MARK, mark), self.keepers()[node]]
+        process.signal_all([*pids, self.ranks()[self.nodes.index(node)]], signal.SIGKILL)
 
     def mpiruns(self) -> list[int]:
         """The mpirun processes of this ensemble that live: children of this process."""

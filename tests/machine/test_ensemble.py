@@ -253,6 +253,52 @@ def test_an_ensemble_whose_launcher_is_silent_ends_its_tasks(make: Make) -> None
             break
 
 
+@pytest.mark.parametrize("victim", ["n2", "n0"])
+def test_a_node_that_can_not_be_reached_costs_nothing_elsewhere(make: Make, victim: str) -> None:
+    """What the dead node's death ends does not name it, and what is to start it hangs."""
+    driver = make(4, lease_seconds=20.0)
+    driver.ready()
+    for index, node in enumerate(driver.nodes):
+        driver.start(f"{index}:1", node, *FOREVER)
+    pids = driver.running("0:1", "1:1", "2:1", "3:1")
+    others = [node for node in driver.nodes if node != victim]
+    driver.cut(victim)
+    driver.until(lambda: not driver.ensemble.ready_nodes, "known to be dead")
+    began = time.monotonic()
+    driver.ready(others)
+    assert time.monotonic() - began < 8.0
+    own = f"{victim[1]}:1"
+    pids.pop(own)
+    assert set(driver.tasks()) == set(pids.values())
+    for index, node in enumerate(others):
+        driver.start(f"{index}:2", node, "/bin/true")
+    driver.ended("0:2", "1:2", "2:2")
+    driver.until(driver.lost, "a loss")
+    [loss] = driver.lost()
+    assert (loss.node, loss.tokens, loss.gone) == (victim, (own,), True)
+    assert set(driver.tasks()) == set(pids.values())
+    assert driver.ensemble.ready_nodes == {*others}
+
+
+def test_a_node_that_can_not_be_reached_for_a_while(make: Make) -> None:
+    """Its tasks do not even notice."""
+    driver = make(3)
+    driver.ready()
+    driver.start("1:1", "n1", *FOREVER)
+    pid = driver.running("1:1")["1:1"]
+    driver.cut_off.add("n1")
+    os.kill(driver.ranks()[1], signal.SIGKILL)
+    driver.until(lambda: driver.ensemble.ready_nodes == {"n0", "n2"}, "the others are there")
+    deadline = time.monotonic() + 3.0
+    driver.until(lambda: time.monotonic() > deadline, "some time later")
+    driver.cut_off.clear()
+    driver.ready()
+    assert driver.tasks() == [pid]
+    assert not driver.lost()
+    driver.ensemble.stop("1:1", 5.0)
+    driver.ended("1:1")
+
+
 LAUNCHER = """
 import sys, time
 from pathlib import Path
@@ -281,6 +327,47 @@ def test_nothing_outlives_a_killed_launcher(make: Make, tmp_path: Path) -> None:
     looker.session = (own / "session").read_text()
     looker.nodes = ["n0", "n1"]
     looker.until(lambda: not looker.tasks() and not looker.keepers(), "all ended", 15.0)
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from tests.machine.ensembles import Driver
+own = Path(sys.argv[1])
+driver = Driver(own, 2, sys.argv[2], lease_seconds=4.0)
+driver.start("1:1", "n1", "/bin/sleep", "600")
+driver.running("1:1")
+(own / "session").write_text(driver.session)
+driver.until(lambda: driver.told().get("1:1"), "told of")
+driver.ready()
+driver.start("1:2", "n1", "/bin/true")
+driver.ended("1:2")
+driver.clean()
+(own / "fine").touch()
+"""
+
+
+def test_a_launcher_that_was_stopped_for_long_has_lost_its_tasks(
+    make: Make, tmp_path: Path
+) -> None:
+    looker = make(1)
+    own = tmp_path / "own"
+    own.mkdir()
+    words = [sys.executable, "-c", STOPPED, str(own), looker._python]
+    launcher = subprocess.Popen(words, cwd="/", env=environ())
+    try:
+        looker.until(lambda: (own / "session").exists(), "it runs")
+        looker.session = (own / "session").read_text()
+        looker.nodes = ["n0", "n1"]
+        assert looker.tasks()
+        launcher.send_signal(signal.SIGSTOP)
+        looker.until(lambda: not looker.tasks(), "all ended", 15.0)
+        launcher.send_signal(signal.SIGCONT)
+        assert launcher.wait(30) == 0
+        assert (own / "fine").exists()
+    finally:
+        launcher.kill()
+        launcher.wait()
 
 
 def test_a_mute_mpirun_is_killed_and_started_again(make: Make) -> None:

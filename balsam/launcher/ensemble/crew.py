@@ -13,6 +13,7 @@ from typing import Any
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.pipes import Pipe
+from balsam.launcher.ensemble.search import Wave
 from balsam.platform import commandline, evidence, process
 from balsam.platform.process import Exit, RunSpec
 
@@ -27,16 +28,18 @@ _WORDS_BYTES = 8192
 class Crew:
     """An mpirun over some nodes. Times are monotonic."""
 
-    def __init__(self, nodes: Sequence[str], spec: RunSpec, generation: int, tries: int) -> None:
+    def __init__(self, nodes: Sequence[str], spec: RunSpec, wave: Wave, tries: int) -> None:
         self.nodes = tuple(nodes)
-        self.generation = generation
+        self.wave = wave
         #: How often in a row these nodes could not be started.
         self.tries = tries
         self.began = time.monotonic()
-        #: When rank 0 was last heard; 0 before it was.
+        #: When rank 0 was last heard; 0 before it was, and so before all ranks had started.
         self.heard = 0.0
         #: A reason that rank 0 gave.
         self.complaint = ""
+        #: Why it was killed.
+        self.verdict = ""
         self.end: Exit | None = None
         self._log = spec.output
         self._log_start = _size(spec.output)
@@ -92,9 +95,12 @@ class Crew:
             self.end = process.reap(self.pid)
         return self.end is not None
 
-    def kill(self) -> None:
-        """End mpirun at once. The keepers are no children of it."""
+    def kill(self, why: str = "") -> None:
+        """End mpirun and what it started here at once. The keepers are no children of it."""
+        everyone = [] if self.verdict else process.family(self.pid)
+        self.verdict = self.verdict or why or "mpirun was ended"
         process.signal_group(self.pid, signal.SIGKILL)
+        process.signal_all(everyone, signal.SIGKILL)
 
     def shut(self) -> None:
         """Give back the descriptors."""
@@ -113,9 +119,9 @@ class Crew:
         """In a clause, why it ended."""
         if self.complaint:
             return self.complaint
-        how = "was ended" if self.end is None else f"ended with {_how(self.end)}"
+        how = "mpirun was ended" if self.end is None else f"mpirun ended with {_how(self.end)}"
         words = [line for line in self.words().splitlines() if line.strip(" =-|*")]
-        return f"mpirun {how}" + (f": {words[-1].strip()}" if words else "")
+        return (self.verdict or how) + (f": {words[-1].strip()}" if words else "")
 
     def named(self) -> set[str]:
         """The nodes that its words name, if not all."""

@@ -5,24 +5,41 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.crew import Crew
 from balsam.launcher.ensemble.protocol import names
+from balsam.launcher.ensemble.search import Pace, Wave, split
 from balsam.platform.process import RunSpec
 
 logger = logging.getLogger(__name__)
 
 #: So many mpiruns that never ran, and no other that did: it will not run at all.
 HOPELESS = 3
-#: How often in a row the same nodes are tried.
+#: How often in a row the same node is tried, and how often before its tasks' time is over.
 _TRIES = 4
+_SURE_TRIES = 2
+#: How many mpiruns may be starting at a time.
+_MOST_STARTING = 64
+#: An mpirun that ended sooner was not started again for the first time, perhaps.
+_SETTLED_SECONDS = 10.0
 #: How long to wait when mpirun does not take what it is sent.
 _AGAIN_SECONDS = 0.02
 _PAUSE_SECONDS = 0.25
 _MOST_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Nodes to be started at some time, and how often that has failed."""
+
+    when: float
+    nodes: tuple[str, ...]
+    tries: int
+    wave: Wave
 
 
 class Crews:
@@ -32,7 +49,6 @@ class Crews:
         self,
         start: Callable[[Sequence[str]], RunSpec],
         config: Mapping[str, Any],
-        beat_seconds: float,
         start_seconds: float,
     ) -> None:
         self.living: list[Crew] = []
@@ -40,11 +56,11 @@ class Crews:
         self.failures = 0
         self._start = start
         self._config = config
-        self._mute_seconds = max(5.0, 4 * beat_seconds)
+        self._mute_seconds = max(3 * config["beat"], min(5.0, config["silence"] / 2))
         self._start_seconds = start_seconds
+        self._pace = Pace(start_seconds, config["orphan"])
         self._generation = 0
-        #: When to start which nodes, and how often that has failed.
-        self._again: list[tuple[float, tuple[str, ...], int]] = []
+        self._again: list[_Waiting] = []
 
     def fds(self) -> list[int]:
         """What to watch."""
@@ -52,15 +68,18 @@ class Crews:
 
     def due(self) -> list[float]:
         """When there is something to do."""
-        times = [when for when, _, _ in self._again]
+        times = [] if self._crowded() else [entry.when for entry in self._again]
         if any(crew.pending for crew in self.living):
             times.append(time.monotonic() + _AGAIN_SECONDS)
         return times
 
-    def launch(self, nodes: Sequence[str], tries: int = 0) -> None:
+    def _crowded(self) -> bool:
+        return sum(not crew.heard for crew in self.living) >= _MOST_STARTING
+
+    def launch(self, nodes: Sequence[str], tries: int = 0, wave: Wave | None = None) -> None:
         """Start an mpirun over some nodes. Raises LaunchError."""
         self._generation += 1
-        crew = Crew(nodes, self._start(nodes), self._generation, tries)
+        crew = Crew(nodes, self._start(nodes), wave or Wave(), tries)
         self.living.append(crew)
         config = {**self._config, "nodes": crew.nodes, "generation": self._generation}
         crew.tell(wire.control(config=config))
@@ -68,36 +87,51 @@ class Crews:
 
     def launch_due(self, moment: float, gone: Callable[[str], bool]) -> None:
         """Start what is to be started again by now, but for nodes that are gone."""
-        for entry in [entry for entry in self._again if moment >= entry[0]]:
+        for entry in [entry for entry in self._again if moment >= entry.when]:
+            if self._crowded():
+                break
             self._again.remove(entry)
-            nodes = tuple(name for name in entry[1] if not gone(name))
+            nodes = tuple(name for name in entry.nodes if not gone(name))
             if not nodes:
                 continue
             try:
-                self.launch(nodes, entry[2])
+                self.launch(nodes, entry.tries, entry.wave)
             except LaunchError as error:
                 # It could be started before, so it is processes or memory that are short.
                 logger.warning("%s", error)
-                self._again.append((moment + _MOST_PAUSE_SECONDS, nodes, entry[2]))
+                later = moment + _MOST_PAUSE_SECONDS
+                self._again.append(replace(entry, when=later, nodes=nodes))
 
-    def listened(self, moment: float) -> None:
-        """It was the launcher who did not listen."""
+    def heard(self, crew: Crew, moment: float) -> None:
+        """Rank 0 of an mpirun said something: all its ranks have started."""
+        if not crew.heard:
+            self._pace.reported(crew.wave, len(crew.nodes), moment - crew.began)
+        crew.heard = moment
+
+    def listened(self, moment: float, gap: float) -> None:
+        """It was the launcher who did not listen, for so many seconds."""
         for crew in self.living:
-            crew.heard = crew.heard and moment
+            if crew.heard:
+                crew.heard = moment
+            else:
+                crew.began = min(moment, crew.began + gap)
 
     def someone_ended(self) -> bool:
         """Whether an mpirun has ended, or can say nothing any more."""
         return any(not crew.open or crew.over() for crew in self.living)
 
     def watch(self, moment: float) -> list[Crew]:
-        """KILL those that are mute; those that have ended."""
+        """KILL those that are mute or slow; those that have ended."""
         ended = [crew for crew in self.living if crew.over()]
         for crew in self.living:
-            if crew.heard:
-                mute = moment - crew.heard > self._mute_seconds
-            else:
-                mute = moment - crew.began > self._start_seconds
-            if crew not in ended and (mute or not crew.open):
+            if crew in ended:
+                continue
+            allowed = self._pace.allowed(crew.wave, len(crew.nodes), crew.tries)
+            if not crew.heard and moment - crew.began > allowed:
+                crew.kill(f"mpirun had not started it after {allowed:.0f} s")
+            elif crew.heard and moment - crew.heard > self._mute_seconds:
+                crew.kill("mpirun did not answer any more")
+            elif not crew.open:
                 crew.kill()
         return ended
 
@@ -114,21 +148,40 @@ class Crews:
 
     def regroup(
         self, crew: Crew, good: list[str], bad: list[str], was_up: bool, moment: float
-    ) -> bool:
+    ) -> list[str]:
         """Start the nodes of an mpirun that ended again: the suspects apart from the rest.
 
-        Where there are none, and nothing ran, in halves. False if it was tried too often.
+        Where there are none, or all are, in groups. Those that were tried often enough: not again.
         """
-        tries = 0 if was_up else crew.tries + 1
-        if tries > _TRIES:
-            return False
-        groups = [good, bad]
-        if not was_up and not bad and len(good) > 1:
-            half = len(good) // 2
-            groups, tries = [good[:half], good[half:]], crew.tries
-        pause = 0.0 if was_up else min(_MOST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**tries)
-        self._again += [(moment + pause, tuple(group), tries) for group in groups if group]
-        return True
+        lived = moment - crew.began
+        tries = 0 if was_up and lived > _SETTLED_SECONDS else crew.tries + 1
+        pause = min(_MOST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**tries)
+        everyone = [*good, *bad]
+        if len(crew.nodes) == 1:
+            if tries > _TRIES and not was_up:
+                return everyone
+            self._again += [
+                _Waiting(moment + pause, (name,), tries, crew.wave) for name in everyone
+            ]
+            return []
+        known = was_up or bool(crew.verdict)
+        groups = [tuple(good), *split(bad)] if good and bad else split(everyone)
+        wave = Wave()
+        when = moment if known else moment + pause
+        self._again += [_Waiting(when, group, 0, wave) for group in groups if group]
+        return []
+
+    def searched(self) -> set[str]:
+        """The nodes that may well report in again, for they were not tried alone and often."""
+        found = {name for crew in self.living if self._open(crew) for name in crew.nodes}
+        for entry in self._again:
+            if len(entry.nodes) > 1 or entry.tries < _SURE_TRIES:
+                found.update(entry.nodes)
+        return found
+
+    @staticmethod
+    def _open(crew: Crew) -> bool:
+        return not crew.heard and (len(crew.nodes) > 1 or crew.tries < _SURE_TRIES)
 
     def give_up(self) -> None:
         """KILL all, and start none again."""

@@ -159,6 +159,7 @@ def test_whoever_ended_by_a_term_of_somebody_else_may_have_been_the_first_of_all
     node.go_on()
     assert (ENDED, "1:1") not in node.order()
     node.tasks.stop_all(5.0, states.BATCH_TIME_LIMIT)
+    node.go_on()
     assert node.about("1:1")[-1] == states.BATCH_TIME_LIMIT
 
 
