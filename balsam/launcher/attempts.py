@@ -31,12 +31,14 @@ from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Application, Draft, Mpi, Preparer, Task
 from balsam.launcher.timers import Timers
 from balsam.outcomes import Outcome
-from balsam.platform import evidence, process
+from balsam.platform import affinity, evidence, process
 
 logger = logging.getLogger(__name__)
 
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
 DRAFT_SECONDS = 0.5
+#: A launcher reports so many tasks that are on the wrong CPUs; all are in the record and its log.
+MOST_NOTES = 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class Attempts:
         self._near: dict[int, Run] = {}
         self._timers = Timers()
         self._recent: deque[Task] = deque(maxlen=16)
+        self._unchecked: deque[tuple[float, Run]] = deque()
+        self._cpus = frozenset(cpu for core in preparer.ground.cpus for cpu in core)
+        self._mislaid = 0
         self._draft: Draft | None = None
         self._oom = evidence.OomWatch()
         self._oom.refresh()
@@ -167,6 +172,8 @@ class Attempts:
         if task.signal and self._bounds.ends is not None:
             run.signal_at = self._bounds.ends - 60 * task.signal_before_min
         self._timers.set(run.due, task.id)
+        if run.mpi is None and task.id in self._near:
+            self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
 
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
@@ -239,9 +246,19 @@ class Attempts:
         outcome = end.outcome
         if outcome.state != states.RUN_DONE:
             logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
+        if run.note:
+            self._tell_note(run)
         if self.on_end:
             self.on_end(run.task, end)
         return end
+
+    def _tell_note(self, run: Run) -> None:
+        """Many tasks may be bound wrongly for the same reason: the first few tell it."""
+        self._mislaid += 1
+        logger.warning("%s: %s", run.task.label, run.note)
+        if self._mislaid <= MOST_NOTES:
+            where = ", ".join(run.placement.nodes)
+            self.news.append(f"{run.task.label} on {where}: {run.note}")
 
     def give_up(self) -> Iterator[End | Returned]:
         """What was stopped on other nodes that do not answer: they were ended as we were."""
@@ -329,6 +346,14 @@ class Attempts:
                 run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
             run.escalate(now)
             self._timers.set(run.due, job)
+        self._check_affinity(now)
+
+    def _check_affinity(self, now: float) -> None:
+        """See whether those that have run for a moment may use the CPUs that they should."""
+        while self._unchecked and self._unchecked[0][0] <= now:
+            _, run = self._unchecked.popleft()
+            if self._near.get(run.task.id) is run:
+                run.note = affinity.compare(run.placement.cpus, run.pid, self._cpus)
 
     def _warn(self, run: Run) -> None:
         """Send the signal that the job wants before the end of the allocation."""

@@ -147,6 +147,7 @@ class Far:
         elif event.stopped in states.CAUSES and not run.stopping:
             run.stopping = event.stopped
             self.terminated |= event.stopped == states.BATCH_TIME_LIMIT
+        run.note = event.note
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
         return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)

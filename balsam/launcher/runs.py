@@ -35,6 +35,8 @@ class Run:
     signal_at: float | None = None
     stopping: str = ""
     kill_at: float | None = None
+    #: What is wrong with the CPUs it may use, as a sentence.
+    note: str = ""
 
     @property
     def attempt(self) -> int:
@@ -143,8 +145,10 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
     }
     if end.read_bytes or end.write_bytes:
         data["read_bytes"], data["write_bytes"] = end.read_bytes, end.write_bytes
+    if run.note:
+        data["affinity"] = run.note
     if cause == states.OK:
-        return Outcome(states.RUN_DONE, "", data)
+        return Outcome(states.RUN_DONE, run.note, data)
     tail = traces.tail()
     data["tail"] = tail
     what = evidence.describe_exit(end.returncode, end.signal)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+#: How long after its start to look: by then it has confined itself, if it does, or has ended.
+SETTLED_SECONDS = 0.75
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S*)", re.MULTILINE)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from balsam import states
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.launcher.ensemble import wire
-from balsam.platform import evidence, process
+from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
 
 #: The variable by which what ran under one keeper is found again; the value names it.
@@ -40,6 +41,8 @@ class _Running:
     #: Who ended it, if it did not end by itself: ASKED, or the cause why all had to end.
     stopped: str = ""
     kill_at: float | None = None
+    #: What is wrong with the CPUs it may use.
+    note: str = ""
 
 
 class NodeTasks:
@@ -56,6 +59,8 @@ class NodeTasks:
         #: What has not begun: its specification, and the token it waits for.
         self._waiting: dict[str, tuple[list[Any], str]] = {}
         self._followers: dict[str, list[str]] = {}
+        #: Tasks whose CPUs are to be looked at, and when (monotonic).
+        self._unchecked: deque[tuple[float, _Running]] = deque()
         self._oom = evidence.OomWatch()
         #: Why nothing begins any more, '' while it does.
         self._closed = ""
@@ -157,7 +162,8 @@ class NodeTasks:
                 killed = signal.SIGKILL in (end.signal, end.returncode - 128)
                 oom = killed and self._oom_struck()
                 tail = evidence.tail(run.spec.output, self.tail_lines)
-            message = [ENDED, run.token, vars(end), round(wall, 6), oom, tail or "", run.stopped]
+            message = [ENDED, run.token, vars(end), round(wall, 6), oom, tail or ""]
+            message += [run.note, run.stopped]
             self._tell_end(message, signal.SIGTERM in (end.signal, end.returncode - 128))
             if self._followers:
                 self._begin_followers(run.token)
@@ -187,6 +193,10 @@ class NodeTasks:
         """KILL what did not heed its TERM, and tell what is in doubt no more."""
         now = time.monotonic()
         self._tell_doubtful(now)
+        while self._unchecked and self._unchecked[0][0] <= now:
+            _, run = self._unchecked.popleft()
+            if run.pid in self._by_pid:
+                run.note = affinity.compare(run.spec.cpus, run.pid)
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = now + 1.0
@@ -213,6 +223,7 @@ class NodeTasks:
             return False
         run = _Running(token, spec, pid, time.monotonic())
         self._by_pid[pid] = self._by_token[token] = run
+        self._unchecked.append((run.began + affinity.SETTLED_SECONDS, run))
         self.news.append([STARTED, token, pid, time.time()])
         return True
 

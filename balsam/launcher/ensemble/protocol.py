@@ -32,6 +32,7 @@ class Ended:
     ``stopped``: not empty if a stop reached it while it ran; a cause of ``states`` if that was no
     wish of the launcher's: the scheduler ended all that ran there, or the launcher was silent.
     Without it, the attempt ended by itself, whatever was asked for in the meantime.
+    ``note``: what was wrong with the CPUs it could use, as a sentence.
     """
 
     token: str
@@ -40,6 +41,7 @@ class Ended:
     oom: bool = False
     tail: str = ""
     stopped: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

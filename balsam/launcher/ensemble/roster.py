@@ -109,8 +109,8 @@ class Roster:
         if kind == nodetasks.REFUSED:
             self.events.append(Refused(token, *rest))
             return
-        end, wall, oom, tail, stopped = rest
-        self.events.append(Ended(token, Exit(**end), wall, bool(oom), tail, stopped))
+        end, wall, oom, tail, note, stopped = rest
+        self.events.append(Ended(token, Exit(**end), wall, bool(oom), tail, stopped, note))
 
     # -- what becomes of them -------------------------------------------------------------------
 

@@ -266,3 +266,16 @@ def test_what_speaks_against_a_waiting_task_is_told_when_its_turn_comes(
     attempts.prepare(waiting, Application())
     with pytest.raises(ProgramMissing):
         attempts.start(waiting, Application())
+
+
+def test_a_task_on_other_cpus_than_it_should_be_is_reported(attempts: Attempts) -> None:
+    """What bound the launcher has bound its tasks."""
+    here = os.sched_getaffinity(0)
+    attempts._cpus = frozenset((*here, max(here) + 1))
+    attempts.start(task(1, "/bin/sleep 600"), Application())
+    until(lambda: attempts.timers() or attempts._running[1].note)
+    attempts.stop(1, states.KILLED, 0.0)
+    ends: list[Any] = []
+    until(lambda: ends.extend(attempts.reap()) or ends)
+    assert "may use only" in ends[0].outcome.data["affinity"]
+    assert attempts.news and "[t1 | " in attempts.news[0]

@@ -86,7 +86,7 @@ def test_a_chain_goes_on_after_success_failure_and_refusal(node: Node) -> None:
     node.until(lambda: (ENDED, "3:1") in node.order())
     order = [entry for entry in node.order() if entry[1] != "4:1"]
     assert order == [(kind, f"{n}:1") for n in (1, 2, 3) for kind in (STARTED, ENDED)]
-    _, _, end, wall, oom, tail, stopped = node.about("2:1")
+    _, _, end, wall, oom, tail, _, stopped = node.about("2:1")
     assert (end["returncode"], oom, tail, stopped) == (3, False, "oh", "")
     assert 0 < wall < 20
     assert node.about("4:1")[0] == ENDED
