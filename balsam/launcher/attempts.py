@@ -30,6 +30,7 @@ from balsam.launcher.options import MPI
 from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Application, Draft, Mpi, Preparer, Task
 from balsam.launcher.timers import Timers
+from balsam.launcher.watch import Watch
 from balsam.outcomes import Outcome
 from balsam.platform import affinity, evidence, process
 
@@ -79,6 +80,7 @@ class Attempts:
         self._bounds = bounds or Bounds(config.max_concurrent_mpiruns)
         self._launches = 0
         self._far = Far(hands, nodes) if hands else None
+        self._watch = Watch(nodes, hands)
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near: dict[int, Run] = {}
@@ -223,11 +225,13 @@ class Attempts:
             del self._near[job], self._running[job]
             self.nodes.give_back(run.placement)
             found = runs.traces(run, self._oom, self._config.error_tail_lines)
-            yield self._told(run, End(
-                job, states.RUNNING, run.attempt, runs.outcome(run, end, found), end.time
-            ))
+            outcome = runs.outcome(run, end, found)
+            if outcome.data["cause"] == states.NODE_LOST:
+                self._watch.doubt(run.placement.nodes)
+            yield self._told(run, End(job, states.RUNNING, run.attempt, outcome, end.time))
         if self._far:
             yield from self._hear(self._far)
+        self._watch.look()
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:
         for event in far.hear():

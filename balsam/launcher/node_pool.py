@@ -51,6 +51,7 @@ class NodePool:
         self._nodes = {name: self._new(name) for name in reversed(list(dict.fromkeys(nodes)))}
         self._open = Index(shape.cores, len(shape.gpus))
         self._kept = Index(shape.cores, len(shape.gpus))
+        self._resting = Index(shape.cores, len(shape.gpus))
         for node in self._nodes.values():
             self._open.add(node)
         self._needs: dict[Request, Need] = {}
@@ -158,10 +159,10 @@ class NodePool:
             if node is None or key not in node.held:
                 continue
             share = node.held.pop(key)
-            index = self._kept if node.reserved else self._open
+            index = self._index_of(node)
             node.give(share)
             index.moved(node)
-            if self.reservation and not node.held and not node.reserved:
+            if self.reservation and not node.held and index is self._open:
                 self._exchange(self.reservation, node)
         self.version += 1
 
@@ -170,10 +171,36 @@ class NodePool:
         node = self._nodes.pop(name, None)
         if node is None:
             return
-        (self._kept if node.reserved else self._open).discard(node)
+        self._index_of(node).discard(node)
         if node.reserved:
             self.unreserve()
         self.version += 1
+
+    def rest(self, name: str) -> None:
+        """Give out nothing of a node for the moment: nobody knows how it is."""
+        node = self._nodes.get(name)
+        if node is None or node.resting:
+            return
+        if node.reserved:
+            self.unreserve()
+        self._open.discard(node)
+        node.resting = True
+        self._resting.add(node)
+
+    def resume(self, name: str) -> None:
+        """Give out a node again that was resting."""
+        node = self._nodes.get(name)
+        if node is None or not node.resting:
+            return
+        self._resting.discard(node)
+        node.resting = False
+        self._open.add(node)
+        self.version += 1
+
+    def _index_of(self, node: Node) -> Index:
+        if node.resting:
+            return self._resting
+        return self._kept if node.reserved else self._open
 
     # -- the head of the queue ------------------------------------------------------------------
 
@@ -184,9 +211,10 @@ class NodePool:
         """
         self.unreserve()
         need = self._need(request)
-        if need.nodes > len(self._nodes):
+        up = [node for node in self._nodes.values() if not node.resting]
+        if need.nodes > len(up):
             return None
-        nodes = self._open.emptiest() if need.nodes == 1 else self._nodes.values()
+        nodes = self._open.emptiest() if need.nodes == 1 else up
         self.reservation = choose(request, nodes, need.nodes, now)
         for node in self.reservation.nodes:
             self._keep(node)

@@ -267,6 +267,13 @@ class Ensemble:
         for node in self._roster.nodes.values():
             self._roster.lose(node, why, gone=True)
 
+    def suspect(self, nodes: Sequence[str]) -> None:
+        """Somebody else lost one of these: an mpirun that has yet to start is not waited for."""
+        for crew in self._crews.living:
+            up = any(self._roster.nodes[name].crew is crew for name in crew.nodes)
+            if not up and not set(nodes).isdisjoint(crew.nodes):
+                crew.kill()
+
     def close(self, grace_seconds: float) -> None:
         """End what runs and all processes on all nodes; returns within about the grace."""
         self.flush()

@@ -111,6 +111,10 @@ class Hands(Protocol):
         """KILL everything, and withdraw the rest."""
         ...
 
+    def suspect(self, nodes: Sequence[str]) -> None:
+        """Somebody else lost one of these nodes: do not wait for them to start."""
+        ...
+
     def flush(self) -> None:
         """Send what was asked for; to be called before going to sleep. ``poll`` does it too."""
         ...

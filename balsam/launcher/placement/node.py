@@ -121,6 +121,7 @@ class Node:
     #: By placement, told apart by identity.
     held: dict[int, Share] = field(default_factory=dict)
     reserved: bool = False
+    resting: bool = False
     _end: float | None = 0.0
     #: Where the index keeps it.
     home: dict[Node, None] | None = None

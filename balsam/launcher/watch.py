@@ -1,0 +1,52 @@
+"""Which nodes may be given tasks: those that answer, as far as anybody asks them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from balsam.launcher.ensemble.protocol import Hands
+from balsam.launcher.node_pool import NodePool
+
+#: How long a node that an mpirun lost has to answer again before it is trusted.
+DOUBT_SECONDS = 15.0
+
+
+class Watch:
+    """Lets nodes rest that do not answer, and those of which an mpirun says that it lost them."""
+
+    def __init__(self, nodes: NodePool, hands: Hands | None) -> None:
+        self._nodes = nodes
+        self._hands = hands
+        self._ready: frozenset[str] = frozenset()
+        #: Until when (monotonic).
+        self._doubted: dict[str, float] = {}
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """An mpirun lost one of these nodes, but perhaps not all."""
+        until = time.monotonic() + DOUBT_SECONDS
+        doubted = dict.fromkeys(names, until)
+        self._doubted.update(doubted)
+        for name in doubted:
+            self._nodes.rest(name)
+        if self._hands:
+            self._hands.suspect(tuple(doubted))
+
+    def look(self) -> None:
+        """See who answers."""
+        ready = self._hands.ready_nodes if self._hands else self._ready
+        if ready is not self._ready:
+            for name in self._ready - ready:
+                self._nodes.rest(name)
+            for name in ready - self._ready:
+                if name not in self._doubted:
+                    self._nodes.resume(name)
+            self._ready = ready
+        if self._doubted:
+            self._trust_again(time.monotonic())
+
+    def _trust_again(self, now: float) -> None:
+        for name in [name for name, until in self._doubted.items() if now >= until]:
+            del self._doubted[name]
+            if self._hands is None or name in self._ready:
+                self._nodes.resume(name)
