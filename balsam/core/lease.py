@@ -173,13 +173,15 @@ def longer_than(scope: Scope, bounds: Bounds) -> int:
     )
 
 
-def left_for_mpi(scope: Scope) -> int:
-    """Free runnable jobs in scope that only an mpirun can start."""
+def left_for_mpi(scope: Scope, *, every: bool = False) -> int:
+    """Free runnable jobs in scope that only an mpirun can start; with ``every`` that is all."""
     where, parameters = scope.sql()
+    if not every:
+        where += f" AND NOT {_no_mpi()}"
     return int(
         rows(
             f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
-                AND session_id IS NULL AND {where} AND NOT {_no_mpi()}""",
+                AND session_id IS NULL AND {where}""",
             parameters,
         )[0][0]
     )

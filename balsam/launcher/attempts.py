@@ -93,6 +93,8 @@ class Attempts:
         self._oom = evidence.OomWatch()
         self._oom.refresh()
         self._stop_requested = False
+        #: Why there is no hope for any node, '' while there is.
+        self.trouble = ""
         #: Called with each attempt that ended.
         self.on_end: Callable[[Task, End], None] | None = None
         #: What a person should know, until somebody has told it.
@@ -172,7 +174,9 @@ class Attempts:
         """What has to be done with an attempt that has begun, and when."""
         task = run.task
         if task.signal and self._bounds.ends is not None:
-            run.signal_at = self._bounds.ends - 60 * task.signal_before_min
+            when = self._bounds.ends - 60 * task.signal_before_min
+            # One that begins later than that is not ready for a signal yet.
+            run.signal_at = when if when > run.since else None
         self._timers.set(run.due, task.id)
         if run.mpi is None and task.id in self._near:
             self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
@@ -234,6 +238,13 @@ class Attempts:
         self._watch.look()
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:
+        try:
+            yield from self._heard(far)
+        except LaunchError as error:
+            # What is lost with the nodes comes next.
+            self.trouble = str(error)
+
+    def _heard(self, far: Far) -> Iterator[Start | End | Returned]:
         for event in far.hear():
             if isinstance(event, NodeLost):
                 self._lose(event)

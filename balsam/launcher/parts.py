@@ -22,7 +22,7 @@ from balsam.launcher.options import LauncherOptions
 from balsam.launcher.recovery import Recovery
 from balsam.launcher.resources import Resources, Starts
 from balsam.launcher.steps import Steps
-from balsam.launcher.tasks import Ground, Mpi, Preparer
+from balsam.launcher.tasks import Ground, Mpi, Preparer, short
 from balsam.platform import allocation as allocations
 from balsam.platform import node
 from balsam.platform.flavours import FLAVOURS, Launch
@@ -62,15 +62,15 @@ def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | 
 
 
 def names_of_this_node() -> frozenset[str]:
-    """How an allocation may call this node."""
+    """How an allocation may call this node, without a domain."""
     hostname = node.this_node().hostname
-    names = {hostname, hostname.partition(".")[0], os.environ.get("SLURMD_NODENAME", hostname)}
-    return frozenset(names)
+    names = (hostname, os.environ.get("SLURMD_NODENAME", hostname))
+    return frozenset(short(name) for name in names)
 
 
 def is_here(given: Resources) -> bool:
     """Whether there is no node but this one, so that no worker is needed on any."""
-    return len(given.nodes) == 1 and given.nodes[0] in names_of_this_node()
+    return len(given.nodes) == 1 and short(given.nodes[0]) in names_of_this_node()
 
 
 def life(kind: str) -> Life:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from balsam.conf.project import Project
 from balsam.core import overlap, sessions
@@ -23,7 +24,7 @@ from balsam.launcher.health import NodeHealth
 from balsam.launcher.idling import Idling
 from balsam.launcher.ledger import End, Ledger, Start
 from balsam.launcher.mpi import MpiFinder
-from balsam.launcher.options import MPI, SERIAL, LauncherOptions, Report, silent
+from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, Report, silent
 from balsam.launcher.progress import Progress
 from balsam.launcher.resources import Resources
 from balsam.launcher.source import Source
@@ -36,6 +37,11 @@ from balsam.launcher.wakeup import Wakeup
 
 #: How often a launcher looks for changes that it should have been told of.
 TOLD_SECONDS = 1.0
+#: What to do where the workers on the nodes can not be started.
+WITHOUT_WORKERS = (
+    "More is in log/ensemble-*.log; 'balsam launcher --job-mode mpi' starts every job by mpirun, "
+    "without workers."
+)
 #: How often one that stops looks whether it has to go on waiting for its attempts.
 STOPPING_SECONDS = 0.25
 
@@ -64,7 +70,11 @@ class Launcher:
         self._mpi = parts.finder(given.mpi)
         if self._needs_mpi():
             self._await(self._mpi)
-        workers = None if parts.is_here(given) else self._workers(given)
+        workers = None if parts.is_here(given) or self._needs_mpi() else self._workers(given)
+        if workers and options.job_mode == AUTO and not workers.flavour.shares_nodes:
+            # The workers would keep every mpirun from their nodes.
+            workers, options = None, replace(options, job_mode=MPI)
+            self.options = options
         life = parts.life(self.KIND)
         self._recovery = parts.recovery_by(project, life)
         self._recovery.run(None)
@@ -79,6 +89,7 @@ class Launcher:
             max_attempts,
             nodes,
             serial_only=options.job_mode == SERIAL,
+            mpi_only=options.job_mode == MPI,
             sort_by=config.sort_by,
             leave_wide=bool(given.scheduler),
         )
@@ -217,7 +228,7 @@ class Launcher:
                 self._guard.run(self._count_left)
         finally:
             self.shut()
-        return 1 if self._left else 0
+        return 1 if self._left or self.attempts.trouble else 0
 
     def step(self) -> None:
         """Wait for the next thing to happen, and do what is due."""
@@ -252,6 +263,8 @@ class Launcher:
         """Whether there is nothing more to do, now or soon."""
         if not self.stopping.why and not self.source.nodes.limits.nodes:
             self.stopping.stop("no node is left to it")
+            if self.attempts.trouble:
+                self._teller.tell(f"{self.attempts.trouble} {WITHOUT_WORKERS}")
         if self.stopping.why:
             return self.stopping.over()
         return self.idling.over()

@@ -43,6 +43,8 @@ class Source:
     max_attempts: int
     nodes: NodePool
     serial_only: bool = False
+    #: Every job is started by mpirun.
+    mpi_only: bool = False
     #: There is no usable mpirun.
     without_mpi: bool = False
     stock: deque[Task] = field(default_factory=deque)
@@ -174,6 +176,9 @@ class Source:
         """Lease up to ``number`` runnable jobs into the stock; how many it got."""
         if self._resting():
             return 0
+        if self.without_mpi and self.mpi_only:
+            self.dirty = False
+            return 0
         found = self._lease(number, self.bounds())
         self.dirty = found == number
         if not self._dirty:
@@ -289,7 +294,9 @@ class Source:
 
     def left_for_mpi(self) -> int:
         """Jobs that are not run because there is no usable mpirun."""
-        return lease.left_for_mpi(self.scope) if self.without_mpi else 0
+        if not self.without_mpi:
+            return 0
+        return lease.left_for_mpi(self.scope, every=self.mpi_only)
 
     def unfinished(self) -> int:
         """Jobs in scope that have not ended."""

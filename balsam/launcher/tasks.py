@@ -176,7 +176,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Ground:
-    """What the nodes of a launcher are like: the names of this one among them, and their GPUs."""
+    """What the nodes of a launcher are like; ``here`` are short names of this one."""
 
     here: frozenset[str] = frozenset()
     #: The hardware threads (numbers of the operating system) of each core.
@@ -274,7 +274,7 @@ class Preparer:
         given: Mapping[str, str],
     ) -> Launch:
         request = task.request
-        alone = len(placement.nodes) == 1 and placement.nodes[0] in self.ground.here
+        alone = len(placement.nodes) == 1 and short(placement.nodes[0]) in self.ground.here
         hosts = () if alone and not mpi.flavour.remote else placement.nodes
         return Launch(
             ranks=task.ranks,
@@ -313,6 +313,11 @@ class Preparer:
         env.update(app.environ)
         env.update(task.environ)
         return env
+
+
+def short(host: str) -> str:
+    """A host's name without its domain, which not everybody knows it by."""
+    return host.partition(".")[0]
 
 
 def chosen_directory(cwd: str) -> str:

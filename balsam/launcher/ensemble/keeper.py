@@ -178,6 +178,8 @@ class Keeper:
         _, pipe, splitter = guest
         pipe.push()
         for address, body in splitter.frames(pipe.read()):
+            if self._guests.get(descriptor) is not guest:
+                return
             if address == wire.CONTROL:
                 self._control(guest, body)
             elif guest is self._rank and address == self.node:
@@ -222,8 +224,10 @@ class Keeper:
 
     def _part(self, guest: tuple[socket.socket, Pipe, wire.Splitter]) -> None:
         talk = guest[0]
+        if self._guests.pop(talk.fileno(), None) is None:
+            return  # it was sent away, and then found to be gone as well
         self._poll.unregister(talk.fileno())
-        del self._guests[talk.fileno()], self._watched[talk.fileno()]
+        del self._watched[talk.fileno()]
         talk.close()
         if guest is self._rank:
             self._rank = None

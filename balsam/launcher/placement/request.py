@@ -13,13 +13,15 @@ _ROUNDING = 1e-6
 UNITS = 1 << 40
 #: Of ``affinity``.
 NONE = "none"
+DEPTH = "depth"
 
 
 @dataclass(frozen=True)
 class Request:
     """What one attempt asks for. ``gpus_per_rank`` may be a fraction.
 
-    ``affinity``: "none", or what it is to be confined to: "core" (or "depth"), "numa".
+    ``affinity``: "none", or what it is to be confined to: "core", "numa", or "depth", which is
+    "core" for several ranks and "none" for one.
     """
 
     num_nodes: int = 1
@@ -120,5 +122,12 @@ def need(request: Request, shape: NodeShape, *, pack: bool) -> Need:
         gpu_part=part,
         rider=rider,
         simple=units == UNITS and not (own or part or rider or shape.numa),
-        confined=request.affinity != NONE and request.num_nodes == 1,
+        confined=request.num_nodes == 1 and _is_confined(request),
     )
+
+
+def _is_confined(request: Request) -> bool:
+    """Whether it asked for that. "depth" is about the ranks of an mpirun, and nothing else."""
+    if request.affinity == DEPTH:
+        return request.ranks_per_node > 1
+    return request.affinity != NONE

@@ -22,6 +22,7 @@ def _node_id(host: str) -> str:
 
 APRUN = Flavour(
     name="aprun",
+    shares_nodes=False,
     label="Cray ALPS (aprun)",
     line=(
         option("-n {ranks}"),

@@ -84,6 +84,8 @@ class Flavour:
     #: Whether it starts ranks through a system of its own: it must be told hosts even if the only
     #: one is this, and its ranks are not confined by confining it.
     remote: bool = False
+    #: Whether several of its launches may run on one node at the same time.
+    shares_nodes: bool = True
     #: Whether it sets the GPU masks itself, whatever the environment says.
     overwrites_masks: bool = False
     #: Messages that a program can not be run; each may name the ``program``.

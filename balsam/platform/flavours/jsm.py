@@ -8,6 +8,7 @@ from balsam.platform.flavours.messages import BROKEN_INSTALLATION
 #: A resource set for each rank. There is no list of hosts: jsrun places, and queues what must wait.
 JSRUN = Flavour(
     name="jsrun",
+    shares_nodes=False,
     label="IBM JSM (jsrun)",
     line=(
         option("--nrs {ranks}"),

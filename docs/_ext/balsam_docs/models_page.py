@@ -18,7 +18,7 @@ JOB_MEANINGS = {
     "app": "The application it runs; ``application`` is its name.",
     "direct_command": "A command to run instead of an application.",
     "args": "Arguments, added to the application's command line.",
-    "parameters": "Kept; nothing reads it yet.",
+    "parameters": "What the job is confined to: ``none``, ``core``, ``numa`` or ``depth``.",
     "preprocess_override": "A preprocess script instead of the application's.",
     "postprocess_override": "A postprocess script instead of the application's.",
     "environ_vars": "Environment variables of its runs and hooks: a dict, or text ``A=1:B=2``.",

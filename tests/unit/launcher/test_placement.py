@@ -181,7 +181,7 @@ def test_cores_come_from_one_domain_next_to_the_gpus() -> None:
     one = pool.place(Request(gpus_per_rank=1, affinity="numa"))
     assert one and (one.core_ids, one.gpus) == ((3,), ("a",))
     assert set(one.cpus) == {0, 1, 2, 3, 8, 9, 10, 11}
-    rest = pool.place(Request(threads_per_rank=4, threads_per_core=2, affinity="depth"))
+    rest = pool.place(Request(threads_per_rank=4, threads_per_core=2, affinity="core"))
     assert rest and (rest.core_ids, rest.cpus) == ((6, 7), (6, 14, 7, 15))
 
 
