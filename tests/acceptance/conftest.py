@@ -288,7 +288,8 @@ class Site:
 
     def diagnosis(self) -> str:
         """What is there to know: screens, the log, and the histories of what did not go well."""
-        parts = [f"--- counts: {self.counts()}, tasks alive: {self.processes()}"]
+        parts = [f"--- counts: {self.counts()}"]
+        parts += [f"alive: {pid} {_words(pid)}" for pid in self.processes()]
         for launcher in self._launchers:
             code = launcher.process.poll()
             parts.append(f"--- screen of {launcher.process.pid} ({code}):\n{launcher.said}")
@@ -313,6 +314,13 @@ def gone(members: list[tuple[int, int]]) -> bool:
 def _described(command: str, fields: dict[str, Any]) -> dict[str, Any]:
     given = {"workflow": "w", **fields}
     return given if "application" in given else {"direct_command": command, **given}
+
+
+def _words(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
 
 
 def _zombie(pid: int) -> bool:

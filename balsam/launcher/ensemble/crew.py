@@ -21,6 +21,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signa
 _PIPE_BYTES = 1 << 20
 #: Linux; Python 3.9 has no name for it.
 _F_SETPIPE_SZ = 1031
+#: What ranks say that could not start (MPICH and Intel MPI; Open MPI).
+_GAVE_UP = re.compile(r"^Abort\(\d+\) on node|error occurred in MPI_Init", re.MULTILINE)
 _WORDS_LINES = 30
 _WORDS_BYTES = 8192
 
@@ -40,6 +42,8 @@ class Crew:
         self.complaint = ""
         #: Why it was killed.
         self.verdict = ""
+        #: When it was first seen that a rank had given up; 0 before.
+        self.broken = 0.0
         self.end: Exit | None = None
         self._log = spec.output
         self._log_start = _size(spec.output)
@@ -114,6 +118,10 @@ class Crew:
         size = min(_size(self._log) - self._log_start, _WORDS_BYTES)
         said = evidence.tail(self._log, _WORDS_LINES, size) if size > 0 else ""
         return "\n".join([*self._splitter.noise, said]).strip()
+
+    def gave_up(self) -> bool:
+        """Whether a rank said that it could not start."""
+        return _GAVE_UP.search(self.words()) is not None
 
     def why(self) -> str:
         """In a clause, why it ended."""

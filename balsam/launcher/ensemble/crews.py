@@ -26,6 +26,8 @@ _SURE_TRIES = 2
 _MOST_STARTING = 64
 #: An mpirun that ended sooner was not started again for the first time, perhaps.
 _SETTLED_SECONDS = 10.0
+#: An mpirun has so long to end by itself after one of its ranks could not start.
+_END_SECONDS = 5.0
 #: How long to wait when mpirun does not take what it is sent.
 _AGAIN_SECONDS = 0.02
 _PAUSE_SECONDS = 0.25
@@ -129,11 +131,24 @@ class Crews:
             allowed = self._pace.allowed(crew.wave, len(crew.nodes), crew.tries)
             if not crew.heard and moment - crew.began > allowed:
                 crew.kill(f"mpirun had not started it after {allowed:.0f} s")
+            elif not crew.heard and self._broken(crew, moment):
+                crew.kill("mpirun did not end although one of its processes could not start")
             elif crew.heard and moment - crew.heard > self._mute_seconds:
                 crew.kill("mpirun did not answer any more")
             elif not crew.open:
                 crew.kill()
         return ended
+
+    def _broken(self, crew: Crew, moment: float) -> bool:
+        """Whether an mpirun can not start any more, and hangs: a node of it is out of reach.
+
+        Several share a log, so that this is known of the first alone; the others have a pace.
+        """
+        if len(self.living) > 1:
+            return False
+        if not crew.broken and crew.gave_up():
+            crew.broken = moment
+        return bool(crew.broken) and moment - crew.broken > _END_SECONDS
 
     def late(self, moment: float) -> list[Crew]:
         """Those whose nodes had time enough to report in."""

@@ -30,7 +30,7 @@ FIRST_SECONDS = 60.0
 #: How long tasks have after their TERM when the launcher is gone.
 FENCE_GRACE_SECONDS = 3.0
 _MEMORY_SECONDS = 10.0
-#: How often a keeper without a rank looks for a launcher on its own host.
+#: How often a keeper without a rank looks for a launcher on its own host, or who started it.
 _LOOK_SECONDS = 0.5
 
 
@@ -42,7 +42,15 @@ def now() -> float:
 class Keeper:
     """One node's keeper: ``step`` waits for the next thing to happen, and does what is due."""
 
-    def __init__(self, directory: Path, node: str, session: str, listening: socket.socket) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: str,
+        session: str,
+        listening: socket.socket,
+        starter: tuple[int, int] | None = None,
+    ) -> None:
+        """``starter``: the rank, as pid and start time, that is going to greet it."""
         self.node = node
         self.name = f"{os.getpid()}.{time.time_ns():x}"
         self.tasks = NodeTasks(mark_of(session, node))
@@ -60,6 +68,7 @@ class Keeper:
         self._orphan_at: float | None = None
         self._terminate = False
         self._config: Any = None
+        self._starter = starter
         self._next_look = 0.0
         self._next_beat = 0.0
         self._next_memory = 0.0
@@ -116,7 +125,7 @@ class Keeper:
             due.append(self._orphan_at - now())
         if self._rank:
             due.append(self._next_beat - now())
-        elif self._config:
+        elif self._config or self._starter:
             due.append(self._next_look - now())
         deadline = self.tasks.deadline
         if deadline is not None:
@@ -133,14 +142,21 @@ class Keeper:
         elif moment >= self._heard + self._silence_seconds:
             silent = f"{moment - self._heard:.0f} s"
             self.end(f"its launcher has been silent for {silent}", FENCE_GRACE_SECONDS)
-        if self._config and not self._rank and moment >= self._next_look:
-            # Who kills the launcher may kill mpirun and rank 0 before that can say anything.
+        if not self._rank and moment >= self._next_look:
             self._next_look = moment + _LOOK_SECONDS
-            if launcher_alive(self._config) is False:
-                self.end("its launcher is gone", FENCE_GRACE_SECONDS)
+            self._look_for_others()
         if moment >= self._next_memory:
             self._next_memory = moment + _MEMORY_SECONDS
             self.tasks.watch_memory()
+
+    def _look_for_others(self) -> None:
+        """Not to wait for those who are dead."""
+        if self._config:
+            # Who kills the launcher may kill mpirun and rank 0 before that can say anything.
+            if launcher_alive(self._config) is False:
+                self.end("its launcher is gone", FENCE_GRACE_SECONDS)
+        elif self._starter and not machine.process_alive(*self._starter):
+            self.end("its rank is gone", 0.0)
 
     def end(self, why: str, grace_seconds: float, cause: str = states.NODE_LOST) -> None:
         """End the tasks, then itself."""
@@ -282,7 +298,7 @@ def mark_of(session: str, node: str) -> str:
     return f"{session}@{node}"
 
 
-def keep(directory: Path, node: str, session: str) -> None:
+def keep(directory: Path, node: str, session: str, starter: tuple[int, int] | None = None) -> None:
     """Be the keeper of a node until its end, unless there is one."""
     lock = meeting.take(directory)
     if lock is None:
@@ -294,7 +310,7 @@ def keep(directory: Path, node: str, session: str) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
-    keeper = Keeper(directory, node, session, listening)
+    keeper = Keeper(directory, node, session, listening, starter)
     keeper.hear_signals()
     try:
         while not keeper.over:
@@ -317,7 +333,7 @@ def be_free() -> None:
 
 
 def main() -> None:
-    """``python -m balsam.launcher.ensemble.keeper DIRECTORY NODE SESSION``, started by a rank.
+    """``... -m balsam.launcher.ensemble.keeper DIRECTORY NODE SESSION PID START``, by a rank.
 
     Or, started on every node by a scheduler that ends whatever belongs to a step together with it:
     ``... SESSION``, in a step of its own.
@@ -327,9 +343,9 @@ def main() -> None:
         os.chdir("/")
         keep(meeting.directory_of(session, node), node, session)
         return
-    directory, node, session = sys.argv[1:4]
+    directory, node, session, pid, started = sys.argv[1:6]
     be_free()
-    keep(Path(directory), node, session)
+    keep(Path(directory), node, session, (int(pid), int(started)))
 
 
 if __name__ == "__main__":

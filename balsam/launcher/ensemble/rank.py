@@ -17,6 +17,7 @@ from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.mail import Mail
 from balsam.launcher.ensemble.pipes import Pipe
 from balsam.platform import mpirun
+from balsam.platform import node as machine
 
 #: Between two looks at MPI: short after something happened, then longer and longer.
 LEAST_PAUSE_MILLISECONDS = 1
@@ -186,9 +187,11 @@ class Rank:
     def _start_keeper(self) -> None:
         module = "balsam.launcher.ensemble.keeper"
         where = [str(self._directory), self.config["node"], self.config["session"]]
+        own = os.getpid()
+        me = [str(own), str(machine.start_time(own))]
         os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", module, *where],
+            [sys.executable, "-m", module, *where, *me],
             mpirun.scrub(os.environ),
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

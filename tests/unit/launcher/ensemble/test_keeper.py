@@ -105,8 +105,10 @@ class Node:
         self.words = [sys.executable, "-m", "balsam.launcher.ensemble.keeper"]
         self.begin()
 
-    def begin(self) -> None:
-        words = [*self.words, str(self.directory), "n0", self.session]
+    def begin(self, starter: int = 0) -> None:
+        rank = starter or os.getpid()
+        me = [str(rank), str(machine.start_time(rank))]
+        words = [*self.words, str(self.directory), "n0", self.session, *me]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(words, env=env, cwd="/", check=True, timeout=20)
         self.until(lambda: meeting.connect(self.directory))
@@ -211,6 +213,20 @@ def test_without_a_rank_it_sees_itself_that_its_launcher_died(node: Node) -> Non
         guest.talk.close()
         launcher.kill()
     node.until(lambda: not node.tasks() and not node.directory.exists())
+
+
+def test_it_does_not_wait_for_the_greeting_of_a_dead_rank(node: Node) -> None:
+    node.guest(Link(), 1).say(wire.control(quit=0.0))
+    node.until(lambda: not node.directory.exists())
+    meeting.directory_of(node.session, "n0")
+    with subprocess.Popen(["/bin/sleep", "20"]) as rank:
+        node.begin(rank.pid)
+        time.sleep(1)
+        node.until(lambda: meeting.connect(node.directory))
+        rank.kill()
+    begin = time.monotonic()
+    node.until(lambda: not node.directory.exists())
+    assert time.monotonic() - begin < 5
 
 
 def test_quit_ends_everything(node: Node) -> None:

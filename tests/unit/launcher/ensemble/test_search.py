@@ -22,6 +22,8 @@ class FakeCrew:
     moment = 0.0
     hanging: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
+    #: They hang, and others say that they can not start without them.
+    broken_nodes: frozenset[str] = frozenset()
     made = 0
     pid = 0
 
@@ -32,6 +34,7 @@ class FakeCrew:
         self.began = FakeCrew.moment
         self.heard = 0.0
         self.verdict = ""
+        self.broken = 0.0
         self.open = True
         self.pending = 0
         FakeCrew.made += 1
@@ -47,6 +50,10 @@ class FakeCrew:
         """Whether it has ended."""
         fails = not self.failing.isdisjoint(self.nodes)
         return bool(self.verdict) or (fails and FakeCrew.moment - self.began > 0.1)
+
+    def gave_up(self) -> bool:
+        """Whether a rank has said that it could not start."""
+        return not self.broken_nodes.isdisjoint(self.nodes)
 
     def kill(self, why: str = "") -> None:
         """End it."""
@@ -110,7 +117,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(FakeCrew, "moment", 1.0)
     monkeypatch.setattr(FakeCrew, "made", 0)
     yield
-    FakeCrew.hanging = FakeCrew.failing = frozenset()
+    FakeCrew.hanging = FakeCrew.failing = FakeCrew.broken_nodes = frozenset()
 
 
 @pytest.mark.parametrize("size", [2, 4, 9, 16, 17, 100, 1000, 4096, 8192])
@@ -174,6 +181,19 @@ def test_a_node_is_searched_until_it_was_tried_alone_and_often() -> None:
     assert site.crews.searched() == {"n1"}
     site.go(25.0)
     assert not site.crews.searched()
+
+
+def test_a_first_start_that_can_not_be_any_more_is_not_waited_for() -> None:
+    config: dict[str, Any] = {"beat": 5.0, "silence": SILENCE, "orphan": 45.0}
+    crews = Crews(lambda nodes: RunSpec(["mpirun"], "/", {}, "log"), config, 120.0)
+    crews.launch(["n0", "n1"])
+    [crew] = crews.living
+    FakeCrew.hanging = frozenset(["n1"])
+    assert not crews.watch(FakeCrew.moment + 60.0) and not crew.verdict
+    FakeCrew.broken_nodes = frozenset(["n1"])
+    assert not crews.watch(FakeCrew.moment + 61.0) and not crew.verdict
+    crews.watch(FakeCrew.moment + 67.0)
+    assert "could not start" in crew.verdict
 
 
 def test_named_nodes_are_apart_from_the_rest() -> None:
