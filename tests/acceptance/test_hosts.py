@@ -108,6 +108,10 @@ class Allocation:
             pytest.fail(f"the launcher ended with {found}, not {code}\n{self.diagnosis()}")
         return self.said
 
+    def has_worker(self, name: str) -> bool:
+        """Whether what keeps the tasks of a host has started."""
+        return any(role(pid) == "keeper" for pid in self._hosts.machine(name).pids())
+
     def diagnosis(self) -> str:
         """What it and the hosts have to say."""
         return f"--- screen:\n{self.said}\n{self._site.diagnosis()}\n{self._hosts.diagnosis()}"
@@ -184,6 +188,8 @@ def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> 
     site.job("wide", traced_mpi(1, gate, 1), num_nodes=3, priority=1)
     allocation = Allocation(site, hosts, hosts.names, "--consume-all")
     allocation.until(lambda: len(alive(site, "wide")) == 3, "it runs")
+    # The first mpirun of the workers has two minutes, whatever happens; later ones have a pace.
+    allocation.until(lambda: all(map(allocation.has_worker, hosts.names)), "workers are there")
     far = hosts.names[1]
     hosts.kill(far) if how == "killed" else hosts.cut_off(far)
     allocation.until(lambda: site.ends("wide"), "the loss is recorded", LOSS_SECONDS)
