@@ -68,8 +68,8 @@ class Launcher:
     sort_by: str = setting(
         "wide_first",
         "The order of jobs of one priority: those of most nodes first, then the longest "
-        "(wide_first); the longest first, then those of most nodes (long_large_first); the shortest "
-        "first (short_first); or as they were added (fifo).",
+        "(wide_first); the longest first, then those of most nodes (long_large_first); the "
+        "shortest first (short_first); or as they were added (fifo).",
         choices=("wide_first", "long_large_first", "short_first", "fifo"),
     )
     margin_seconds: float = setting(
