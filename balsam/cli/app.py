@@ -30,7 +30,7 @@ SECTIONS = (
     Section(
         "Run it",
         {
-            "launcher": Entry("balsam.cli.launcher", "Run the jobs that are ready, on all nodes there are."),
+            "launcher": Entry("balsam.cli.launcher", "Run the jobs that are ready, on all nodes."),
             "run": Entry("balsam.cli.run", "Add one job, run it here, and show its output."),
             "watch": Entry("balsam.cli.watch", "Follow the progress of all launchers."),
             "wait": Entry("balsam.cli.wait", "Wait until jobs have ended; the exit code tells."),
