@@ -173,6 +173,19 @@ def longer_than(scope: Scope, bounds: Bounds) -> int:
     )
 
 
+def left(scope: Scope, bounds: Bounds) -> int:
+    """Free runnable jobs in scope that are not within ``bounds``."""
+    where, parameters = scope.sql()
+    within, limits = bounds.sql()
+    return int(
+        rows(
+            f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
+                AND session_id IS NULL AND {where} AND NOT (1 = 1{within})""",
+            (*parameters, *limits),
+        )[0][0]
+    )
+
+
 def left_for_mpi(scope: Scope, *, every: bool = False) -> int:
     """Free runnable jobs in scope that only an mpirun can start; with ``every`` that is all."""
     where, parameters = scope.sql()

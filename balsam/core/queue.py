@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from balsam import states
-from balsam.core.sql import key_list, keys, quoted
+from balsam.core.sql import is_sqlite, key_list, keys, quoted
 
 #: Wall times up to this say nothing: it is what a job has whose user gave none.
 NOT_GIVEN = 1
@@ -38,6 +38,7 @@ class Order:
 
 
 WIDE_FIRST = "wide_first"
+_ROUNDING = 1e-6
 #: By the name of ``launcher.sort_by``.
 ORDERS = {
     WIDE_FIRST: Order("balsam_job_runnable", (("num_nodes", True), ("wall_time_minutes", True))),
@@ -60,7 +61,10 @@ def prepare(sort_by: str) -> None:
     if sort_by == WIDE_FIRST:
         return
     order = ORDERS[sort_by]
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        if not is_sqlite():
+            # IF NOT EXISTS is of no help against another that begins at the same moment.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (order.index,))
         cursor.execute(
             f"""CREATE INDEX IF NOT EXISTS {order.index} ON balsam_job ({order.sql})
                 WHERE state IN ({quoted(states.RUNNABLE_STATES)}) AND session_id IS NULL"""
@@ -80,18 +84,28 @@ class Bounds:
     seconds: float | None = None
     too_long: tuple[int, ...] = ()
     known: tuple[int, ...] | None = None
+    #: On each node; 0 ranks are no limit.
+    ranks: int = 0
+    gpus: int | None = None
 
     @property
     def restrict(self) -> bool:
         """Whether there may be jobs outside of them."""
-        return self.nodes is not None or self.seconds is not None
+        return self.nodes is not None or self.seconds is not None or self.gpus is not None
 
     def sql(self) -> tuple[str, tuple[Any, ...]]:
         """Conditions, each with AND before it, and their parameters."""
-        where, parameters = "", []
+        where = ""
+        parameters: list[Any] = []
         if self.nodes is not None:
             where += " AND num_nodes <= %s"
             parameters.append(self.nodes)
+        if self.ranks:
+            where += " AND ranks_per_node <= %s"
+            parameters.append(self.ranks)
+        if self.gpus is not None:
+            where += " AND ranks_per_node * gpus_per_rank <= %s"
+            parameters.append(self.gpus + _ROUNDING)
         if self.seconds is not None:
             where += " AND wall_time_minutes <= %s"
             parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))

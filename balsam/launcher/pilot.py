@@ -91,7 +91,7 @@ class Launcher:
             serial_only=options.job_mode == SERIAL,
             mpi_only=options.job_mode == MPI,
             sort_by=config.sort_by,
-            leave_wide=bool(given.scheduler),
+            leave_large=bool(given.scheduler),
         )
         marks = parts.marks(project, options, given, self.session)
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
@@ -270,6 +270,13 @@ class Launcher:
         return self.idling.over()
 
     def _count_left(self) -> None:
+        large = self.source.left_for_size()
+        if large:
+            some = "1 job was" if large == 1 else f"{large} jobs were"
+            self._teller.tell(
+                f"{some} not run: more nodes, ranks or GPUs are asked for than this launcher has "
+                "('balsam why ID' says which)."
+            )
         late = self.source.left_for_time()
         if late:
             some = "1 job was" if late == 1 else f"{late} jobs were"

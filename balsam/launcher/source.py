@@ -21,8 +21,6 @@ from balsam.launcher.tasks import Application, Task, from_row
 
 #: Rows moved set-wise between two looks at the running tasks.
 PAGE = 1000
-#: No job asks for more.
-MOST_NODES = 1_000_000_000
 #: How long to go by what was known of the applications' durations.
 KNOWN_SECONDS = 60.0
 #: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
@@ -50,8 +48,8 @@ class Source:
     stock: deque[Task] = field(default_factory=deque)
     #: By priority, then so (see queue.ORDERS).
     sort_by: str = queue.WIDE_FIRST
-    #: Jobs of more nodes than there are, are left to a launcher that has them; else they fail.
-    leave_wide: bool = False
+    #: Jobs that ask for more than there is are left to a launcher that has it; else they fail.
+    leave_large: bool = False
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
     durations: Durations = field(default_factory=Durations)
@@ -143,12 +141,10 @@ class Source:
 
     def turn_away(self, runnable: Collection[int]) -> None:
         """Fail jobs that ask for more than this allocation can ever give, without their turn."""
-        if not runnable:
+        if not runnable or self.leave_large:
             return
         reasons: dict[misfits.Shape, str] = {}
         limits = self.nodes.limits
-        if self.leave_wide:
-            limits = replace(limits, nodes=MOST_NODES)
         for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
             try:
                 self.nodes.check(
@@ -175,9 +171,6 @@ class Source:
     def lease(self, number: int) -> int:
         """Lease up to ``number`` runnable jobs into the stock; how many it got."""
         if self._resting():
-            return 0
-        if self.without_mpi and self.mpi_only:
-            self.dirty = False
             return 0
         found = self._lease(number, self.bounds())
         self.dirty = found == number
@@ -208,9 +201,15 @@ class Source:
 
     def bounds(self, nodes: int | None = None, within: float | None = None) -> Bounds:
         """What of the jobs can end in time: before the launcher does, and ``within`` seconds."""
+        if self.leave_large:
+            limits = self.nodes.limits
+            most = limits.nodes if nodes is None else nodes
+            bounds = self._bounds(most, within)
+            return replace(bounds, ranks=limits.ranks, gpus=limits.gpus)
+        return self._bounds(nodes, within)
+
+    def _bounds(self, nodes: int | None, within: float | None) -> Bounds:
         left = self.seconds_left()
-        if self.leave_wide and nodes is None:
-            nodes = self.nodes.limits.nodes
         if left is not None or self.nodes.limits.nodes > 1:
             self._refresh()
         if within is not None:
@@ -239,6 +238,8 @@ class Source:
         return time.monotonic() < self._rest_until
 
     def _lease(self, number: int, bounds: Bounds) -> int:
+        if self.without_mpi and self.mpi_only:
+            return 0
         begin = time.monotonic()
         rows = lease.lease_runnable(
             self.session,
@@ -261,6 +262,12 @@ class Source:
                 for row in rows
             )
         return len(rows)
+
+    def left_for_size(self) -> int:
+        """Jobs that are not run because they ask for more than there is."""
+        limits = self.nodes.limits
+        most = Bounds(limits.nodes, ranks=limits.ranks, gpus=limits.gpus)
+        return lease.left(self.scope, most) if self.leave_large else 0
 
     def left_for_time(self) -> int:
         """Jobs that are not run because they would not end in time."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from balsam.errors import BalsamError, MpiUnavailable
+from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts, could_not_start
 from balsam.launcher.ledger import Ledger, Start
 from balsam.launcher.node_pool import Request
@@ -88,11 +88,11 @@ class Starter:
         except MpiUnavailable as error:
             if self.source.scope.job is None:
                 self._leave_to_mpi(error)
-                turn.place = 0
+                turn.place, turn.head = 0, None
                 return True
             self.ledger.add(could_not_start(task, error))
         except BalsamError as error:
-            if self.source.leave_wide and task.request.num_nodes > self.source.nodes.limits.nodes:
+            if self.source.leave_large and isinstance(error, Unsatisfiable):
                 self._give_back([task])
                 return True
             self.ledger.add(could_not_start(task, error))

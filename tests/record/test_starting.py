@@ -15,6 +15,7 @@ from balsam import states
 from balsam.core import history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
+from balsam.errors import MpiUnavailable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import NodePool, Placement, slots
@@ -236,3 +237,42 @@ def test_every_job_is_started_once_whatever_the_mix(jobs: list[Any], sort_by: st
     run_all(machine, starter)
     assert set(machine.started) == set(keys)
     assert machine.nodes.idle_nodes == 3
+
+
+class Capped(Machine):
+    """Every task needs an mpirun, and there are but two more."""
+
+    def start(self, task: Any, app: Any) -> Any:
+        if len(self.started) >= 3:
+            raise MpiUnavailable("They are used up.")
+        return super().start(task, app)
+
+    def needs_mpi(self, task: Any) -> bool:
+        return True
+
+
+def test_launches_that_are_used_up_end_the_turn() -> None:
+    """Also for those that have passed a wide one that waits."""
+    starter = starter_on(Capped(4, 2))
+    starter.source.mpi_only = True
+    runnable({"num_nodes": 3, "priority": 9, "wall_time_minutes": 10})
+    starter.start()
+    head = {"num_nodes": 2, "priority": 5, "wall_time_minutes": 10}
+    runnable(head, *[{"wall_time_minutes": 5}] * 60)
+    starter.source.dirty = True
+    told: list[str] = []
+    starter.tell = told.append
+    starter.start()
+    assert len(told) == 1
+    assert not starter.source.stock
+
+
+def test_what_asks_for_more_than_there_is_is_left_to_another_in_a_batch_job() -> None:
+    starter = starter_on(Machine(2, 2))
+    starter.source.leave_large = True
+    runnable({"num_nodes": 3}, {"gpus_per_rank": 1.0}, {})
+    starter.source.pass_jobs(list(BalsamJob.objects.values_list("pk", flat=True)))
+    starter.start()
+    assert BalsamJob.objects.counts_by_state() == {states.PREPROCESSED: 3}
+    assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
+    assert starter.source.left_for_size() == 2

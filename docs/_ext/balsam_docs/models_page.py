@@ -18,7 +18,7 @@ JOB_MEANINGS = {
     "app": "The application it runs; ``application`` is its name.",
     "direct_command": "A command to run instead of an application.",
     "args": "Arguments, added to the application's command line.",
-    "parameters": "What the job is confined to: ``none``, ``core``, ``numa`` or ``depth``.",
+    "parameters": "Kept; nothing reads it yet.",
     "preprocess_override": "A preprocess script instead of the application's.",
     "postprocess_override": "A postprocess script instead of the application's.",
     "environ_vars": "Environment variables of its runs and hooks: a dict, or text ``A=1:B=2``.",
@@ -29,7 +29,7 @@ JOB_MEANINGS = {
     "threads_per_core": "Threads that share a core.",
     "node_packing_count": "How many such jobs fill a node. 1 means: count cores instead.",
     "gpus_per_rank": "GPUs of each rank. May be a fraction.",
-    "cpu_affinity": "Kept; nothing reads it yet.",
+    "cpu_affinity": "What the job is confined to: ``none``, ``core``, ``numa`` or ``depth``.",
     "mpi_flags": "More options for ``mpirun``, for this job.",
     "launch_params": "How to start it: ``cwd``, ``mpirun`` and ``whole_nodes``; see "
     ":doc:`/how-to/run-and-qsub`.",
