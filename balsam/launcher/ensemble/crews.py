@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 #: So many mpiruns that never ran, and no other that did: it will not run at all.
 HOPELESS = 3
 #: How often in a row the same node is tried, and how often before its tasks' time is over.
-_TRIES = 4
+_TRIES = 3
 _SURE_TRIES = 2
 #: How many mpiruns may be starting at a time.
 _MOST_STARTING = 64

@@ -69,7 +69,8 @@ class Ensemble:
             orphan_seconds = search.orphan_seconds(lease_seconds)
         self._environ = dict(environ)
         self._start_seconds = start_seconds
-        self._beat_seconds = beat_seconds
+        self._look_seconds = min(1.0, beat_seconds)
+        self._deaf_seconds = 0.5 + 2 * self._look_seconds
         config = {
             "session": session,
             "environ": self._environ,
@@ -90,7 +91,7 @@ class Ensemble:
         self._last_poll = time.monotonic()
         self._next_look = self._last_poll
         self._keepers = process.spawn(keepers) if keepers else 0
-        self._crews.launch(nodes)
+        self._crews.launch(nodes, wave=search.Wave(whole=True))
 
     # -- what the launcher asks -----------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class Ensemble:
         """What has happened. Raises LaunchError if there can be no node at all, once."""
         moment = time.monotonic()
         gap = moment - self._last_poll
-        if gap > self._beat_seconds:
+        if gap > self._deaf_seconds:
             # It was us who did not listen.
             self._crews.listened(moment, gap)
         self._last_poll = moment
@@ -206,9 +207,7 @@ class Ensemble:
         elif "heard" in body:
             roster.heard(crew, nodes[body["heard"]])
         elif "silent" in body:
-            node = nodes[body["silent"]]
-            if node.crew is crew or not node.keeper:
-                roster.doubt(node, "it does not answer any more", moment - body["age"])
+            roster.silent(crew, nodes[body["silent"]], moment - body["age"])
         elif "unusable" in body:
             roster.give_up(nodes[body["unusable"]], body["why"])
         elif "absent" in body:
@@ -218,7 +217,7 @@ class Ensemble:
     # -- the mpiruns ----------------------------------------------------------------------------
 
     def _look(self, moment: float) -> None:
-        self._next_look = moment + min(1.0, self._beat_seconds)
+        self._next_look = moment + self._look_seconds
         for crew in self._crews.watch(moment):
             self._ended(crew, moment)
         self._crews.launch_due(moment, self._roster.gone)

@@ -98,6 +98,14 @@ class Roster:
         if node.crew is crew and node.keeper:
             self._set_ready(node, True)
 
+    def silent(self, crew: Crew, node: Node, since: float) -> None:
+        """Rank 0 hears nothing of it; its keeper may never have been heard."""
+        if node.gone or (node.keeper and node.crew is not crew):
+            return
+        self.doubt(node, "it does not answer any more", since)
+        if node.lost_at is None:
+            node.lost_at = since + self._silence_seconds + FENCE_MARGIN_SECONDS
+
     def told(self, node: Node, message: list[Any]) -> None:
         """A message of a keeper becomes an event."""
         kind, token, *rest = message

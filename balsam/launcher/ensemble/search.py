@@ -17,6 +17,9 @@ SINGLES = 16
 #: launcher may be gone: longer than four rounds of the search take.
 ORPHAN_SECONDS = 45.0
 _MOST_SLACK_SECONDS = 3.0
+#: What the first mpirun may take before its nodes are tried in groups, and more for each node.
+_FIRST_SECONDS = 15.0
+_FIRST_SECONDS_PER_NODE = 0.02
 #: So often the time to start is doubled for a node that did not report in.
 _DOUBLINGS = 2
 
@@ -43,8 +46,12 @@ def split(nodes: Sequence[str]) -> list[tuple[str, ...]]:
 
 @dataclass
 class Wave:
-    """Groups that are started at the same time: how many nodes reported in, after what time."""
+    """Groups that are started at the same time: how many nodes reported in, after what time.
 
+    ``whole``: it is one group of all nodes, so there is something to gain by other groups.
+    """
+
+    whole: bool = False
     took: list[tuple[int, float]] = field(default_factory=list)
 
 
@@ -67,13 +74,15 @@ class Pace:
         """How many seconds a group has, after so many failures.
 
         It is compared with groups that are not much smaller. Where none has reported in, all may be
-        slow for the same reason, and they have longer; before the first start, ``start_seconds``.
+        slow for the same reason, and they have longer. If not even one ever has, ``start_seconds``.
         """
         like = [took for count, took in wave.took if size <= SINGLES or 2 * count >= size]
         if like:
             seconds = self._slack + 2 * max(like)
         elif self._slowest is not None:
             seconds = max(self._patience, 3 * self._slack + 2 * self._slowest)
+        elif wave.whole and size > 1:
+            seconds = _FIRST_SECONDS + _FIRST_SECONDS_PER_NODE * size
         else:
             return self._start_seconds
         return min(self._start_seconds, seconds * 2 ** min(tries, _DOUBLINGS))

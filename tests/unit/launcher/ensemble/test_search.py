@@ -72,16 +72,21 @@ def seconds_of(size: int) -> float:
 
 
 class Site:
-    """All nodes have been up when the mpirun over them dies."""
+    """All nodes have been up when the mpirun over them dies, or ``began`` is False."""
 
-    def __init__(self, size: int, orphan: float = search.ORPHAN_SECONDS) -> None:
+    def __init__(
+        self, size: int, orphan: float = search.ORPHAN_SECONDS, *, began: bool = True
+    ) -> None:
         self.nodes = [f"n{number}" for number in range(size)]
         config: dict[str, Any] = {"beat": 5.0, "silence": SILENCE, "orphan": orphan}
         self.crews = Crews(lambda nodes: RunSpec(["mpirun"], "/", {}, "log"), config, 120.0)
         self.up: dict[str, float] = {}
         self.given_up: dict[str, float] = {}
         self.most_starting = 0
-        self.crews.launch(self.nodes)
+        self.crews.launch(self.nodes, wave=Wave(whole=True))
+        self.began = FakeCrew.moment
+        if not began:
+            return
         FakeCrew.moment += seconds_of(size)
         [crew] = self.crews.living
         self.crews.heard(crew, FakeCrew.moment)
@@ -152,6 +157,15 @@ def test_a_dead_node_in_each_of_the_first_groups() -> None:
     assert {*site.up} == {*site.nodes} - dead
 
 
+def test_a_node_that_is_dead_from_the_beginning() -> None:
+    site = Site(100, began=False)
+    FakeCrew.hanging = frozenset(["n50"])
+    site.go(40.0)
+    assert {*site.up} == {*site.nodes} - {"n50"}
+    site.go(100.0)
+    assert [*site.given_up] == ["n50"]
+
+
 def test_a_short_lease() -> None:
     site = Site(4, search.orphan_seconds(20.0))
     FakeCrew.hanging = frozenset(["n2"])
@@ -209,6 +223,7 @@ def test_named_nodes_are_apart_from_the_rest() -> None:
 def test_small_groups_do_not_hurry_a_large_one() -> None:
     pace, wave = Pace(120.0, 45.0), Wave()
     assert pace.allowed(wave, 1, 0) == 120.0
+    assert pace.allowed(Wave(whole=True), 1000, 0) == 35.0
     pace.reported(Wave(), 4096, 10.0)
     pace.reported(wave, 1, 0.5)
     assert pace.allowed(wave, 2, 0) == 4.0
