@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from balsam.launcher.ensemble import ensemble, wire
+from balsam.launcher.ensemble import crews, wire
 from balsam.launcher.ensemble.link import Link
-from balsam.launcher.ensemble.nodetasks import ENDED, REFUSED, STARTED
+from balsam.launcher.ensemble.nodetasks import ASKED, ENDED, REFUSED, STARTED
 from balsam.platform.process import Exit, RunSpec
 from tests.benchmarks.simulation.clock import Clock
 from tests.benchmarks.simulation.nodes import ACK, BEGUN, HELLO, OVER, PING, Happening, Nodes
@@ -33,11 +33,13 @@ class SimulatedCrew:
         world: Nodes,
         nodes: Sequence[str],
         spec: RunSpec,
-        generation: int,
+        wave: Any,
         tries: int,
     ) -> None:
         self.nodes = tuple(nodes)
-        self.generation = generation
+        self.wave = wave
+        self.verdict = ""
+        self.broken = 0.0
         self.tries = tries
         self.began = clock.monotonic()
         self.heard = 0.0
@@ -125,7 +127,8 @@ class SimulatedCrew:
         code = 128 + attempt.signal if attempt.signal else 0
         end = Exit(self._pids, code, attempt.signal, 0.0, 4096, time=self._epoch + attempt.ends)
         wall = round(attempt.ends - attempt.began, _DIGITS)
-        return [ENDED, attempt.token, vars(end), wall, None, "", bool(attempt.signal)]
+        stopped = ASKED if attempt.signal else ""
+        return [ENDED, attempt.token, vars(end), wall, None, "", "", stopped]
 
     # -- its end --------------------------------------------------------------------------------
 
@@ -144,6 +147,10 @@ class SimulatedCrew:
         for descriptor in (self.fd, self._writer, self._nowhere):
             os.close(descriptor)
 
+    def gave_up(self) -> bool:
+        """Whether a rank said that it could not start."""
+        return False
+
     def why(self) -> str:
         """In a clause, why it ended."""
         return "the simulated mpirun ended"
@@ -160,4 +167,4 @@ class SimulatedCrew:
 
 def install(clock: Clock, world: Nodes) -> None:
     """Take the place of real mpiruns in this process."""
-    ensemble.Crew = partial(SimulatedCrew, clock, world)
+    crews.Crew = partial(SimulatedCrew, clock, world)
