@@ -95,6 +95,8 @@ class Attempts:
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
         self.trouble = ""
+        #: Nodes that are out of use, and why.
+        self.gone: dict[str, str] = {}
         #: Called with each attempt that ended.
         self.on_end: Callable[[Task, End], None] | None = None
         #: What a person should know, until somebody has told it.
@@ -287,6 +289,7 @@ class Attempts:
         if not event.gone:
             return
         self.nodes.remove(event.node)
+        self.gone[event.node] = event.why
         self.news.append(f"Node {event.node} is lost: {event.why}")
         self.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from balsam.core.misfits import Limits
+from balsam.core.offer import count
 from balsam.errors import Unsatisfiable
 from balsam.launcher.placement import request as requests
 from balsam.launcher.placement.index import Index
@@ -19,6 +20,8 @@ _ROUNDING = 1e-4
 #: Requests are translated once, and forgotten once there are so many.
 _MANY_NEEDS = 4096
 NUMA = "numa"
+#: Whoever has GPUs that Balsam does not know of has to be told how to say so.
+NO_GPUS = "if there are GPUs, --gpus-per-node or a machine file says how many"
 
 
 class NodePool:
@@ -98,9 +101,9 @@ class NodePool:
                 f"this launcher allows {self.max_ranks}"
             )
         if request.gpus_per_rank and request.gpus() > self.gpus:
-            raise Unsatisfiable(
-                f"asks for {request.gpus()} GPUs per node; the node has {self.gpus}"
-            )
+            asked = f"asks for {count(request.gpus(), 'GPU')} per node"
+            more = "" if self.gpus else f" ({NO_GPUS})"
+            raise Unsatisfiable(f"{asked}; the node has {self.gpus}{more}")
 
     # -- giving out -----------------------------------------------------------------------------
 

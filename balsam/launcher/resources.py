@@ -64,11 +64,6 @@ class Resources:
         """Seconds until it has to be done, not below 0; None without an end."""
         return None if self.ends is None else max(0.0, self.ends - now)
 
-    def gpu_variables(self, gpus: tuple[str, ...]) -> dict[str, str]:
-        """What a job's environment says of the GPUs it was given."""
-        masks = {name: ",".join(gpus) for name in self.gpu_masks}
-        return {**(self.gpu_environ or {}), **masks} if gpus else {}
-
 
 def resolve(
     machine: Machine,
@@ -79,17 +74,29 @@ def resolve(
     now: float,
     ask: Callable[[bool], NodeShape] = lambda separate: shapes.this_node(separate_threads=separate),
 ) -> Resources:
-    """Machine file, settings and options made one: options go before settings before the file.
+    """What all say made one: options go before settings, machine file, batch job and this node.
 
     ``ask`` tells what this node has, for a machine that does not say; it is told whether hardware
     threads count as cores. Raises AllocationError for nodes that are not there.
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
-    shape = machine.shape or _with_gpus_of(machine, ask(machine.separate_threads))
-    shape = _with_cores(shape, settings.cores_per_node)
+    shape = machine.shape
+    if shape is None:
+        shape = _with_gpus_of(machine, ask(machine.separate_threads))
+        cores = settings.cores_per_node or _cores_given(allocation, nodes, shape)
+    else:
+        cores = settings.cores_per_node
+    shape = _with_cores(shape, cores)
+    masks, variables = machine.gpu_masks or _MASKS, machine.gpu_environ
+    if not machine.gpu_masks:
+        variables = _MASK_ENVIRON
+    if allocation.gpus and not machine.gpus:
+        shape = replace(shape, gpus=allocation.gpus.ids, gpu_numa=())
+        if allocation.gpus.masks:
+            # Its ids are those of the environment as it is.
+            masks, variables = allocation.gpus.masks, machine.gpu_environ
     wanted = options.gpus_per_node
     shape = _with_gpus(shape, settings.gpus_per_node or None if wanted is None else wanted)
-    own = bool(machine.gpu_masks)
     return Resources(
         machine=machine.name,
         nodes=nodes,
@@ -105,8 +112,8 @@ def resolve(
             settings.max_concurrent_mpiruns, machine.max_concurrent_mpiruns
         ),
         max_launches=settings.max_launches or machine.max_launches,
-        gpu_masks=machine.gpu_masks if own else _MASKS,
-        gpu_environ=machine.gpu_environ if own else _MASK_ENVIRON,
+        gpu_masks=masks,
+        gpu_environ=variables,
         mpi=_starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags),
         workers=_workers(mpi, machine),
     )
@@ -183,6 +190,20 @@ def _with_gpus_of(machine: Machine, shape: NodeShape) -> NodeShape:
     """A node that was asked for its cores, with the GPUs that the machine file names."""
     there = max(machine.gpu_numa, default=0) < len(shape.numa)
     return replace(shape, gpus=machine.gpus, gpu_numa=machine.gpu_numa if there else ())
+
+
+def _cores_given(allocation: Allocation, nodes: tuple[str, ...], shape: NodeShape) -> int:
+    """How many cores of a node like this the batch job has on each of them; 0: all there are.
+
+    Slurm counts hardware threads, unless it was told that it has as many CPUs as there are cores.
+    """
+    cpus = dict(zip(allocation.nodes, allocation.cpus, strict=False))
+    least = min((cpus[node] for node in nodes if node in cpus), default=0)
+    if not least:
+        return 0
+    in_threads = allocation.scheduler == allocations.SLURM and allocation.cpus[0] != shape.cores
+    cores = max(1, least // (shape.threads_per_core if in_threads else 1))
+    return cores if cores < shape.cores else 0
 
 
 def _with_cores(shape: NodeShape, cores: int) -> NodeShape:

@@ -27,6 +27,8 @@ KNOWN_SECONDS = 60.0
 #: longer than so much, and so much for each job that is found.
 SHARE = 0.1
 SLOW_SECONDS, ROW_SECONDS = 0.02, 0.0001
+#: So many are leased at once where each time means to go through many jobs with other tags.
+MANY = 1000
 _APP, _WALL, _LIMIT = map(
     lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
 )
@@ -58,6 +60,7 @@ class Source:
     _dirty: bool = True
     _next_refresh: float = 0.0
     _rest_until: float = 0.0
+    _least: int = 0
     #: When (monotonic) the next of the jobs may start that may not yet.
     _due: float | None = None
     #: Others may have changed something.
@@ -169,9 +172,13 @@ class Source:
         self.looked = None
 
     def lease(self, number: int) -> int:
-        """Lease up to ``number`` runnable jobs into the stock; how many it got."""
+        """Lease up to ``number`` runnable jobs into the stock; how many it got.
+
+        They are more where it took long to get past jobs with other tags.
+        """
         if self._resting():
             return 0
+        number = max(number, self._least)
         found = self._lease(number, self.bounds())
         self.dirty = found == number
         if not self._dirty:
@@ -241,6 +248,7 @@ class Source:
         if self.without_mpi and self.mpi_only:
             return 0
         begin = time.monotonic()
+        tags = bool(self.scope.tags)
         rows = lease.lease_runnable(
             self.session,
             self.scope,
@@ -251,9 +259,10 @@ class Source:
             sort_by=self.sort_by,
         )
         took = time.monotonic() - begin
-        in_vain = bounds.restrict and len(rows) < number
-        if in_vain and took > SLOW_SECONDS + len(rows) * ROW_SECONDS:
+        slow = took > SLOW_SECONDS + len(rows) * ROW_SECONDS
+        if slow and (bounds.restrict or tags) and len(rows) < number:
             self._rest_until = begin + took / SHARE
+        self._least = MANY if slow and tags else 0
         if rows:
             parents = parents_of([row[0] for row in rows])
             of = self.durations.of

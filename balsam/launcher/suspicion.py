@@ -48,6 +48,7 @@ class Suspicion:
         logger.warning("%s: set aside", suspect)
         self.health.remove(suspect.node)
         self.nodes.remove(suspect.node)
+        self.attempts.gone[suspect.node] = f"set aside: {suspect}"
         self.attempts.leave(suspect.node, states.NODE_LOST, self.grace_seconds)
         self._convicted.append(suspect)
         self.tell(

@@ -1,4 +1,4 @@
-"""The nodes this process was given, by which batch job, and until when: what schedulers tell."""
+"""What this process was given, by which batch job, and until when: what schedulers tell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balsam.errors import AllocationError
-from balsam.platform import nodelist, time_left
+from balsam.platform import allotment, nodelist, time_left
+from balsam.platform.allotment import Gpus
 from balsam.platform.time_left import COBALT, LSF, PBS, SLURM
 
 __all__ = ["COBALT", "LSF", "PBS", "SLURM", "Allocation", "detect", "part", "scheduler_of"]
@@ -22,13 +23,17 @@ _HELPERS = re.compile(r"(batch|launch|login)\d*([.-].*)?")
 class Allocation:
     """Nodes by name; the batch job that gave them, '' without; its end (epoch seconds), if known.
 
-    ``scheduler`` is cobalt, pbs, slurm or lsf, '' outside of a batch job.
+    ``scheduler`` is cobalt, pbs, slurm or lsf, '' outside of a batch job. ``cpus`` are those of
+    each node as its scheduler counts them (cores, or hardware threads), () where it does not tell;
+    ``gpus`` those of the node that this is, None where nobody tells.
     """
 
     nodes: tuple[str, ...]
     scheduler: str = ""
     batch_id: str = ""
     ends: float | None = None
+    cpus: tuple[int, ...] = ()
+    gpus: Gpus | None = None
 
 
 def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Allocation:
@@ -39,14 +44,16 @@ def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Alloc
     for a node list that can not be used.
     """
     scheduler = scheduler_of(environ)
+    gpus = allotment.gpus(scheduler, environ)
     if not scheduler:
-        return Allocation((socket.gethostname(),))
-    nodes = _NODES[scheduler](environ)
+        return Allocation((socket.gethostname(),), gpus=gpus)
+    nodes = tuple(_NODES[scheduler](environ)) or (socket.gethostname(),)
     batch_id = _batch_id(scheduler, environ)
     ends = time_left.told(scheduler, environ, now)
     if ends is None and batch_id and ask:
         ends = time_left.asked(scheduler, batch_id, environ, now)
-    return Allocation(tuple(nodes) or (socket.gethostname(),), scheduler, batch_id, ends)
+    cpus = allotment.cpus(scheduler, environ, nodes)
+    return Allocation(nodes, scheduler, batch_id, ends, cpus, gpus)
 
 
 def scheduler_of(environ: Mapping[str, str]) -> str:

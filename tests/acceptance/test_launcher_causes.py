@@ -124,7 +124,7 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
         ("slow", states.JOB_TIME_LIMIT, "longer than 0.005 minutes"),
         ("nodes", states.UNSATISFIABLE, "asks for 3 nodes; this launcher has 1"),
         ("ranks", states.UNSATISFIABLE, "asks for 9 ranks per node; this launcher allows 8"),
-        ("gpus", states.UNSATISFIABLE, "asks for 1 GPUs per node; the node has 0"),
+        ("gpus", states.UNSATISFIABLE, "asks for 1 GPU per node; the node has 0 (if there"),
         ("kin1", states.PARENT_FAILED, "[exit | "),
         ("kin2", states.PARENT_FAILED, "[kin1 | "),
         ("no_source", states.STAGING, "/no/such/directory"),

@@ -108,7 +108,7 @@ def test_a_signal_is_told_by_the_code(site: Site) -> None:
         (("no-such-program",), "The program 'no-such-program' is not in any directory of PATH"),
         (("./missing",), "The program './missing' can not be run: it is not there."),
         (("-n", "2", "true"), "asks for 2 nodes; this launcher has 1"),
-        (("--gpus-per-rank", "1", "true"), "asks for 1 GPUs per node; the node has 0"),
+        (("--gpus-per-rank", "1", "true"), "asks for 1 GPU per node; the node has 0 (if there"),
     ],
 )
 def test_what_can_not_be_started_is_said_in_one_sentence(

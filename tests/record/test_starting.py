@@ -215,6 +215,72 @@ def test_the_launcher_knows_when_a_job_is_due() -> None:
     assert time.monotonic() >= deadline and set(machine.started) == {job}
 
 
+class WithoutLaunches(Machine):
+    """Every start needs an mpirun, and there are none left."""
+
+    def start(self, task: Task, app: Application) -> Any:
+        raise MpiUnavailable("They are used up.")
+
+    def needs_mpi(self, task: Task) -> bool:
+        return True
+
+
+def test_where_all_is_run_by_mpirun_nothing_is_leased_without_one() -> None:
+    """It was refused, given back and leased again, for ever."""
+    serial = runnable(*[{}] * 3)
+    runnable({"ranks_per_node": 2})
+    starter = starter_on(WithoutLaunches(1, 1))
+    told: list[str] = []
+
+    def tell(words: str) -> None:
+        assert not told, "again"
+        told.append(words)
+
+    starter.tell = tell
+    starter.source.mpi_only = True
+    for _ in range(3):
+        starter.source.dirty = True
+        starter.start()
+    assert len(told) == 1 and told[0].startswith("They are used up. Jobs that need one are left")
+    assert not starter.source.stock and not starter.source.dirty
+    assert not lease.held(starter.source.session)
+    assert starter.source.left_for_mpi() == len(serial) + 1
+
+
+def tagged_source(monkeypatch: pytest.MonkeyPatch, number: int) -> Source:
+    """One for which it always takes too long to get past jobs with other tags."""
+    monkeypatch.setattr("balsam.launcher.source.SLOW_SECONDS", -1.0)
+    monkeypatch.setattr("balsam.launcher.source.ROW_SECONDS", 0.0)
+    monkeypatch.setattr("balsam.launcher.source.SHARE", 1e-9)
+    runnable({"tags": {"step": "2"}}, *[{"tags": {"step": "1"}}] * number)
+    source = starter_on(Machine(1, 1)).source
+    source.scope = Scope(tags=(("step", "1"),))
+    return source
+
+
+def test_where_jobs_with_other_tags_are_in_the_way_more_are_leased_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = tagged_source(monkeypatch, 40)
+    assert source.lease(4) == 4 and source.dirty
+    # Nothing was looked for in vain, so there is no pause.
+    assert source.lease(4) == 36
+    assert len(source.stock) == 40 and not source.dirty
+
+
+def test_jobs_with_other_tags_are_not_searched_in_vain_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = tagged_source(monkeypatch, 3)
+    assert source.lease(4) == 3
+    runnable({"tags": {"step": "1"}})
+    source.dirty = True
+    assert source.lease(4) == 0 and source.dirty
+    assert source.deadline and source.deadline > time.monotonic() + 100
+    source._rest_until = 0.0
+    assert source.lease(4) == 1
+
+
 shapes = st.fixed_dictionaries(
     {
         "num_nodes": st.sampled_from([1, 1, 1, 2, 3]),
@@ -240,10 +306,10 @@ def test_every_job_is_started_once_whatever_the_mix(jobs: list[Any], sort_by: st
 
 
 class Capped(Machine):
-    """Every task needs an mpirun, and there are but two more."""
+    """Every task needs an mpirun, and there are but two."""
 
     def start(self, task: Any, app: Any) -> Any:
-        if len(self.started) >= 3:
+        if len(self.started) >= 2:
             raise MpiUnavailable("They are used up.")
         return super().start(task, app)
 

@@ -300,6 +300,8 @@ AGAIN: list[tuple[str, str, dict[str, Any], str, str]] = [
      {"ranks_per_node": 9}, " --set ranks_per_node=4", ""),
     ("unsatisfiable", ASKS.format("6 GPUs per node; the node has 2"),
      {"ranks_per_node": 3, "gpus_per_rank": 2}, " --set gpus_per_rank=0.666", ""),
+    ("unsatisfiable", ASKS.format("1 GPU per node; the node has 0 (if there are GPUs, ...)"),
+     {"gpus_per_rank": 1}, "", "tell the launcher by --gpus-per-node or a machine file"),
     ("unsatisfiable", "It asks for too much", {"num_nodes": 2}, "", ""),
     ("job_time_limit", "Attempt 1 took longer than 1.5 minutes", {"time_limit_minutes": 1.5},
      " --set time_limit_minutes=3", ""),

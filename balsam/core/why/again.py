@@ -18,20 +18,27 @@ FIRST = {
     states.HOOK: "Correct the script, then try again.",
     states.OOM: "Let it have more memory or need less, then try again.",
 }
+NO_GPUS = "gpus_per_rank=0"
+TELL_OF_GPUS = (
+    "If its nodes have GPUs, tell the launcher by --gpus-per-node or a machine file, then try "
+    "again; else let it ask for none."
+)
 _TOO_MUCH = re.compile(r"asks for \d+ (nodes?|ranks? per node|GPUs? per node); \D*(\d+)")
 
 
 def again(job: Any, cause: str) -> tuple[str, str]:
     """A sentence ('' if none) and the command that lets it try again with a chance."""
-    change = ""
+    change, first = "", FIRST.get(cause, "")
     if cause == states.UNSATISFIABLE:
         change = _smaller(job)
+        if change == NO_GPUS:
+            change, first = "", TELL_OF_GPUS
     elif cause == states.JOB_TIME_LIMIT and job.time_limit_minutes > 0:
         change = f"time_limit_minutes={2 * job.time_limit_minutes:g}"
     elif cause == states.OOM and job.node_packing_count > 1:
         change = "node_packing_count=1"
     command = retry([job.pk])
-    return FIRST.get(cause, ""), f"{command} --set {change}" if change else command
+    return first, f"{command} --set {change}" if change else command
 
 
 def _smaller(job: Any) -> str:

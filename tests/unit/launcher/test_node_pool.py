@@ -116,6 +116,12 @@ def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, words
         one_node(4, 2, max_ranks=4).check(request_)
 
 
+def test_who_has_gpus_that_nobody_told_of_is_told_how_to() -> None:
+    words = r"asks for 1 GPU per node; the node has 0 \(if there .* --gpus-per-node or a machine"
+    with pytest.raises(Unsatisfiable, match=words):
+        one_node(4).check(Request(gpus_per_rank=1))
+
+
 def test_slots_follow_the_recent_requests() -> None:
     pool = one_node(8)
     assert slots(pool, []) == 8

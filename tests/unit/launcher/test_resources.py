@@ -20,6 +20,7 @@ from balsam.errors import AllocationError, SettingsError
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.resources import Resources, Starts, find, offer, resolve
 from balsam.platform.allocation import Allocation
+from balsam.platform.allotment import Gpus
 from balsam.platform.shape import NodeShape, uniform
 
 NOW = 1_700_000_000.0
@@ -52,10 +53,9 @@ def test_the_machine_says_what_there_is() -> None:
     assert (found.scheduler, found.batch_id) == ("pbs", "7.pbs")
     assert found.shape == POLARIS.shape
     assert found.mpi == found.workers == Starts("mpiexec", "pals")
-    assert found.gpu_variables(("3", "2")) == {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "3,2",
-    }  # fmt: skip
-    assert found.gpu_variables(()) == {}
+    assert (found.gpu_masks, found.gpu_environ) == (
+        ("CUDA_VISIBLE_DEVICES",), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+    )  # fmt: skip
     assert found.pack and found.max_concurrent_mpiruns == 1000 and not found.max_launches
 
 
@@ -114,9 +114,72 @@ def test_gpus(option: int | None, setting: int, expected: tuple[str, ...]) -> No
 def test_gpus_of_a_machine_that_says_nothing_of_them() -> None:
     found = resolved(LAPTOP, gpus_per_node=2)
     assert found.shape.gpus == ("0", "1")
-    assert found.gpu_variables(("1",)) == {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1",
-    }  # fmt: skip
+    assert (found.gpu_masks, found.gpu_environ) == (
+        ("CUDA_VISIBLE_DEVICES",), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+    )  # fmt: skip
+
+
+MASKED = replace(TWO, gpus=Gpus(("2", "5"), ("ROCR_VISIBLE_DEVICES",)))
+ROCR_FILE = "gpus: {ids: [7], masks: [ROCR_VISIBLE_DEVICES]}"
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "expected"),
+    [(None, 0, ("2", "5")), (1, 0, ("2",)), (None, 1, ("2",)), (3, 0, ("2", "5", "0"))],
+)
+def test_gpus_that_were_given_by_a_mask_are_handed_on_by_it(
+    option: int | None, setting: int, expected: tuple[str, ...]
+) -> None:
+    """In the order of whoever set it: nothing else says what its numbers mean."""
+    config = Launcher(gpus_per_node=setting)
+    found = resolved(LAPTOP, config, allocation=MASKED, gpus_per_node=option)
+    assert (found.shape.gpus, found.shape.gpu_numa) == (expected, ())
+    assert (found.gpu_masks, found.gpu_environ) == (("ROCR_VISIBLE_DEVICES",), {})
+
+
+def test_a_machine_that_says_its_gpus_keeps_them() -> None:
+    assert resolved(allocation=MASKED).shape == POLARIS.shape
+    found = resolved(machines.parse(ROCR_FILE, Path("m.yml")), allocation=MASKED)
+    assert (found.shape.gpus, found.gpu_masks) == (("7",), ("ROCR_VISIBLE_DEVICES",))
+
+
+def test_gpus_that_a_scheduler_counts_are_told_to_jobs_as_ever() -> None:
+    found = resolved(machines.load("slurm"), allocation=replace(TWO, gpus=Gpus(("2", "3"))))
+    assert found.shape.gpus == ("2", "3")
+    assert (found.gpu_masks, found.gpu_environ) == (
+        ("CUDA_VISIBLE_DEVICES",), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "cpus", "expected"),
+    [
+        ("slurm", (8, 8), 4),  # hardware threads, and all of them
+        ("slurm", (4, 4), 4),  # it counts cores
+        ("slurm", (8, 4), 2),
+        ("slurm", (6, 8), 3),
+        ("slurm", (1, 1), 1),
+        ("slurm", (64, 64), 4),  # this node is not one of them
+        ("lsf", (3, 2), 2),
+        ("lsf", (), 4),
+    ],
+)
+def test_cores_that_a_batch_job_was_given(
+    scheduler: str, cpus: tuple[int, ...], expected: int
+) -> None:
+    """A node that is asked has 4 cores of 2 threads."""
+    generic = machines.load(scheduler)
+    allocation = Allocation(("a", "b"), scheduler, "7", cpus=cpus)
+    found = resolved(generic, allocation=allocation)
+    assert found.shape.cpus == uniform(4, 2).cpus[:expected]
+    assert resolved(generic, Launcher(cores_per_node=3), allocation=allocation).shape.cores == 3
+    assert resolved(allocation=allocation).shape == POLARIS.shape
+
+
+def test_only_the_nodes_of_this_launcher_count() -> None:
+    allocation = Allocation(("a", "b"), "slurm", "7", cpus=(8, 4))
+    found = resolved(machines.load("slurm"), allocation=allocation, limit_nodes=1)
+    assert found.shape.cores == 4
 
 
 @given(st.integers(1, 8), st.integers(1, 3), st.integers(1, 4), st.integers(1, 20))
@@ -164,7 +227,7 @@ def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
     text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]}"
     found = resolved(machines.parse(text, Path("m.yml")))
     assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
-    assert found.gpu_variables(("b",)) == {"ROCR_VISIBLE_DEVICES": "b"}
+    assert (found.gpu_masks, found.gpu_environ) == (("ROCR_VISIBLE_DEVICES",), {})
     machine = machines.parse(f"{text}\nnode: {{numa_domains: 2}}", Path("m.yml"))
     assert resolved(machine).shape.gpu_numa == ()
     asked = uniform(4, 1, 2)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from balsam.errors import AllocationError
 from balsam.platform import allocation, time_left
 from balsam.platform.allocation import Allocation, detect, part
+from balsam.platform.allotment import Gpus
 
 HERE = (socket.gethostname(),)
 NOW = 1_700_000_000.0
@@ -55,7 +56,7 @@ def found(environ: dict[str, str]) -> Allocation:
         ({"SLURM_NTASKS": "4"}, Allocation(HERE)),
         (
             {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "batch1 1 a01n01 42 a01n02 42"},
-            Allocation(("a01n01", "a01n02"), "lsf", "9"),
+            Allocation(("a01n01", "a01n02"), "lsf", "9", cpus=(42, 42)),
         ),
         (
             {"LSB_JOBID": "9", "LSB_JOBINDEX": "3", "LSB_MCPU_HOSTS": "batch1 1 batch2 1"},
@@ -67,6 +68,72 @@ def found(environ: dict[str, str]) -> Allocation:
 )  # fmt: skip
 def test_environments(environ: dict[str, str], expected: Allocation) -> None:
     assert found(environ) == expected
+
+
+SLURM_OF_4 = {"SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n[1-4]"}
+SLURM_CPUS = "SLURM_JOB_CPUS_PER_NODE"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({**SLURM_OF_4, SLURM_CPUS: "16,8(x3)"}, (16, 8, 8, 8)),
+        ({**SLURM_OF_4, SLURM_CPUS: "1(x4)"}, (1, 1, 1, 1)),
+        ({**SLURM_OF_4, SLURM_CPUS: "16,8(x2)"}, ()),
+        ({**SLURM_OF_4, SLURM_CPUS: "16(x999999)"}, ()),
+        ({**SLURM_OF_4, SLURM_CPUS: "16,many(x3)"}, ()),
+        ({**SLURM_OF_4, SLURM_CPUS: "0(x4)"}, ()),
+        (SLURM_OF_4, ()),
+        (
+            {
+                "SLURM_JOB_ID": "5",
+                **{f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"c{i}" for i in OF_HET},
+                **{f"{SLURM_CPUS}_HET_GROUP_{i}": f"{i + 1}" for i in OF_HET},
+            },
+            (1, 3, 11),
+        ),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 4 h2 8"}, (4, 8)),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2 1"}, ()),
+        ({"LSB_JOBID": "9", "LSB_HOSTS": "h1 h1"}, ()),
+        ({"PBS_JOBID": "9", "PBS_NUM_PPN": "12"}, (12,)),
+        ({"PBS_JOBID": "9", "PBS_NUM_PPN": "1"}, ()),
+        ({"PBS_JOBID": "9", "NCPUS": "4", "OMP_NUM_THREADS": "4"}, ()),
+        ({SLURM_CPUS: "16"}, ()),
+    ],
+)
+def test_cpus_of_each_node(environ: dict[str, str], expected: tuple[int, ...]) -> None:
+    assert found(environ).cpus == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"CUDA_VISIBLE_DEVICES": "2,3"}, Gpus(("2", "3"), ("CUDA_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": ""}, Gpus((), ("CUDA_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": "1,-1,0"}, Gpus(("1",), ("CUDA_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, Gpus((), ("CUDA_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-a/1/0,GPU-b"},
+         Gpus(("MIG-a/1/0", "GPU-b"), ("CUDA_VISIBLE_DEVICES",))),
+        ({"ZE_AFFINITY_MASK": "0.0,0.1,1"}, Gpus(("0.0", "0.1", "1"), ("ZE_AFFINITY_MASK",))),
+        ({"ZE_AFFINITY_MASK": ""}, None),
+        ({"ROCR_VISIBLE_DEVICES": " 1, 2"}, Gpus(("1", "2"), ("ROCR_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": "4"},
+         Gpus(("4",), ("ROCR_VISIBLE_DEVICES",))),
+        ({"CUDA_VISIBLE_DEVICES": "1", "ROCR_VISIBLE_DEVICES": "1", "ZE_AFFINITY_MASK": "0"},
+         Gpus(("1",), ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"))),
+        ({"SLURM_JOB_ID": "5", "SLURM_JOB_GPUS": "2,3", "SLURM_GPUS_ON_NODE": "2"},
+         Gpus(("2", "3"))),
+        ({"SLURM_JOB_ID": "5", "SLURM_JOB_GPUS": "2,3", "CUDA_VISIBLE_DEVICES": "0,1"},
+         Gpus(("0", "1"), ("CUDA_VISIBLE_DEVICES",))),
+        ({"SLURM_JOB_ID": "5", "SLURM_GPUS_ON_NODE": "2"}, Gpus(("0", "1"))),
+        ({"SLURM_JOB_ID": "5", "SLURM_GPUS_PER_NODE": "a100:2,v100:1"}, Gpus(("0", "1", "2"))),
+        ({"SLURM_JOB_ID": "5", "SLURM_GPUS_PER_NODE": "a100"}, None),
+        ({"SLURM_GPUS_ON_NODE": "2"}, None),
+    ],
+)  # fmt: skip
+def test_gpus_of_this_node(environ: dict[str, str], expected: Gpus | None) -> None:
+    assert found(environ).gpus == expected
 
 
 @pytest.mark.parametrize(

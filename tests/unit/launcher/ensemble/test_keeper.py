@@ -19,7 +19,7 @@ import pytest
 from balsam import states
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble import meeting, wire
-from balsam.launcher.ensemble.keeper import mark_of, now
+from balsam.launcher.ensemble.keeper import Keeper, mark_of, now
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import ENDED, KEEPER_MARK, STARTED
 from balsam.platform import node as machine
@@ -174,6 +174,36 @@ def test_a_later_rank_takes_the_place_of_an_earlier_one(node: Node) -> None:
     assert first.control == [{"refused": "a later rank came"}]
     second.start("1:1", "/bin/true")
     second.until(lambda: ENDED in second.kinds("1:1"))
+
+
+def test_a_rank_that_is_refused_and_has_gone_already_disturbs_nobody(tmp_path: Path) -> None:
+    """An mpirun was killed while its ranks connected, and the next one's rank was faster."""
+    config = {"beat": 1.0, "silence": 30.0, "tail_lines": 3, "environ": {}, "launcher": ["", 0, 0]}
+    directory = meeting.directory_of(str(tmp_path), "n0", (str(tmp_path),))
+    with meeting.listen(directory) as listening, contextlib.ExitStack() as stack:
+        keeper = Keeper(directory, "n0", str(tmp_path), listening)
+        stack.enter_context(keeper._reader)
+        stack.enter_context(keeper._writer)
+        guests = []
+        for generation in (5, 4):
+            met = meeting.connect(directory)
+            assert met
+            guests.append(stack.enter_context(met[0]))
+            keeper.step()
+            met[0].setblocking(True)
+            met[0].sendall(wire.control(config={**config, "generation": generation}))
+            if generation == 4:
+                met[0].close()
+            keeper.step()
+        assert not keeper.over and len(keeper._guests) == 1
+        keeper.tasks.news.append(["still", "there"])
+        keeper.step()
+        guests[0].setblocking(False)
+        said = wire.Splitter().frames(guests[0].recv(65536))
+        assert [body for address, body in said if address == "n0"][0]["hello"] == keeper.name
+        guests[0].close()
+        keeper.step()
+        assert not keeper._guests
 
 
 def test_silence_ends_the_tasks_and_the_keeper(node: Node) -> None:

@@ -1,0 +1,170 @@
+"""A launcher on several nodes that are not there: nodes that fail, are lost, or can not be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from balsam import states
+from balsam.conf.project import Project
+from balsam.core.excuse import EXCUSED
+from balsam.core.models import BalsamJob, EventLog, Session
+from balsam.launcher import parts, resources
+from balsam.launcher.options import LauncherOptions, Snapshot
+from balsam.launcher.pilot import Launcher
+from balsam.launcher.wakeup import Wakeup
+from tests import databases
+from tests.tools.hands import FakeHands
+
+NODES = ("n1", "n2", "n3", "n4")
+Ran = tuple[int, list[Snapshot]]
+
+
+@pytest.fixture
+def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Be in a batch job with nodes of these names."""
+
+    def have(*names: str) -> None:
+        (tmp_path / "nodes").write_text("".join(f"{name}\n" for name in names))
+        monkeypatch.setenv("PBS_NODEFILE", str(tmp_path / "nodes"))
+
+    monkeypatch.chdir(".")
+    return have
+
+
+def run(project: Project) -> Ran:
+    told: list[Snapshot] = []
+    with Wakeup() as wakeup:
+        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup, told.append)
+        code = launcher.run()
+    return code, told
+
+
+def on(hands: FakeHands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have launchers use these hands."""
+    workers = SimpleNamespace(flavour=SimpleNamespace(shares_nodes=True))
+    monkeypatch.setattr(Launcher, "_workers", lambda self, given: workers)
+    monkeypatch.setattr(parts, "hands", lambda *arguments: hands)
+
+
+def settings(project: Project, **launcher: Any) -> None:
+    lines = "".join(f"  {name}: {value}\n" for name, value in launcher.items())
+    databases.write_settings(project, f"launcher:\n{lines}")
+
+
+@pytest.fixture
+def jobs(project: Project) -> list[BalsamJob]:
+    return BalsamJob.objects.bulk_create(
+        [BalsamJob(name=f"j{number}", direct_command="/bin/true") for number in range(80)]
+    )
+
+
+def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings(project, cores_per_node=2, idle_exit_seconds=0)
+    allocation(*NODES)
+    hands = FakeHands(NODES, failing=["n2"])
+    on(hands, monkeypatch)
+    code, told = run(project)
+    assert code == 0
+    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+    notices = [one.notice for one in told if "failed on n2" in one.notice]
+    assert "it gets no more tasks from this launcher" in notices[0]
+    # It is named again at the end, when what was told has scrolled by.
+    assert told[-1].final and notices[-1] == told[-1].notice
+    assert told[-1].notice.startswith("1 node lost or set aside: n2 (set aside: ")
+    failed = Counter(int(token.partition(":")[0]) for token, node, _ in hands.sent if node == "n2")
+    assert failed and max(failed.values()) == 1
+    # Not one of them has lost an attempt by it.
+    for job in BalsamJob.objects.all():
+        assert (job.attempt, job.lost_attempts) == ((2, 1) if job.pk in failed else (1, 0))
+    excused = {event.job_id for event in EventLog.objects.all() if EXCUSED in (event.data or {})}
+    assert excused == set(failed)
+
+
+def test_a_lost_node_takes_no_job_with_it_and_is_named(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings(project, cores_per_node=2, idle_exit_seconds=0)
+    allocation(*NODES)
+    hands = FakeHands(NODES, dying=["n4"])
+    on(hands, monkeypatch)
+    code, told = run(project)
+    assert code == 0
+    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+    assert "Node n4 is lost: it is on fire" in [one.notice for one in told]
+    assert told[-1].final
+    assert told[-1].notice == "1 node lost or set aside: n4 (it is on fire)."
+
+
+def test_where_all_is_well_nothing_is_said_of_nodes(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings(project, cores_per_node=2, idle_exit_seconds=0)
+    allocation(*NODES)
+    on(FakeHands(NODES), monkeypatch)
+    code, told = run(project)
+    assert (code, told[-1].final, told[-1].notice) == (0, True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "here"),
+    [
+        ("x1.hsn.cm.example", {"x1"}, True),
+        ("x1", {"x1"}, True),
+        ("x2.hsn.cm.example", {"x1"}, False),
+        ("x10", {"x1"}, False),
+    ],
+)
+def test_one_node_by_its_full_name_is_this_one(
+    project: Project,
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    names: set[str],
+    here: bool,
+) -> None:
+    """No worker, no mpirun and no keeper is needed to run anything on it."""
+    allocation(name)
+    monkeypatch.setattr(parts, "names_of_this_node", lambda: frozenset(names))
+    given = resources.find(project, LauncherOptions())
+    assert given.nodes == (name,) and parts.is_here(given) is here
+
+
+def test_an_mpi_that_can_not_start_is_told_and_nothing_stays_leased(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "mpirun"
+    program.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && { echo HYDRA build details; exit 0; }\n'
+        "echo no licence >&2; exit 3\n"
+    )
+    program.chmod(0o755)
+    databases.write_settings(project, f"mpi:\n  mpirun: {program}\n")
+    allocation("n1", "n2")
+    code, told = run(project)
+    notices = [one.notice for one in told if "no licence" in one.notice]
+    assert code == 1 and notices
+    assert any("'balsam launcher --job-mode mpi'" in one for one in notices), notices
+    assert Session.objects.get().state == "ended"
+    for job in BalsamJob.objects.all():
+        assert job.session_id is None and job.state == states.PREPROCESSED
