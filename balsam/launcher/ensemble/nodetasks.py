@@ -195,7 +195,7 @@ class NodeTasks:
         self._tell_doubtful(now)
         while self._unchecked and self._unchecked[0][0] <= now:
             _, run = self._unchecked.popleft()
-            if run.pid in self._by_pid:
+            if self._by_pid.get(run.pid) is run:
                 run.note = affinity.compare(run.spec.cpus, run.pid)
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
@@ -223,7 +223,8 @@ class NodeTasks:
             return False
         run = _Running(token, spec, pid, time.monotonic())
         self._by_pid[pid] = self._by_token[token] = run
-        self._unchecked.append((run.began + affinity.SETTLED_SECONDS, run))
+        if spec.cpus:
+            self._unchecked.append((run.began + affinity.SETTLED_SECONDS, run))
         self.news.append([STARTED, token, pid, time.time()])
         return True
 
