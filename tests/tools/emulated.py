@@ -23,6 +23,7 @@ _OWN = ("unshare", "nsenter", "setpriv")
 #: What the first process does before it runs what it is given, then it adopts orphans for ever.
 _BOOT = """\
 hostname "$1" && mount --bind "$2" /etc/hosts && mount -t tmpfs -o mode=1777 tmpfs /dev/shm || exit
+mount -t tmpfs -o mode=1777 tmpfs /var/tmp || exit
 shift 2
 "$@" & sleep infinity &
 wait

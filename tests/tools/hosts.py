@@ -153,6 +153,9 @@ class Hosts:
             "I_MPI_HYDRA_BOOTSTRAP_EXEC": agent,
             "OMPI_MCA_plm_rsh_agent": agent,
             "PRTE_MCA_plm_ssh_agent": agent,
+            # The daemons call their directories by pids alone, and /tmp is that of all hosts.
+            "OMPI_MCA_orte_tmpdir_base": "/var/tmp",
+            "PRTE_MCA_prte_tmpdir_base": "/var/tmp",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         }
