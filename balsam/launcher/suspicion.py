@@ -30,15 +30,21 @@ class Suspicion:
     guard: Guard
     grace_seconds: float
     tell: Callable[[str], None]
-    #: Set aside; what failed there can be excused once its end is in the record.
-    _convicted: list[Suspect] = field(default_factory=list)
+    #: What was set aside, and what failed there: it can be excused once its end is in the record.
+    _aside: dict[str, Suspect] = field(default_factory=dict)
+    _failed: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def ended(self, task: Task, end: End) -> None:
         """Take in how an attempt ended; a node that this convicts gets no more tasks."""
         data = end.outcome.data
-        self.health.record(
-            data.get("nodes", ()), verdict(data["cause"]), _kind(task), task.id, end.attempt
-        )
+        nodes, good = data.get("nodes", ()), verdict(data["cause"])
+        if good is False:
+            for node in nodes:
+                if node in self._aside:
+                    # It was there when the node was convicted, and ended before it was stopped.
+                    self._failed.setdefault(node, []).append((task.id, end.attempt))
+                    return
+        self.health.record(nodes, good, _kind(task), task.id, end.attempt)
         suspects = self.health.suspects()
         if suspects:
             self._set_aside(suspects[0])
@@ -50,22 +56,23 @@ class Suspicion:
         self.nodes.remove(suspect.node)
         self.attempts.gone[suspect.node] = f"set aside: {suspect}"
         self.attempts.leave(suspect.node, states.NODE_LOST, self.grace_seconds)
-        self._convicted.append(suspect)
+        self._aside[suspect.node] = suspect
+        self._failed[suspect.node] = list(suspect.attempts)
         self.tell(
             f"{suspect}: it gets no more tasks from this launcher, and those tasks run elsewhere."
         )
 
     def committed(self) -> None:
-        """Excuse the attempts that convicted a node: their ends are in the record now."""
-        if self._convicted:
+        """Excuse what failed on nodes that were set aside: those ends are in the record now."""
+        if self._failed:
             self.guard.run(self._excuse)
 
     def _excuse(self) -> None:
-        while self._convicted:
-            suspect = self._convicted[0]
-            done = excuse.give_again(suspect.attempts, suspect.node, str(suspect))
-            logger.info("%s: %d jobs run again elsewhere", suspect.node, done.jobs)
-            self._convicted.pop(0)
+        while self._failed:
+            node, attempts = next(iter(self._failed.items()))
+            done = excuse.give_again(attempts, node, str(self._aside[node]))
+            logger.info("%s: %d jobs run again elsewhere", node, done.jobs)
+            del self._failed[node]
             self.source.dirty = True
 
 

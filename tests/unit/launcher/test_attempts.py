@@ -19,7 +19,8 @@ from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
-from balsam.launcher.attempts import Attempts, could_not_start
+from balsam.launcher.attempts import Attempts, Bounds, could_not_start
+from balsam.launcher.ensemble.protocol import Started
 from balsam.launcher.ledger import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
@@ -27,6 +28,7 @@ from balsam.launcher.options import AUTO
 from balsam.launcher.tasks import Application, Preparer, Task
 from balsam.platform import process, workdirs
 from balsam.platform.shape import uniform
+from tests.tools.hands import FakeHands
 
 FAKE_MPIRUN = Path(__file__).parents[2] / "fakes" / "mpirun"
 
@@ -200,6 +202,97 @@ def test_without_an_mpirun_every_task_that_needs_one_says_so(
         with pytest.raises(MpiUnavailable, match="none', which does not exist"):
             attempts.start(wide, Application())
     assert attempts.start(replace(wide, mpirun=False), Application()) is not None
+
+
+def answering_mpirun(directory: Path) -> MpiFinder:
+    """One that has said what it is."""
+    program = directory / "mpirun"
+    program.symlink_to(FAKE_MPIRUN)
+    finder = MpiFinder(MpiSettings(mpirun=str(program)), {})
+    until(finder.get)
+    return finder
+
+
+def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> None:
+    """Those of mpirun only, and whatever became of them."""
+    attempts._mpi = answering_mpirun(tmp_path)
+    attempts._bounds = Bounds(mpiruns=1, launches=2)
+    wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
+    assert attempts.start(task(0, "/bin/true"), Application())
+    ended(attempts, 1)
+    assert attempts.start(wide, Application())
+    # One at once: the second has to wait, and is no launch yet.
+    assert attempts.start(replace(wide, id=2), Application()) is None
+    ended(attempts, 1)
+    assert attempts.start(replace(wide, id=2), Application())
+    ended(attempts, 1)
+    for _ in range(2):
+        with pytest.raises(MpiUnavailable, match="good for 2 launches, and they are used up"):
+            attempts.start(replace(wide, id=3), Application())
+    assert attempts.start(task(4, "/bin/true"), Application())
+    assert attempts.start(replace(wide, id=5, mpirun=False), Application()) is None
+    ended(attempts, 1)
+
+
+#: Tells what it got, and goes on.
+HEEDING = "/bin/sh -c \"trap 'echo got' USR1; echo up; while :; do sleep 0.01; done\""
+
+
+def test_a_signal_comes_before_the_end_and_to_nobody_who_began_later_than_that(
+    attempts: Attempts,
+) -> None:
+    ends = time.monotonic() + 60
+    attempts._bounds = Bounds(ends=ends)
+    early = task(1, HEEDING, signal="USR1", signal_before_min=(ends - time.monotonic() - 1) / 60)
+    # The time for its signal was over when it began: it would die of it, not yet being ready.
+    late = task(2, HEEDING, signal="USR1", signal_before_min=10)
+    began = time.monotonic()
+    for one in (early, late):
+        attempts.start(one, Application())
+    due = attempts.due()
+    assert due is not None and began < due <= began + 1
+    until(lambda: up(attempts, 1) and up(attempts, 2))
+    output = Path(attempts._running[1].spec.output)
+
+    def got() -> bool:
+        attempts.timers()
+        return "got" in output.read_text()
+
+    until(got)
+    assert time.monotonic() > due
+    assert attempts.due() is None and not list(attempts.reap())
+    assert attempts.jobs() == {1, 2} and up(attempts, 2)
+    # It came once, and was not the end.
+    attempts.timers()
+    assert output.read_text().count("got") == 1
+
+
+def test_tasks_on_other_nodes_get_their_signal_from_there(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    hands = FakeHands(["n"])
+    ends = time.monotonic() + 60
+    far = Attempts(
+        NodePool(("n",), uniform(2)),
+        attempts._preparer,
+        LauncherSettings(),
+        MpiFinder(MpiSettings(), {}),
+        AUTO,
+        Bounds(ends=ends),
+        hands,
+    )
+    running: list[Any] = []
+    for number, minutes in ((1, (ends - time.monotonic() - 0.2) / 60), (2, 10), (3, 0)):
+        one = task(number, "/bin/true", signal="TERM", signal_before_min=minutes)
+        far.start(one, Application())
+        # Of what its node says only that it began is heard for now.
+        hands._events = [event for event in hands._events if isinstance(event, Started)]
+        running += far.reap()
+    assert [start.job for start in running] == [1, 2]
+    until(lambda: far.timers() or hands.signals)
+    far.timers()
+    assert hands.signals == [("1:1", signal.SIGTERM)]
+    far.kill_all()
 
 
 def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:

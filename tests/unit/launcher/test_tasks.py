@@ -13,8 +13,9 @@ import pytest
 from balsam import states
 from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
-from balsam.launcher.node_pool import Placement
-from balsam.launcher.tasks import Application, Preparer, Task, from_row
+from balsam.launcher.node_pool import Placement, Request
+from balsam.launcher.tasks import Application, Ground, Mpi, Preparer, Task, from_row
+from balsam.platform.flavours import FLAVOURS
 from balsam.platform.process import RunSpec
 
 ROW: dict[str, Any] = {
@@ -89,3 +90,44 @@ def test_what_the_user_sets_goes_before_what_balsam_says(tmp_path: Path) -> None
     spec = made(preparer, found, app)
     assert (spec.env["BALSAM_NODES"], spec.env["COBALT_JOBSIZE"]) == ("app's", "job's")
     assert spec.env["COBALT_PARTSIZE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("masks", "gpus", "expected"),
+    [
+        (("CUDA_VISIBLE_DEVICES",), ("3", "2"), {"CUDA_VISIBLE_DEVICES": "3,2", "ORDER": "PCI"}),
+        (("ROCR_VISIBLE_DEVICES",), ("MIG-a",), {"ROCR_VISIBLE_DEVICES": "MIG-a", "ORDER": "PCI"}),
+        (("ZE_AFFINITY_MASK",), ("0.1", "1.0"), {"ZE_AFFINITY_MASK": "0.1,1.0", "ORDER": "PCI"}),
+        (("A", "B"), ("1",), {"A": "1", "B": "1", "ORDER": "PCI"}),
+        (("CUDA_VISIBLE_DEVICES",), (), {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}),
+    ],
+)
+def test_a_task_is_told_the_gpus_it_was_given(
+    tmp_path: Path, masks: tuple[str, ...], gpus: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    """In the variables of its machine; without any it has the launcher's."""
+    environ = {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    ground = Ground(gpu_masks=masks, gpu_environ={"ORDER": "PCI"})
+    preparer = Preparer(tmp_path, environ, ground=ground)
+    placement = PLACEMENT._replace(gpus=gpus)
+    single = replace(task({}), request=Request())
+    spec = preparer.spec(preparer.draft(single, Application()), placement, None)
+    assert {name: spec.env.get(name) for name in expected} == expected
+    assert ("ORDER" in spec.env) == bool(gpus)
+    # What the job itself says goes before.
+    own = replace(single, environ={masks[0]: "mine"})
+    spec = preparer.spec(preparer.draft(own, Application()), placement, None)
+    assert spec.env[masks[0]] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("node", "local"), [("x1", True), ("x1.hsn.example", True), ("x2.hsn.example", False)]
+)
+def test_ranks_on_this_node_need_no_hosts_by_whatever_name(
+    tmp_path: Path, node: str, local: bool
+) -> None:
+    preparer = Preparer(tmp_path, {"PATH": "/bin"}, ground=Ground(frozenset({"x1"})))
+    draft = preparer.draft(task({}), Application())
+    mpi = Mpi("/opt/mpirun", FLAVOURS["mpich"])
+    spec = preparer.spec(draft, Placement((node,), 4.0), mpi)
+    assert spec.argv[0] == "/opt/mpirun" and (node not in spec.argv) == local
