@@ -1,14 +1,13 @@
-"""The attempts in progress on this node: placed, started, stopped and reaped."""
+"""The attempts in progress: placed, started, stopped and reaped."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from balsam import states
@@ -21,25 +20,23 @@ from balsam.errors import (
     Unsatisfiable,
 )
 from balsam.launcher import runs
+from balsam.launcher.bindings import Bindings
 from balsam.launcher.ensemble.protocol import Hands, NodeLost
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.ledger import End, Start
 from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.near import Near
 from balsam.launcher.node_pool import NodePool, never, slots
 from balsam.launcher.options import MPI
+from balsam.launcher.preparing import Drafts, Preparer
 from balsam.launcher.runs import Run
-from balsam.launcher.tasks import Application, Draft, Mpi, Preparer, Task
+from balsam.launcher.tasks import Application, Mpi, Task
 from balsam.launcher.timers import Timers
 from balsam.launcher.watch import Watch
 from balsam.outcomes import Outcome
-from balsam.platform import affinity, evidence, process
+from balsam.platform import process
 
 logger = logging.getLogger(__name__)
-
-#: What was prepared longer ago than this is prepared anew: files and programs come and go.
-DRAFT_SECONDS = 0.5
-#: A launcher reports so many tasks that are on the wrong CPUs; all are in the record and its log.
-MOST_NOTES = 3
 
 
 @dataclass(frozen=True)
@@ -78,20 +75,16 @@ class Attempts:
         self._mpi = mpi
         self._job_mode = job_mode
         self._bounds = bounds or Bounds(config.max_concurrent_mpiruns)
-        self._launches = 0
         self._far = Far(hands, nodes) if hands else None
         self._watch = Watch(nodes, hands)
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
-        self._near: dict[int, Run] = {}
+        self._near = Near()
         self._timers = Timers()
         self._recent: deque[Task] = deque(maxlen=16)
-        self._unchecked: deque[tuple[float, Run]] = deque()
-        self._cpus = frozenset(cpu for core in preparer.ground.cpus for cpu in core)
-        self._mislaid = 0
-        self._draft: Draft | None = None
-        self._oom = evidence.OomWatch()
-        self._oom.refresh()
+        cpus = [cpu for core in preparer.ground.cpus for cpu in core]
+        self._bindings = Bindings(self._near, cpus)
+        self._drafts = Drafts(preparer)
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
         self.trouble = ""
@@ -135,7 +128,7 @@ class Attempts:
         if placement is None:
             return self._send_ahead(task, app) if far else None
         try:
-            draft = self._take_draft(task, app)
+            draft = self._drafts.take(task, app)
             spec = self._preparer.spec(draft, placement, mpi)
             if far and self._far:
                 return self._sent(self._far.send(task, placement, spec))
@@ -145,10 +138,11 @@ class Attempts:
             if self._running and isinstance(error, LaunchError) and process.shortage(error):
                 return None
             raise
-        self._launches += needs_mpi
-        self._near[task.id] = run
+        self._near.add(run)
         self._filed(run)
         self._set_timers(run)
+        if mpi is None:
+            self._bindings.begun(run)
         return start
 
     def _send_ahead(self, task: Task, app: Application) -> Sent | None:
@@ -158,7 +152,7 @@ class Attempts:
         if before is None:
             return None
         try:
-            spec = self._preparer.spec(self._take_draft(task, app), before.placement, None)
+            spec = self._preparer.spec(self._drafts.take(task, app), before.placement, None)
         except BaseException:
             self._far.forget(task)
             raise
@@ -180,37 +174,20 @@ class Attempts:
             # One that begins later than that is not ready for a signal yet.
             run.signal_at = when if when > run.since else None
         self._timers.set(run.due, task.id)
-        if run.mpi is None and task.id in self._near:
-            self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
 
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
-        self._draft = self._fresh_draft(task, app)
-        if self._draft is None:
-            with contextlib.suppress(BalsamError):
-                self._draft = self._preparer.draft(task, app)
-
-    def _take_draft(self, task: Task, app: Application) -> Draft:
-        draft, self._draft = self._fresh_draft(task, app), None
-        return draft or self._preparer.draft(task, app)
-
-    def _fresh_draft(self, task: Task, app: Application) -> Draft | None:
-        draft = self._draft
-        if draft is None or draft.task is not task or draft.app is not app:
-            return None
-        return draft if time.monotonic() < draft.made + DRAFT_SECONDS else None
+        self._drafts.prepare(task, app)
 
     def _launcher(self) -> Mpi | None:
         """The mpirun for one more run, None for the moment. Raises MpiUnavailable."""
         most = self._bounds.launches
-        if most and self._launches >= most:
+        if most and self._near.launches >= most:
             raise MpiUnavailable(
                 f"This allocation is good for {most} launches, and they are used up."
             )
         mpi = self._mpi.get()
-        if sum(run.mpi is not None for run in self._near.values()) >= self._bounds.mpiruns:
-            return None
-        return mpi
+        return None if self._near.mpiruns >= self._bounds.mpiruns else mpi
 
     def needs_mpi(self, task: Task) -> bool:
         """Whether it is run by mpirun."""
@@ -220,17 +197,15 @@ class Attempts:
 
     def reap(self) -> Iterator[Start | End | Returned]:
         """What has begun on other nodes, and ended anywhere, since this was last asked."""
-        for job, run in list(self._near.items()):
-            end = process.reap(run.pid, run.since)
-            if end is None:
-                continue
+        for run, end in self._near.ended():
             if self._stop_requested:
                 run.stopping = run.stopping or states.BATCH_TIME_LIMIT
             if run.stopping or (run.mpi is not None and end.returncode):
                 run.kill_leftovers()
-            del self._near[job], self._running[job]
+            job = run.task.id
+            del self._running[job]
             self.nodes.give_back(run.placement)
-            found = runs.traces(run, self._oom, self._config.error_tail_lines)
+            found = runs.traces(run, self._near.oom, self._config.error_tail_lines)
             outcome = runs.outcome(run, end, found)
             if outcome.data["cause"] == states.NODE_LOST:
                 self._watch.doubt(run.placement.nodes)
@@ -264,18 +239,10 @@ class Attempts:
         if outcome.state != states.RUN_DONE:
             logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
         if run.note:
-            self._tell_note(run)
+            self.news += self._bindings.tell(run)
         if self.on_end:
             self.on_end(run.task, end)
         return end
-
-    def _tell_note(self, run: Run) -> None:
-        """Many tasks may be bound wrongly for the same reason: the first few tell it."""
-        self._mislaid += 1
-        logger.warning("%s: %s", run.task.label, run.note)
-        if self._mislaid <= MOST_NOTES:
-            where = ", ".join(run.placement.nodes)
-            self.news.append(f"{run.task.label} on {where}: {run.note}")
 
     def give_up(self) -> Iterator[End | Returned]:
         """What was stopped on other nodes that do not answer: they were ended as we were."""
@@ -331,22 +298,22 @@ class Attempts:
 
     def kill_all(self) -> None:
         """KILL everything at once."""
-        for run in self._near.values():
-            run.kill()
+        self._near.kill_all()
         if self._far:
             self._far.hands.kill_all()
 
-    def let_go(self, held: Mapping[int, tuple[str, int, int]], still: Collection[str]) -> None:
-        """End the attempts of jobs that are no longer held in one of the states ``still``."""
-        for job, run in self._running.items():
-            if held.get(job, ("",))[0] not in still and not run.stopping:
+    def let_go(self, jobs: Collection[int]) -> None:
+        """End the attempts of those of some jobs that run, for others have moved them."""
+        for job in jobs:
+            run = self._running.get(job)
+            if run and not run.stopping:
                 self._end(run, states.KILLED, self._config.kill_grace_seconds)
 
     # -- time -----------------------------------------------------------------------------------
 
     def due(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
-        times = (self._timers.first(), self._far.hands.deadline if self._far else None)
+        times = (self._timers.first(), self._far.deadline if self._far else None)
         return min((when for when in times if when is not None), default=None)
 
     def timers(self) -> None:
@@ -364,14 +331,7 @@ class Attempts:
                 run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
             run.escalate(now)
             self._timers.set(run.due, job)
-        self._check_affinity(now)
-
-    def _check_affinity(self, now: float) -> None:
-        """See whether those that have run for a moment may use the CPUs that they should."""
-        while self._unchecked and self._unchecked[0][0] <= now:
-            _, run = self._unchecked.popleft()
-            if self._near.get(run.task.id) is run:
-                run.note = affinity.compare(run.placement.cpus, run.pid, self._cpus)
+        self._bindings.check(now)
 
     def _warn(self, run: Run) -> None:
         """Send the signal that the job wants before the end of the allocation."""
@@ -379,9 +339,9 @@ class Attempts:
         logger.info("%s: %s, the end is near", run.task.label, number.name)
         run.signal(number)
 
-    def watch_memory(self) -> None:
-        """Forget the out-of-memory kills so far; later ones may be our tasks'."""
-        self._oom.refresh()
+    def beat(self) -> None:
+        """Do what has to be done now and then."""
+        self._near.beat()
 
     def settle(self) -> None:
         """Go back to where relative paths mean nothing: starting tasks changes directories."""

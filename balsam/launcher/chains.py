@@ -5,30 +5,33 @@ A chain is one share of a node and the tasks that will hold it, one after the ot
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Chain:
     shape: Hashable
-    jobs: deque[int] = field(default_factory=deque)
+    jobs: list[int]
 
 
 class Chains:
-    """Who follows whom, by what they ask for (any hashable ``shape``)."""
+    """Who follows whom, by what they ask for (any hashable ``shape``).
+
+    Nobody follows most tasks, so those have no chain of their own but stand for it: there are as
+    many of them as run.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[int, _Chain] = {}
-        #: Chains by shape, then by the number of tasks in them, oldest first.
-        self._by_length: dict[Hashable, dict[int, dict[_Chain, None]]] = {}
+        #: By job its chain, or the shape of a job that nobody follows.
+        self._of: dict[int, Hashable | _Chain] = {}
+        #: Chains, or jobs that nobody follows: by shape, then by how many tasks, oldest first.
+        self._by_length: dict[Hashable, dict[int, dict[int | _Chain, None]]] = {}
 
     def begin(self, job: int, shape: Hashable) -> None:
         """A task got a share of its own."""
-        chain = _Chain(shape, deque([job]))
-        self._of[job] = chain
-        self._file(chain)
+        self._of[job] = shape
+        self._file(job, shape, 1)
 
     def append(self, job: int, shape: Hashable, longest: int) -> int | None:
         """Put a task behind the shortest queue for such a share; the task it will follow.
@@ -36,15 +39,16 @@ class Chains:
         None if every chain of that shape has ``longest`` tasks already.
         """
         lengths = self._by_length.get(shape, {})
-        length = next((number for number in sorted(lengths) if number < longest), None)
-        if length is None:
+        length = min(lengths, default=longest)
+        if length >= longest:
             return None
-        chain = next(iter(lengths[length]))
-        self._unfile(chain)
+        found = next(iter(lengths[length]))
+        self._unfile(found, shape, length)
+        chain = found if isinstance(found, _Chain) else _Chain(shape, [found])
         before = chain.jobs[-1]
         chain.jobs.append(job)
-        self._of[job] = chain
-        self._file(chain)
+        self._of[before] = self._of[job] = chain
+        self._file(chain, shape, length + 1)
         return before
 
     def room(self, longest: int) -> int:
@@ -59,24 +63,29 @@ class Chains:
     def leave(self, job: int) -> bool:
         """A task ended, or will not begin; whether nobody holds or awaits its share any more."""
         chain = self._of.pop(job)
-        self._unfile(chain)
-        chain.jobs.remove(job)
-        if chain.jobs:
-            self._file(chain)
-        return not chain.jobs
+        if not isinstance(chain, _Chain):
+            self._unfile(job, chain, 1)
+            return True
+        jobs = chain.jobs
+        self._unfile(chain, chain.shape, len(jobs))
+        jobs.remove(job)
+        if len(jobs) > 1:
+            self._file(chain, chain.shape, len(jobs))
+        else:
+            self.begin(jobs[0], chain.shape)
+        return False
 
     def __contains__(self, job: int) -> bool:
         return job in self._of
 
-    def _file(self, chain: _Chain) -> None:
-        lengths = self._by_length.setdefault(chain.shape, {})
-        lengths.setdefault(len(chain.jobs), {})[chain] = None
+    def _file(self, chain: int | _Chain, shape: Hashable, length: int) -> None:
+        self._by_length.setdefault(shape, {}).setdefault(length, {})[chain] = None
 
-    def _unfile(self, chain: _Chain) -> None:
-        lengths = self._by_length[chain.shape]
-        chains = lengths[len(chain.jobs)]
+    def _unfile(self, chain: int | _Chain, shape: Hashable, length: int) -> None:
+        lengths = self._by_length[shape]
+        chains = lengths[length]
         del chains[chain]
         if not chains:
-            del lengths[len(chain.jobs)]
+            del lengths[length]
         if not lengths:
-            del self._by_length[chain.shape]
+            del self._by_length[shape]

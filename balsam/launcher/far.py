@@ -13,6 +13,7 @@ from balsam.launcher.ensemble.protocol import Ended, Hands, NodeLost, Refused, S
 from balsam.launcher.ledger import End, Start
 from balsam.launcher.node_pool import NodePool, Placement
 from balsam.launcher.runs import Run, Traces, lost, outcome
+from balsam.launcher.shortages import Shortages
 from balsam.launcher.tasks import Task
 from balsam.outcomes import Outcome
 from balsam.platform.process import RunSpec
@@ -37,7 +38,7 @@ class Returned:
     cause: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class FarRun(Run):
     """An attempt that was sent to a node, which ends what it is told to."""
 
@@ -76,7 +77,10 @@ class Far:
         self._nodes = nodes
         self._runs: dict[int, FarRun] = {}
         self._chains = Chains()
+        self._short = Shortages(nodes)
         self._mean = SHORT_SECONDS
+        #: The nodes that answered when those were given up that do not.
+        self._given_up: frozenset[str] | None = None
         #: A scheduler has ended tasks.
         self.terminated = False
 
@@ -111,8 +115,15 @@ class Far:
             return 0
         return self._chains.room(1 + self._ahead())
 
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) to call :meth:`hear` at the latest."""
+        times = (self.hands.deadline, self._short.deadline)
+        return min((when for when in times if when is not None), default=None)
+
     def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost]:
         """What has happened since, in order; a lost node comes after its attempts."""
+        self._short.look()
         for event in self.hands.poll():
             if isinstance(event, NodeLost):
                 for token in event.tokens:
@@ -123,6 +134,7 @@ class Far:
             if run is None or run.token != event.token:
                 continue
             if isinstance(event, Started):
+                self._short.begun(run.task.id)
                 self._nodes.take_over(run.placement, run.task.seconds, time.time())
                 yield run, run.begun(event.pid, event.time)
             elif isinstance(event, Ended):
@@ -131,16 +143,24 @@ class Far:
                 yield run, self._refused(run, event)
 
     def give_up(self) -> Iterator[tuple[FarRun, End | Returned]]:
-        """The stopped attempts on nodes that say nothing any more: there the end came first."""
+        """The stopped attempts on nodes that say nothing any more: there the end came first.
+
+        To be called when all have been stopped. Looks only when other nodes answer than before.
+        """
         ready = self.hands.ready_nodes
-        for run in list(self._runs.values()):
-            if run.stopping and run.placement.nodes[0] not in ready:
+        if ready is self._given_up:
+            return
+        self._given_up = ready
+        silent = [run for run in self._runs.values() if run.placement.nodes[0] not in ready]
+        for run in silent:
+            if run.stopping:
                 self._leave(run)
                 begun = bool(run.pid)
                 yield run, lost(run, "", SILENT) if begun else Returned(run.task, run.stopping)
 
     def _ended(self, run: FarRun, event: Ended) -> End:
         self._leave(run)
+        self._short.ended(run.placement.nodes[0])
         self._mean += _LATEST * (event.wall_seconds - self._mean)
         if not event.stopped:
             run.stopping = ""
@@ -153,10 +173,15 @@ class Far:
         return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)
 
     def _refused(self, run: FarRun, event: Refused) -> End | Returned:
-        self._leave(run)
-        if not event.cause or event.shortage:
-            return Returned(run.task, run.stopping)
         task = run.task
+        if event.shortage:
+            self._leave(run, short=True)
+            if not self._short.is_hopeless(task.id):
+                return Returned(task, run.stopping)
+        else:
+            self._leave(run)
+        if not event.cause:
+            return Returned(task, run.stopping)
         data = {"cause": event.cause, "attempt": task.attempt, "nodes": list(run.placement.nodes)}
         result = Outcome(states.FAILED, event.message, data)
         return End(task.id, task.state, task.attempt, result, time.time())
@@ -177,9 +202,13 @@ class Far:
         self._runs[task.id] = run
         return run
 
-    def _leave(self, run: FarRun) -> None:
+    def _leave(self, run: FarRun, *, short: bool = False) -> None:
         del self._runs[run.task.id]
-        if self._chains.leave(run.task.id):
+        if not self._chains.leave(run.task.id):
+            return
+        if short:
+            self._short.keep(run.placement)
+        else:
             self._nodes.give_back(run.placement)
 
     def _ahead(self) -> int:

@@ -19,10 +19,11 @@ from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import LauncherOptions
+from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.recovery import Recovery
 from balsam.launcher.resources import Resources, Starts
 from balsam.launcher.steps import Steps
-from balsam.launcher.tasks import Ground, Mpi, Preparer, short
+from balsam.launcher.tasks import Mpi, short
 from balsam.platform import allocation as allocations
 from balsam.platform import node
 from balsam.platform.flavours import FLAVOURS, Launch

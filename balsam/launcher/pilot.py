@@ -383,7 +383,7 @@ class Launcher:
             self.stopping.stop("its time limit is reached")
         if now >= self._next_beat:
             self._next_beat = now + self.settings.launcher.heartbeat_seconds
-            self.attempts.watch_memory()
+            self.attempts.beat()
             self._guard.run(self._beat)
         if now >= self._next_sessions:
             self._next_sessions = now + self.settings.launcher.heartbeat_seconds / 3

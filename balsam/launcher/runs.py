@@ -19,7 +19,7 @@ from balsam.platform import evidence, mpirun, process
 from balsam.platform.process import Exit, RunSpec
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
     """An attempt in progress. ``started`` is seconds since the epoch, other times are monotonic."""
 

@@ -136,16 +136,23 @@ def _confine(cpus: Sequence[int]) -> set[int]:
 def reap(pid: int, begun: float = 0.0) -> Exit | None:
     """How child ``pid`` ended, or None while it runs. Leftovers of its group are killed.
 
-    ``begun`` is when it was started, by ``time.monotonic()``. The group is killed while the ended
-    leader still holds its number.
+    ``begun`` is when it was started, by ``time.monotonic()``.
     """
     try:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
-        signal_group(pid, signal.SIGKILL)
-        _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
         return Exit(pid, 255, 0, 0.0, 0, _since(begun))
+    return collect(pid, begun)
+
+
+def collect(pid: int, begun: float = 0.0) -> Exit:
+    """:func:`reap` for a child that is known to have ended.
+
+    Its group is killed while the ended leader still holds its number.
+    """
+    signal_group(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = 128 + number if number else os.WEXITSTATUS(status)
     # The kernel's own sums of /proc/PID/io, in blocks of 512 bytes: no file to read for them.
@@ -171,6 +178,18 @@ def ended(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def ended_child() -> int | None:
+    """A child that has ended and is yet to be reaped, None if there is none.
+
+    One and the same until somebody reaps it. 0 if there is no child at all.
+    """
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found else None
 
 
 def signal_group(pid: int, number: int) -> bool:

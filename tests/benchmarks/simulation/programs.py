@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.launcher import parts
@@ -39,12 +40,15 @@ class Programs:
         self._number_of = {name: number for number, name in enumerate(names)}
         self._next = FIRST_PID
         self._ended: dict[int, Exit] = {}
+        self._epoch = clock.time() - clock.monotonic()
 
     def install(self) -> None:
         """Take the place of real processes in this one; every mpirun is an MPICH."""
         parts.finder = lambda starts: _Found()
         process.spawn = self.spawn
         process.reap = self.reap
+        process.collect = self.collect
+        process.ended_child = self.ended_child
         process.ended = self.ended
         process.signal_group = self.signal_group
         process.signal_all = self.signal_all
@@ -60,17 +64,30 @@ class Programs:
         self._clock.skip(self._nodes.costs.launch)
         return self._next
 
+    def ended_child(self) -> int | None:
+        """One that has ended and is yet to be reaped."""
+        with self._clock.stopped():
+            self._hear()
+            return next(iter(self._ended), None)
+
+    def collect(self, pid: int, begun: float = 0.0) -> Exit:
+        """How one that has ended did so."""
+        ended = self._ended.pop(pid)
+        wall = ended.time - self._epoch - begun if begun else 0.0
+        return replace(ended, wall_seconds=wall)
+
     def reap(self, pid: int, begun: float = 0.0) -> Exit | None:
         """How it ended, None while it runs."""
         with self._clock.stopped():
-            for _, _, attempt in self._nodes.happened(local=True):
-                number = int(attempt.token)
-                code = 128 + attempt.signal if attempt.signal else 0
-                now = self._clock
-                wall = now.monotonic() - begun if begun else 0.0
-                ended = Exit(number, code, attempt.signal, 0.0, 4096, wall, time=now.time())
-                self._ended[number] = ended
-            return self._ended.pop(pid, None)
+            self._hear()
+            return self.collect(pid, begun) if pid in self._ended else None
+
+    def _hear(self) -> None:
+        for _, _, attempt in self._nodes.happened(local=True):
+            number = int(attempt.token)
+            code = 128 + attempt.signal if attempt.signal else 0
+            now = self._clock.time()
+            self._ended[number] = Exit(number, code, attempt.signal, 0.0, 4096, time=now)
 
     def ended(self, pid: int) -> bool:
         """Whether it is over, reaped or not."""

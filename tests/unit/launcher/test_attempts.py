@@ -25,7 +25,8 @@ from balsam.launcher.ledger import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
 from balsam.launcher.options import AUTO
-from balsam.launcher.tasks import Application, Preparer, Task
+from balsam.launcher.preparing import Preparer
+from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
 from balsam.platform.shape import uniform
 from tests.tools.hands import FakeHands
@@ -298,7 +299,7 @@ def test_tasks_on_other_nodes_get_their_signal_from_there(
 def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:
     for number in (1, 2):
         attempts.start(task(number, "/bin/sleep 600"), Application())
-    attempts.let_go({1: (states.RUNNING, 1, 0), 2: (states.USER_KILLED, 1, 0)}, [states.RUNNING])
+    attempts.let_go([2, 3])
     end = ended(attempts, 1)[2]
     assert end.outcome.data["cause"] == states.KILLED
     assert attempts.jobs() == {1}
@@ -345,7 +346,7 @@ def test_what_was_made_ready_does_not_outlive_its_truth(
     if why == "its application was edited":
         app = replace(app)
     elif why == "it is old":
-        monkeypatch.setattr("balsam.launcher.attempts.DRAFT_SECONDS", 0.0)
+        monkeypatch.setattr("balsam.launcher.preparing.DRAFT_SECONDS", 0.0)
     else:
         waiting = replace(waiting)
     assert attempts.start(waiting, app)
@@ -364,7 +365,7 @@ def test_what_speaks_against_a_waiting_task_is_told_when_its_turn_comes(
 def test_a_task_on_other_cpus_than_it_should_be_is_reported(attempts: Attempts) -> None:
     """What bound the launcher has bound its tasks."""
     here = os.sched_getaffinity(0)
-    attempts._cpus = frozenset((*here, max(here) + 1))
+    attempts._bindings._cpus = frozenset((*here, max(here) + 1))
     attempts.start(task(1, "/bin/sleep 600"), Application())
     until(lambda: attempts.timers() or attempts._running[1].note)
     attempts.stop(1, states.KILLED, 0.0)

@@ -14,7 +14,8 @@ from balsam import states
 from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Placement, Request
-from balsam.launcher.tasks import Application, Ground, Mpi, Preparer, Task, from_row
+from balsam.launcher.preparing import Ground, Preparer
+from balsam.launcher.tasks import Application, Mpi, Task, from_row
 from balsam.platform.flavours import FLAVOURS
 from balsam.platform.process import RunSpec
 
