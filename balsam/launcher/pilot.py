@@ -5,34 +5,16 @@ It sleeps until a child ends, a worker answers, the database changes, or a timer
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 from balsam.conf.project import Project
-from balsam.core import overlap, sessions
-from balsam.core.lease import Scope
-from balsam.core.sessions import Life
-from balsam.errors import BalsamError, LeaseLost
-from balsam.launcher import journal, parts, resources
-from balsam.launcher.committing import Committer
-from balsam.launcher.disputes import Disputes
+from balsam.core import sessions
+from balsam.errors import LeaseLost
+from balsam.launcher.equipment import Equipment
 from balsam.launcher.far import Returned
-from balsam.launcher.guard import Guard
-from balsam.launcher.health import NodeHealth
-from balsam.launcher.idling import Idling
-from balsam.launcher.ledger import End, Ledger, Start
-from balsam.launcher.mpi import MpiFinder
-from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, Report, silent
-from balsam.launcher.progress import Progress
-from balsam.launcher.resources import Resources
-from balsam.launcher.source import Source
-from balsam.launcher.starting import Starter
-from balsam.launcher.stopping import Stopping
-from balsam.launcher.suspicion import Suspicion
-from balsam.launcher.tasks import Mpi
-from balsam.launcher.telling import Teller
+from balsam.launcher.ledger import End, Start
+from balsam.launcher.options import LauncherOptions, Report, silent
 from balsam.launcher.wakeup import Wakeup
 
 #: How often a launcher looks for changes that it should have been told of.
@@ -46,11 +28,8 @@ WITHOUT_WORKERS = (
 STOPPING_SECONDS = 0.25
 
 
-class Launcher:
+class Launcher(Equipment):
     """A pilot of one allocation: ``step`` does what is due, ``run`` steps until nothing is left."""
-
-    #: How its sessions are known.
-    KIND = "launcher"
 
     def __init__(
         self,
@@ -60,159 +39,20 @@ class Launcher:
         report: Report = silent,
         worker_log: str | None = None,
     ) -> None:
-        self.project = project
-        self.options = options
-        self.settings = project.settings()
-        self._wakeup = wakeup
-        config, max_attempts = self.settings.launcher, self.settings.jobs.max_attempts
-        given = resources.find(project, options)
-        nodes = parts.node_pool(given)
-        self._mpi = parts.finder(given.mpi)
-        if self._needs_mpi():
-            self._await(self._mpi)
-        workers = None if parts.is_here(given) or self._needs_mpi() else self._workers(given)
-        if workers and options.job_mode == AUTO and not workers.flavour.shares_nodes:
-            # The workers would keep every mpirun from their nodes.
-            workers, options = None, replace(options, job_mode=MPI)
-            self.options = options
-        life = parts.life(self.KIND)
-        self._recovery = parts.recovery_by(project, life)
-        self._recovery.run(None)
-        self._recovery.tidy()
-        self.session = self._open(life, given)
-        self._scope = self._choose()
-        written = journal.Journal(journal.path_of(project.journal_dir, self.session))
-        self.ledger = Ledger(written, self.session, max_attempts, self._hold, config.crash_limit)
-        self.source = Source(
-            self.session,
-            self._scope,
-            max_attempts,
-            nodes,
-            serial_only=options.job_mode == SERIAL,
-            mpi_only=options.job_mode == MPI,
-            sort_by=config.sort_by,
-            leave_large=bool(given.scheduler),
-        )
-        marks = parts.marks(project, options, given, self.session)
-        hands = parts.hands(project, given, workers, self.session, marks) if workers else None
-        self.attempts = parts.attempts(
-            project, options, given, nodes, self._mpi, marks, hands
-        )
-        self._wakeup.on_stop = self.attempts.stop_requested
-        self.steps = parts.steps(project, options, self.session, self._scope, marks, worker_log)
-        self._progress = Progress(self._scope, given.seconds_left(time.time()))
-        self.source.seconds_left = self._progress.seconds_left
-        self._teller = Teller(report, self._progress, self.attempts)
-        self._guard = Guard(self._teller.tell)
-        self._disputes = Disputes(
-            self.session,
-            max_attempts,
-            config.kill_grace_seconds,
-            self.source,
-            self.attempts,
-            self.steps,
-            self.ledger,
-        )
-        self._suspicion = Suspicion(
-            nodes,
-            NodeHealth(given.nodes),
-            self.attempts,
-            self.source,
-            self._guard,
-            config.kill_grace_seconds,
-            self._teller.tell,
-        )
-        if len(given.nodes) > 1:
-            self.attempts.on_end = self._suspicion.ended
-        self.starter = Starter(
-            self.source,
-            self.attempts,
-            self.ledger,
-            self._progress,
-            self._teller.tell,
-            lambda: self._wakeup.stop_requests > self._patience,
-        )
-        self._committer = Committer(
-            config.commit_milliseconds / 1000,
-            self.ledger,
-            written,
-            self.source,
-            self.steps,
-            self._disputes,
-            self._guard,
-            self._teller.tell,
-        )
-        self.stopping = Stopping(
-            self.session,
-            config.stop_grace_seconds,
-            self._mpi,
-            self.source,
-            self.attempts,
-            self.steps,
-            self.ledger,
-            written,
-            self._guard,
-            self._teller.tell,
-        )
-        self.idling = Idling(
-            config.idle_exit_seconds,
-            options.persistent,
-            self.source,
-            self.attempts,
-            self.steps,
-            self.ledger,
-            self._guard,
-            self._recovery,
-        )
-        self._patience = 0
+        super().__init__(project, options, wakeup, report, worker_log)
+        #: Jobs that were left for want of an mpirun.
         self._left = 0
+        #: It lost every node.
+        self._lost_all = False
         now = time.monotonic()
         self._next_look = self._next_beat = self._next_sessions = now
-        self.source.begin()
-
-    def _needs_mpi(self) -> bool:
-        """Whether nothing at all can run without an mpirun."""
-        return self.options.job_mode == MPI
-
-    def _await(self, finder: MpiFinder) -> Mpi | None:
-        """Wait for mpirun's answer, or a signal. Raises MpiUnavailable."""
-        while (found := finder.get()) is None and not self._wakeup.stop_requests:
-            self._wakeup.wait((finder.deadline or 0.0) - time.monotonic())
-        return found
-
-    def _workers(self, given: Resources) -> Mpi | None:
-        """What starts the workers on other nodes. Raises MpiUnavailable."""
-        same = given.workers == given.mpi
-        finder = self._mpi if same else parts.finder(given.workers)
-        found = self._await(finder)
-        return found and (parts.by_slurm(given, found, os.environ) or found)
-
-    def _open(self, life: Life, given: Resources) -> int:
-        """Its session. Raises AllocationError where another launcher has the same nodes."""
-        offer = resources.offer(given, self.options)
-        session = sessions.open_session(life, offer)
-        if self.KIND == Launcher.KIND:
-            try:
-                lease = self.settings.launcher.lease_seconds
-                overlap.refuse(session, offer, lease, life.machine)
-            except BalsamError:
-                sessions.close_session(session)
-                raise
-        return session
-
-    def _choose(self) -> Scope:
-        """What to work on; the session is open by now."""
-        return Scope(self.options.wf_filter, tags=self.options.tags)
-
-    def _hold(self) -> None:
-        """Called in the transaction of every commit, so that nobody can come between."""
 
     # -- the loop -------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Step until the work or the time is over, then stop cleanly; the exit code.
 
-        It is 1 if work is left for want of an mpirun.
+        It is 1 if work is left for want of an mpirun, or because all nodes were lost.
         """
         similar = self.source.similar_workflows()
         if similar:
@@ -228,7 +68,7 @@ class Launcher:
                 self._guard.run(self._count_left)
         finally:
             self.shut()
-        return 1 if self._left or self.attempts.trouble else 0
+        return 1 if self._left or self._lost_all else 0
 
     def step(self) -> None:
         """Wait for the next thing to happen, and do what is due."""
@@ -263,6 +103,7 @@ class Launcher:
         """Whether there is nothing more to do, now or soon."""
         if not self.stopping.why and not self.source.nodes.limits.nodes:
             self.stopping.stop("no node is left to it")
+            self._lost_all = True
             if self.attempts.trouble:
                 self._teller.tell(f"{self.attempts.trouble} {WITHOUT_WORKERS}")
         if self.stopping.why:

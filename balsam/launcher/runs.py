@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from balsam import states
@@ -120,14 +119,9 @@ class Traces:
 
 def traces(run: Run, oom: evidence.OomWatch, lines: int) -> Traces:
     """Those of an attempt on this machine."""
-    return Traces(partial(_struck, oom), lambda: evidence.tail(run.spec.output, lines))
-
-
-def _struck(oom: evidence.OomWatch, pid: int) -> bool:
-    struck = oom.struck(pid)
-    if struck:
-        oom.refresh()
-    return struck
+    return Traces(
+        lambda pid: oom.struck(pid, run.since), lambda: evidence.tail(run.spec.output, lines)
+    )
 
 
 def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = None) -> Outcome:

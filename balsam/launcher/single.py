@@ -9,7 +9,7 @@ from collections.abc import Callable
 from balsam import states
 from balsam.conf.logs import close_log, open_log
 from balsam.conf.project import Project
-from balsam.core import bookkeeping, lease, sessions
+from balsam.core import bookkeeping, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import TROUBLE, atomic
@@ -72,9 +72,11 @@ class Single(Launcher):
         self.interrupted = 0
         self._abandoned = abandoned
         super().__init__(project, options, wakeup, report, worker_log)
+
+    def _ready(self) -> None:
         with atomic():
-            lease.release(self.session, [job.pk])
-            bookkeeping.pass_jobs([job.pk], self.settings.jobs.max_attempts)
+            lease.release(self.session, [self.job.pk])
+            bookkeeping.pass_jobs([self.job.pk], self.settings.jobs.max_attempts)
             self._hold()
 
     def _needs_mpi(self) -> bool:
@@ -83,13 +85,9 @@ class Single(Launcher):
         return self.job.num_nodes * self.job.ranks_per_node > 1 or super()._needs_mpi()
 
     def _choose(self) -> Scope:
-        try:
-            with atomic():
-                self.job.save()
-                lease.take(self.session, self.job.pk)
-        except BalsamError:
-            sessions.close_session(self.session)
-            raise
+        with atomic():
+            self.job.save()
+            lease.take(self.session, self.job.pk)
         return Scope(job=self.job.pk)
 
     def _hold(self) -> None:

@@ -37,8 +37,9 @@ class OomWatch:
     """Tells whether the kernel's OOM killer struck, by the kernel's own counters and messages.
 
     Ask it when a process died of SIGKILL: ``struck()`` says whether a counter rose since the last
-    ``refresh()`` (or since it was made). A counter that can not be read counts for nothing. The
-    counters do not say whom it struck; where the kernel's messages may be read, they do.
+    ``refresh()`` but one (one may come between a kill and the question), or since the last, if the
+    process began after it. A counter that can not be read counts for nothing. The counters do not
+    say whom it struck; where the kernel's messages may be read, they do.
     """
 
     def __init__(
@@ -46,27 +47,38 @@ class OomWatch:
     ) -> None:
         self._paths = tuple(default_oom_counters() if paths is None else paths)
         self._messages = messages
-        self._counts = self._read()
-        self._since = time.monotonic()
+        #: The last two readings, the older one first: when (monotonic), and the counters.
+        self._readings = [(time.monotonic(), self._read())] * 2
 
     def refresh(self) -> None:
         """Remember the counters as they are now."""
-        self._counts = self._read()
-        self._since = time.monotonic()
+        self._readings = [self._readings[1], (time.monotonic(), self._read())]
 
-    def struck(self, pid: int = 0) -> bool:
-        """Whether the OOM killer killed something since the counters were last remembered.
+    def struck(self, pid: int = 0, began: float = 0.0) -> bool:
+        """Whether the OOM killer killed something lately; one kill explains one death.
 
-        With ``pid``, of a process that itself died of SIGKILL: whether that was it, as far as the
-        kernel's messages tell. Its descendants are not asked about.
+        ``began`` (monotonic) is when the process began. With ``pid``, of a process that itself died
+        of SIGKILL: whether that was it, as far as the kernel's messages tell. Its descendants are
+        not asked about.
         """
-        if not any(now > before for before, now in zip(self._counts, self._read(), strict=True)):
+        older, latest = self._readings
+        since, before = latest if began >= latest[0] else older
+        counts = self._read()
+        if not any(now > then for then, now in zip(before, counts, strict=True)):
             return False
-        victims = oom_victims(self._messages, self._since) if pid else None
-        return victims is None or not victims or pid in victims
+        victims = oom_victims(self._messages, since) if pid else None
+        if victims and pid not in victims:
+            return False
+        self._readings = [(when, _less_one(read, counts)) for when, read in self._readings]
+        return True
 
     def _read(self) -> tuple[int, ...]:
         return tuple(_oom_kills(path) for path in self._paths)
+
+
+def _less_one(before: tuple[int, ...], now: tuple[int, ...]) -> tuple[int, ...]:
+    """Counters from which one of the kills since is not to be seen any more."""
+    return tuple(min(then + 1, count) for then, count in zip(before, now, strict=True))
 
 
 def oom_victims(path: str | Path, since: float) -> set[int] | None:

@@ -91,8 +91,11 @@ class Ensemble:
         self._last_poll = time.monotonic()
         self._next_look = self._last_poll
         self._keepers = process.spawn(keepers) if keepers else 0
-        self._crews.launch(nodes, wave=search.Wave(whole=True))
-
+        try:
+            self._crews.launch(nodes, wave=search.Wave(whole=True))
+        except BaseException:
+            self._end_keepers(0.0)
+            raise
     # -- what the launcher asks -----------------------------------------------------------------
 
     @property
@@ -277,6 +280,10 @@ class Ensemble:
         """End what runs and all processes on all nodes; returns within about the grace."""
         self.flush()
         self._crews.close(grace_seconds)
+        self._end_keepers(grace_seconds)
+
+    def _end_keepers(self, grace_seconds: float) -> None:
+        """End what started the keepers; they are the children of others."""
         if self._keepers:
             process.end_processes([self._keepers], grace_seconds)
             process.reap(self._keepers)

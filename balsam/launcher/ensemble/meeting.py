@@ -18,6 +18,8 @@ SOCKET = "keeper"
 LOCK = "lock"
 #: Node-local, and short: the path of a socket has 107 characters.
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")
+#: A keeper that is well takes a connection in at once.
+CONNECT_SECONDS = 1.0
 
 
 def path_of(session: str, node: str, place: str = PLACES[0]) -> Path:
@@ -77,8 +79,12 @@ def listen(directory: Path) -> socket.socket:
 
 
 def connect(directory: Path) -> tuple[socket.socket, int] | None:
-    """A connection to the keeper and its pid; None if there is none. Never one of another user."""
+    """A connection to the keeper and its pid; None if there is none. Never one of another user.
+
+    Nor one that was stopped and takes nobody in: it is not waited for.
+    """
     talk = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    talk.settimeout(CONNECT_SECONDS)
     try:
         talk.connect(str(directory / SOCKET))
         pid, uid = peer(talk)

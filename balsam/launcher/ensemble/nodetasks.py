@@ -160,7 +160,8 @@ class NodeTasks:
             oom = tail = None
             if end.returncode:
                 killed = signal.SIGKILL in (end.signal, end.returncode - 128)
-                oom = killed and self._oom_struck()
+                alone = end.signal == signal.SIGKILL
+                oom = killed and self._oom.struck(run.pid if alone else 0, run.began)
                 tail = evidence.tail(run.spec.output, self.tail_lines)
             message = [ENDED, run.token, vars(end), round(wall, 6), oom, tail or ""]
             message += [run.note, run.stopped]
@@ -205,9 +206,8 @@ class NodeTasks:
                 process.signal_all(everyone, signal.SIGKILL)
 
     def watch_memory(self) -> None:
-        """Forget the out-of-memory kills so far, when nothing of ours runs."""
-        if not self._by_pid:
-            self._oom.refresh()
+        """Forget the out-of-memory kills of long ago; to be called now and then."""
+        self._oom.refresh()
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -250,12 +250,6 @@ class NodeTasks:
 
     def _withdrawn(self, token: str) -> None:
         self.news.append([REFUSED, token, "", "It was stopped before it began.", False])
-
-    def _oom_struck(self) -> bool:
-        struck = self._oom.struck()
-        if struck:
-            self._oom.refresh()
-        return struck
 
     def _end_leftovers(self, marks: set[str]) -> None:
         """KILL processes of stopped attempts that left their group and outlived it."""

@@ -44,11 +44,28 @@ def test_oom_watch_sees_a_counter_rise_once(tmp_path: Path) -> None:
     assert not watch.struck()
     group.write_text("low 0\noom 4\noom_kill 3\noom_group_kill 9\n")
     assert watch.struck()
+    assert not watch.struck(), "one kill explains one death"
+    machine.write_text("nr_free_pages 9\noom_kill 9\n")
     assert watch.struck()
-    watch.refresh()
+    assert watch.struck()
     assert not watch.struck()
-    machine.write_text("nr_free_pages 9\noom_kill 8\n")
-    assert watch.struck()
+
+
+def test_an_oom_kill_outlives_one_look_at_the_counters_but_not_two(tmp_path: Path) -> None:
+    """A look may come between a kill and the question; kills of long ago explain nothing."""
+    machine = tmp_path / "vmstat"
+    machine.write_text("oom_kill 7\n")
+    watch = OomWatch([machine])
+    early = time.monotonic()
+    machine.write_text("oom_kill 8\n")
+    watch.refresh()
+    late = time.monotonic()
+    assert not watch.struck(began=late), "it had not begun"
+    assert watch.struck(began=early)
+    machine.write_text("oom_kill 9\n")
+    watch.refresh()
+    watch.refresh()
+    assert not watch.struck(began=early)
 
 
 def test_oom_watch_survives_counters_that_are_none(tmp_path: Path) -> None:
@@ -143,7 +160,7 @@ def test_the_kernels_messages_say_whom_it_struck(tmp_path: Path) -> None:
     messages = kmsg(tmp_path / "kmsg", (now + 5, 17))
     watch = OomWatch([counter], messages)
     assert not watch.struck(17)
-    counter.write_text("oom_kill 2\n")
+    counter.write_text("oom_kill 4\n")
     assert watch.struck(17) and watch.struck()
     assert not watch.struck(18)  # killed by somebody else
     kmsg(messages, (now - 100, 17))
