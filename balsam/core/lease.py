@@ -17,6 +17,8 @@ from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
 from balsam.core.sql import column, dialect, is_sqlite, key_list, keys, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
+#: The states of what a launcher runs, or is about to.
+_IN_ORDER = quoted((*states.RUNNABLE_STATES, states.RUNNING))
 #: A session that was declared dead leases nothing more: nobody would ever free it again.
 _STILL_LIVE = f"EXISTS (SELECT 1 FROM balsam_session WHERE id = %s AND state = '{LIVE}')"
 #: Jobs that never need an mpirun.
@@ -253,15 +255,37 @@ def release(session: int, ids: Collection[int]) -> None:
         )
 
 
-def held(session: int) -> dict[int, tuple[str, int, int]]:
-    """What a session holds: id -> (state, attempt, lost attempts)."""
-    return {
-        row[0]: (row[1], row[2], row[3])
-        for row in rows(
-            "SELECT id, state, attempt, lost_attempts FROM balsam_job WHERE session_id = %s",
-            (session,),
-        )
-    }
+def held(session: int, jobs: Collection[int] | None = None) -> dict[int, tuple[str, int, int]]:
+    """What a session holds (of some ``jobs``): id -> (state, attempt, lost attempts)."""
+    statement = "SELECT id, state, attempt, lost_attempts FROM balsam_job WHERE session_id = %s"
+    parameters: tuple[Any, ...] = (session,)
+    if jobs is not None:
+        statement += f" AND id IN ({keys()})"
+        parameters += (key_list(jobs),)
+    return {row[0]: (row[1], row[2], row[3]) for row in rows(statement, parameters)}
+
+
+def number_held(session: int) -> int:
+    """How many jobs a session holds; of an index alone, so cheap also for very many."""
+    found: list[int] = column(
+        "SELECT count(*) FROM balsam_job WHERE session_id = %s", (session,)
+    )
+    return found[0]
+
+
+def moved_since(session: int, event: int) -> dict[int, str]:
+    """Jobs of which something was written after ``event`` and that are not what a session runs.
+
+    Job -> its state, '' if the session does not hold it.
+    """
+    found = rows(
+        f"""SELECT DISTINCT job.id, job.state, job.session_id
+            FROM balsam_event event JOIN balsam_job job ON job.id = event.job_id
+            WHERE event.id > %s
+            AND NOT (COALESCE(job.session_id, 0) = %s AND job.state IN ({_IN_ORDER}))""",
+        (event, session),
+    )
+    return {job: state if holder == session else "" for job, state, holder in found}
 
 
 def counts(scope: Scope) -> dict[str, int]:

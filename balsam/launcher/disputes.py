@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from balsam import states
 from balsam.core import bookkeeping, lease
@@ -16,6 +17,12 @@ from balsam.launcher.steps import Steps
 
 #: Looking for what others did may take this share of a launcher's time.
 SHARE = 0.05
+#: So few jobs are all looked at; of more, once in so many seconds, and else what events of so many
+#: seconds tell of.
+FEW = 5000
+FULL_SECONDS = 60.0
+BACK_SECONDS = 5.0
+_IN_ORDER = frozenset((*states.RUNNABLE_STATES, states.RUNNING))
 #: States that handlers lead a job out of.
 _TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
 
@@ -34,6 +41,10 @@ class Disputes:
     #: Others have committed something, perhaps of what is held here.
     moved: bool = False
     _rest_until: float = 0.0
+    #: When (monotonic) to look at all that is held again, however much that is.
+    _next_full: float = 0.0
+    #: Times (monotonic) and the last event there was then, oldest first.
+    _events: deque[tuple[float, int]] = field(default_factory=deque)
 
     def due(self, now: float) -> bool:
         """Whether to look for what others did: the more is held, the more that costs."""
@@ -51,19 +62,53 @@ class Disputes:
         with_steps = self.steps.jobs()
         if not (len(self.attempts) or self.source.stock or with_steps):
             return
-        held = self.source.held()
-        self.attempts.let_go(held, (*states.RUNNABLE_STATES, states.RUNNING))
-        gone = {
-            task.id
-            for task in self.source.stock
-            if held.get(task.id, ("",))[0] not in states.RUNNABLE_STATES
-        }
+        moved = self._moved(with_steps)
+        if not moved:
+            return
+        self.attempts.let_go(moved)
+        gone = {task.id for task in self.source.stock if task.id in moved}
         if gone:
             self.source.drop(gone)
             self.release(gone)
         for job in with_steps:
-            if job not in held or held[job][0] == states.USER_KILLED:
+            if moved.get(job) in ("", states.USER_KILLED):
                 self.steps.pool.cancel(job)
+
+    def _moved(self, with_steps: Collection[int]) -> Mapping[int, str]:
+        """What is not held any more (''), or in a state (this) of jobs that are not run.
+
+        Of very much that is held only what was written about lately is looked at, as long as
+        nothing is missing: a job that is deleted leaves no event. An event may become visible
+        after later ones, so one has to look back, and now and then at everything.
+        """
+        now, ours = time.monotonic(), self._number(with_steps)
+        if ours <= FEW or now >= self._next_full or lease.number_held(self.session) < ours:
+            self._next_full = now + FULL_SECONDS
+            self._events.clear()
+            self._note_event(now)
+            return self._strays(with_steps)
+        since = self._events[0][1]
+        self._note_event(now)
+        return lease.moved_since(self.session, since)
+
+    def _note_event(self, now: float) -> None:
+        """Remember how far the record was, for those who look back."""
+        self._events.append((now, bookkeeping.last_event()))
+        while len(self._events) > 1 and self._events[1][0] <= now - BACK_SECONDS:
+            self._events.popleft()
+
+    def _number(self, with_steps: Collection[int]) -> int:
+        """How many jobs are held here."""
+        waiting = sum(
+            job not in self.attempts and job not in with_steps for job in self.ledger.jobs()
+        )
+        return len(self.attempts) + len(self.source.stock) + len(with_steps) + waiting
+
+    def _strays(self, with_steps: Collection[int]) -> dict[int, str]:
+        held = self.source.held()
+        known = self.attempts.jobs() | {task.id for task in self.source.stock}
+        states_now = {job: held.get(job, ("",))[0] for job in (*known, *with_steps)}
+        return {job: state for job, state in states_now.items() if state not in _IN_ORDER}
 
     def catch_up(self) -> None:
         """The database failed between two statements: free strays, and look at everything anew."""
@@ -77,7 +122,7 @@ class Disputes:
 
     def too_late(self, entries: Sequence[Entry]) -> None:
         """Somebody moved these jobs first: their attempts end, and what they came to is noted."""
-        held = self.source.held()
+        held = self.source.held([entry.job for entry in entries])
         grace = self.kill_grace_seconds
         finished: set[int] = set()
         rescued: set[int] = set()

@@ -300,9 +300,9 @@ class Source:
         if keys:
             lease.release(self.session, keys)
 
-    def held(self) -> dict[int, tuple[str, int, int]]:
-        """What the session holds in the record: id -> (state, attempt, lost attempts)."""
-        return lease.held(self.session)
+    def held(self, jobs: Collection[int] | None = None) -> dict[int, tuple[str, int, int]]:
+        """What the session holds (of some ``jobs``): id -> (state, attempt, lost attempts)."""
+        return lease.held(self.session, jobs)
 
     def drop(self, jobs: Collection[int]) -> None:
         """Forget tasks in stock that are no longer ours to run."""
