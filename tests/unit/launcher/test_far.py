@@ -1,0 +1,173 @@
+"""Attempts on nodes that answer as a test says: what is kept of each, and what is refused."""
+
+from __future__ import annotations
+
+import tracemalloc
+import uuid
+from typing import Any
+
+import pytest
+
+from balsam import states
+from balsam.core.lease import RUN_COLUMNS
+from balsam.launcher import far, shortages
+from balsam.launcher.ensemble.protocol import Ended, Refused, Started
+from balsam.launcher.far import Far, Returned
+from balsam.launcher.ledger import End, Start
+from balsam.launcher.node_pool import NodePool
+from balsam.launcher.tasks import Task, from_row
+from balsam.platform.process import Exit, RunSpec
+from balsam.platform.shape import uniform
+
+SPEC = RunSpec((), "", {}, "")
+#: Of an attempt in progress, with its task and its placement; it was 2,423 with a deque for each.
+MOST_BYTES = 1400
+
+
+class Hands:
+    """Nodes that do what a test says."""
+
+    def __init__(self, *ready: str) -> None:
+        self.ready_nodes = frozenset(ready)
+        self.deadline = None
+        self.events: list[Any] = []
+        self.asked = 0
+
+    def start(self, *given: Any) -> None:
+        self.asked += 1
+
+    def stop(self, token: str, grace_seconds: float) -> None:
+        pass
+
+    def poll(self) -> list[Any]:
+        events, self.events = self.events, []
+        return events
+
+
+def task(number: int) -> Task:
+    given = dict.fromkeys(RUN_COLUMNS, "") | {
+        "id": number, "job_id": uuid.uuid4().hex, "workflow": "".join(("some ", "workflow")),
+        "name": f"task-{number}", "state": "".join(("PREPRO", "CESSED")), "attempt": 0,
+        "lost_attempts": 0, "app_id": 1, "args": f"--number {number}", "environ_vars": "{}",
+        "num_nodes": 1, "ranks_per_node": 1, "threads_per_rank": 1, "threads_per_core": 1,
+        "node_packing_count": 1, "gpus_per_rank": 0.0, "wall_time_minutes": 1,
+        "time_limit_minutes": 0.0, "workdir": f"some/task-{number}", "launch_params": "{}",
+        "cpu_affinity": "none", "signal_before_min": 0.0,
+    }  # fmt: skip
+    return from_row([given[name] for name in RUN_COLUMNS], (), 60.0)
+
+
+def test_little_is_kept_of_each_of_half_a_million_attempts() -> None:
+    number = 2048
+    pool = NodePool([f"n{node}" for node in range(number // 64)], uniform(64))
+    sent = Far(Hands(), pool)  # type: ignore[arg-type]
+    running = {}
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for job in range(10**6, 10**6 + number):
+            new = task(job)
+            placement = pool.place(new.request, new.seconds, 0.0)
+            assert placement
+            run = running[job] = sent.send(new, placement, SPEC)
+            run.begun(job, 1e9 + job)
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert used / number < MOST_BYTES
+
+
+class Node:
+    """One node of two cores, on which a clock of its own says what is due."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(shortages.time, "monotonic", lambda: self.now)
+        self.hands = Hands("n")
+        self.pool = NodePool(("n",), uniform(2))
+        self.far = Far(self.hands, self.pool)  # type: ignore[arg-type]
+
+    def send(self, job: int) -> bool:
+        new = task(job)
+        placement = self.pool.place(new.request)
+        if placement is None:
+            return False
+        self.far.send(new, placement, SPEC)
+        return True
+
+    def hear(self, *events: Any) -> list[Any]:
+        self.hands.events += events
+        return [entry for _, entry in self.far.hear()]  # type: ignore[misc]
+
+
+def refused(job: int) -> Refused:
+    return Refused(f"{job}:1", states.STAGING, "no process", shortage=True)
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(monkeypatch)
+
+
+def test_nobody_is_sent_where_a_process_is_lacking_until_one_has_ended(node: Node) -> None:
+    assert node.send(1) and node.send(2)
+    [begun, returned] = node.hear(Started("1:1", 17, 1e9), refused(2))
+    assert isinstance(begun, Start) and isinstance(returned, Returned) and not returned.cause
+    assert not node.send(2), "it would be refused again, as fast as messages go"
+    [end] = node.hear(Ended("1:1", Exit(17, 0, 0, 0.0, 0), 1.0))
+    assert isinstance(end, End)
+    assert node.send(2) and node.send(3)
+
+
+def test_where_nothing_ends_it_is_tried_ever_more_seldom(node: Node) -> None:
+    tries = []
+    assert node.send(1)
+    while len(tries) < 9:
+        entries = node.hear(refused(1))
+        tries.append(node.now)
+        if isinstance(entries[0], End):
+            break
+        # The other core is not short of anything, as far as anybody knows.
+        other = node.pool.place(task(9).request)
+        assert not node.send(1)
+        assert node.far.deadline is not None and node.far.deadline > node.now
+        node.now = node.far.deadline
+        node.hear()
+        if other:
+            node.pool.give_back(other)
+        while not node.send(1):
+            assert node.far.deadline is not None
+            node.now = node.far.deadline
+            node.hear()
+    pauses = [round(after - before) for before, after in zip(tries, tries[1:], strict=False)]
+    assert pauses == sorted(pauses) and pauses[-1] >= 32
+    assert node.now - tries[0] < 2 * shortages.PATIENCE_SECONDS
+
+
+def test_a_task_that_never_finds_room_fails(node: Node) -> None:
+    for number in range(shortages.TRIES):
+        assert node.send(1)
+        [entry] = node.hear(refused(1))
+        last = number == shortages.TRIES - 1
+        assert isinstance(entry, End if last else Returned)
+        node.now += shortages.PATIENCE_SECONDS
+        node.hear()
+    assert entry.outcome.state == states.FAILED
+    assert entry.outcome.data["cause"] == states.STAGING
+
+
+def test_what_is_given_up_is_looked_for_only_when_others_answer(node: Node) -> None:
+    assert node.send(1) and node.send(2)
+    for run in node.far._runs.values():
+        run.stop(states.BATCH_TIME_LIMIT, 0.0)
+    assert not list(node.far.give_up())
+    node.far._runs = _Unread(node.far._runs)
+    assert not list(node.far.give_up()), "nothing has changed"
+    node.far._runs = dict(node.far._runs)
+    node.hands.ready_nodes = frozenset()
+    assert len(list(node.far.give_up())) == 2
+
+
+class _Unread(dict[int, far.FarRun]):
+    def values(self) -> Any:
+        raise AssertionError("all attempts were looked at")
