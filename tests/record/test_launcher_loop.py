@@ -11,7 +11,9 @@ import pytest
 
 from balsam import states
 from balsam.conf.project import Project
-from balsam.core.models import BalsamJob
+from balsam.core.models import BalsamJob, Session
+from balsam.errors import LaunchError
+from balsam.launcher import parts
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
 from balsam.launcher.wakeup import Wakeup
@@ -143,3 +145,30 @@ def test_the_backlog_of_runnable_jobs_is_looked_at_once(
         states.RESTART_READY, states.FAILED, states.FAILED,
     ]  # fmt: skip
     assert "asks for 1 GPU per node; the node has 0 (if there" in some.state_history
+
+
+@pytest.mark.parametrize("what", ["attempts", "steps"])
+def test_a_launcher_that_can_not_begin_leaves_nothing_behind(
+    project: Project, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(".")
+
+    def fail(*given: object) -> None:
+        raise LaunchError("There is no way.")
+
+    monkeypatch.setattr(parts, what, fail)
+    with Wakeup() as wakeup, pytest.raises(LaunchError, match="no way"):
+        Launcher(project, LauncherOptions(), wakeup)
+    assert [session.state for session in Session.objects.all()] == ["ended"]
+    assert not list(project.journal_dir.iterdir())
+
+
+def test_a_launcher_that_lost_all_nodes_has_failed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(".")
+    with Wakeup() as wakeup:
+        launcher = Launcher(project, LauncherOptions(), wakeup)
+        for node in launcher.source.nodes.living:
+            launcher.source.nodes.remove(node)
+        assert launcher.run() == 1

@@ -28,6 +28,7 @@ from balsam.launcher.options import AUTO
 from balsam.launcher.preparing import Preparer
 from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
+from balsam.platform.process import RunSpec
 from balsam.platform.shape import uniform
 from tests.tools.hands import FakeHands
 
@@ -373,3 +374,39 @@ def test_a_task_on_other_cpus_than_it_should_be_is_reported(attempts: Attempts) 
     until(lambda: ends.extend(attempts.reap()) or ends)
     assert "may use only" in ends[0].outcome.data["affinity"]
     assert attempts.news and "[t1 | " in attempts.news[0]
+
+
+def test_only_what_has_ended_is_asked_for(
+    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand mpiruns, few end at a time."""
+    attempts.start(task(1, "/bin/sleep 600"), Application())
+    attempts.start(task(2, "/bin/true"), Application())
+    asked: list[int] = []
+    monkeypatch.setattr(process, "reap", lambda pid, begun=0.0: asked.append(pid))
+    assert set(ended(attempts, 1)) == {2}
+    assert not asked
+    attempts.beat()
+    list(attempts.reap())
+    assert len(asked) == 1, "now and then, somebody else may have reaped it"
+
+
+def test_a_child_that_is_for_others_to_reap_hides_nothing(attempts: Attempts) -> None:
+    spec = RunSpec(["/bin/true"], "/", {}, os.devnull)
+    other = process.spawn(spec)
+    until(lambda: process.ended(other))
+    attempts.start(task(1, "/bin/true"), Application())
+    assert set(ended(attempts, 1)) == {1}
+    assert process.reap(other)
+
+
+def test_mpiruns_are_counted(attempts: Attempts, tmp_path: Path) -> None:
+    program = tmp_path / "mpirun"
+    program.symlink_to(FAKE_MPIRUN)
+    attempts._mpi = MpiFinder(MpiSettings(mpirun=str(program), flavour="mpich"), {})
+    attempts._bounds = replace(attempts._bounds, mpiruns=1)
+    wide = [task(n, "/bin/true", request=Request(ranks_per_node=2)) for n in (1, 2)]
+    until(lambda: attempts.start(wide[0], Application()))
+    assert attempts.start(wide[1], Application()) is None
+    ended(attempts, 1)
+    assert attempts.start(wide[1], Application()) is not None

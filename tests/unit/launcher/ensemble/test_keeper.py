@@ -308,3 +308,16 @@ def test_nobody_is_met_where_nobody_listens(tmp_path: Path) -> None:
     one, other = socket.socketpair()
     with one, other:
         assert meeting.peer(one) == (os.getpid(), os.geteuid())
+
+
+def test_a_keeper_that_takes_nobody_in_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "CONNECT_SECONDS", 0.05)
+    with contextlib.ExitStack() as guests, meeting.listen(tmp_path):
+        for _ in range(64):
+            met = meeting.connect(tmp_path)
+            if met is None:
+                return
+            guests.enter_context(met[0])
+    pytest.fail("it has room for all")

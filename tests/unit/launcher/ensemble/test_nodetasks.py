@@ -23,7 +23,7 @@ from balsam.launcher.ensemble.nodetasks import (
     NodeTasks,
     end_strays,
 )
-from balsam.platform import process
+from balsam.platform import evidence, process
 from balsam.platform.process import RunSpec
 
 
@@ -187,3 +187,24 @@ def test_strays_of_an_earlier_keeper_are_ended(node: Node) -> None:
     assert end_strays(mark) >= 2
     assert not process.marked_processes(KEEPER_MARK, mark)
     node.until_all_ended()
+
+
+def test_a_memory_kill_of_long_ago_explains_nothing(node: Node, tmp_path: Path) -> None:
+    """Also where there is always something running."""
+    counter = tmp_path / "vmstat"
+    counter.write_text("oom_kill 1\n")
+    node.tasks._oom = evidence.OomWatch([counter], tmp_path / "none")
+    node.start("1:1", "sleep 600")
+    node.start("2:1", "sleep 600")
+    counter.write_text("oom_kill 2\n")
+    for _ in range(2):
+        node.tasks.watch_memory()
+    [one, two] = node.tasks._by_pid
+    process.signal_group(one, signal.SIGKILL)
+    node.until(lambda: len(node.tasks) == 1)
+    assert not node.about("1:1")[4]
+    counter.write_text("oom_kill 3\n")
+    node.tasks.watch_memory()
+    process.signal_group(two, signal.SIGKILL)
+    node.until_all_ended()
+    assert node.about("2:1")[4], "a look at the counters came between"
