@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.errors import (
-    BalsamError,
     LaunchError,
     MpiUnavailable,
-    ProgramMissing,
-    Unsatisfiable,
 )
 from balsam.launcher import runs
 from balsam.launcher.bindings import Bindings
+from balsam.launcher.ending import Endings
 from balsam.launcher.ensemble.protocol import Hands, NodeLost
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.ledger import End, Start
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.near import Near
-from balsam.launcher.node_pool import NodePool, never, slots
+from balsam.launcher.node_pool import NodePool, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.preparing import Drafts, Preparer
 from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Application, Mpi, Task
-from balsam.launcher.timers import Timers
 from balsam.launcher.watch import Watch
-from balsam.outcomes import Outcome
 from balsam.platform import process
 
 logger = logging.getLogger(__name__)
@@ -80,7 +75,8 @@ class Attempts:
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
-        self._timers = Timers()
+        #: Ends them before they end by themselves.
+        self.endings = Endings(self._running, config, self._bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
         cpus = [cpu for core in preparer.ground.cpus for cpu in core]
         self._bindings = Bindings(self._near, cpus)
@@ -140,7 +136,7 @@ class Attempts:
             raise
         self._near.add(run)
         self._filed(run)
-        self._set_timers(run)
+        self.endings.begun(run)
         if mpi is None:
             self._bindings.begun(run)
         return start
@@ -165,15 +161,6 @@ class Attempts:
     def _filed(self, run: Run) -> None:
         self._running[run.task.id] = run
         self._recent.append(run.task)
-
-    def _set_timers(self, run: Run) -> None:
-        """What has to be done with an attempt that has begun, and when."""
-        task = run.task
-        if task.signal and self._bounds.ends is not None:
-            when = self._bounds.ends - 60 * task.signal_before_min
-            # One that begins later than that is not ready for a signal yet.
-            run.signal_at = when if when > run.since else None
-        self._timers.set(run.due, task.id)
 
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
@@ -228,7 +215,7 @@ class Attempts:
                 continue
             run, entry = event
             if isinstance(entry, Start):
-                self._set_timers(run)
+                self.endings.begun(run)
                 yield entry
                 continue
             del self._running[run.task.id]
@@ -258,13 +245,7 @@ class Attempts:
         self.nodes.remove(event.node)
         self.gone[event.node] = event.why
         self.news.append(f"Node {event.node} is lost: {event.why}")
-        self.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
-
-    def leave(self, node: str, cause: str, grace_seconds: float) -> None:
-        """End the attempts on a node."""
-        for run in self._running.values():
-            if node in run.placement.nodes:
-                self._end(run, cause, grace_seconds)
+        self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
 
     @property
     def terminated(self) -> bool:
@@ -280,64 +261,32 @@ class Attempts:
         """
         self._stop_requested = True
 
-    def stop(self, job: int, cause: str, grace_seconds: float) -> None:
-        """End one attempt, by force after the grace."""
-        run = self._running.get(job)
-        if run:
-            self._end(run, cause, grace_seconds)
-
-    def stop_all(self, cause: str, grace_seconds: float) -> None:
-        """End every attempt, by force after the grace."""
-        for run in self._running.values():
-            self._end(run, cause, grace_seconds, even_ended=self._stop_requested)
-        self.timers()
-
-    def _end(self, run: Run, cause: str, grace: float, *, even_ended: bool = False) -> None:
-        run.stop(cause, grace, even_ended=even_ended)
-        self._timers.set(run.kill_at, run.task.id)
-
     def kill_all(self) -> None:
         """KILL everything at once."""
         self._near.kill_all()
         if self._far:
             self._far.hands.kill_all()
 
-    def let_go(self, jobs: Collection[int]) -> None:
-        """End the attempts of those of some jobs that run, for others have moved them."""
-        for job in jobs:
-            run = self._running.get(job)
-            if run and not run.stopping:
-                self._end(run, states.KILLED, self._config.kill_grace_seconds)
+    def stop(self, job: int, cause: str, grace_seconds: float) -> None:
+        """End one attempt, by force after the grace."""
+        self.endings.stop(job, cause, grace_seconds)
+
+    def stop_all(self, cause: str, grace_seconds: float) -> None:
+        """End every attempt, by force after the grace."""
+        self.endings.stop_all(cause, grace_seconds, even_ended=self._stop_requested)
 
     # -- time -----------------------------------------------------------------------------------
 
     def due(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
-        times = (self._timers.first(), self._far.deadline if self._far else None)
+        times = (self.endings.due(), self._far.deadline if self._far else None)
         return min((when for when in times if when is not None), default=None)
 
     def timers(self) -> None:
         """Enforce the tasks' own time limits, and KILL what did not heed its TERM."""
         now = time.monotonic()
-        for job in list(self._timers.due(now)):
-            run = self._running.get(job)
-            if run is None:
-                continue
-            if run.signal_at is not None and now >= run.signal_at:
-                run.signal_at = None
-                self._warn(run)
-            if run.deadline is not None and now >= run.deadline:
-                run.deadline = None
-                run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
-            run.escalate(now)
-            self._timers.set(run.due, job)
+        self.endings.timers(now)
         self._bindings.check(now)
-
-    def _warn(self, run: Run) -> None:
-        """Send the signal that the job wants before the end of the allocation."""
-        number = signal.Signals[f"SIG{run.task.signal}"]
-        logger.info("%s: %s, the end is near", run.task.label, number.name)
-        run.signal(number)
 
     def beat(self) -> None:
         """Do what has to be done now and then."""
@@ -360,16 +309,3 @@ class Attempts:
         """End what there is on other nodes."""
         if self._far:
             self._far.hands.close(grace_seconds)
-
-
-def could_not_start(task: Task, error: BalsamError) -> End:
-    """The end of a task that can not run at all, and why."""
-    if isinstance(error, Unsatisfiable):
-        cause, words = states.UNSATISFIABLE, never(error)
-    elif isinstance(error, ProgramMissing | MpiUnavailable):
-        cause, words = states.PROGRAM_MISSING, str(error)
-    else:
-        cause, words = states.STAGING, str(error)
-    logger.warning("%s: %s", task.label, words)
-    outcome = Outcome(states.FAILED, words, {"cause": cause, "attempt": task.attempt})
-    return End(task.id, task.state, task.attempt, outcome, time.time())

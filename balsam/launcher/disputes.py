@@ -65,7 +65,7 @@ class Disputes:
         moved = self._moved(with_steps)
         if not moved:
             return
-        self.attempts.let_go(moved)
+        self.attempts.endings.let_go(moved)
         gone = {task.id for task in self.source.stock if task.id in moved}
         if gone:
             self.source.drop(gone)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
-from balsam.launcher.attempts import Attempts, could_not_start
+from balsam.launcher.attempts import Attempts
+from balsam.launcher.ending import could_not_start
 from balsam.launcher.ledger import Ledger, Start
 from balsam.launcher.node_pool import Request
 from balsam.launcher.progress import Progress

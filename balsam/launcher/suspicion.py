@@ -55,7 +55,7 @@ class Suspicion:
         self.health.remove(suspect.node)
         self.nodes.remove(suspect.node)
         self.attempts.gone[suspect.node] = f"set aside: {suspect}"
-        self.attempts.leave(suspect.node, states.NODE_LOST, self.grace_seconds)
+        self.attempts.endings.leave(suspect.node, states.NODE_LOST, self.grace_seconds)
         self._aside[suspect.node] = suspect
         self._failed[suspect.node] = list(suspect.attempts)
         self.tell(

@@ -19,7 +19,8 @@ from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
-from balsam.launcher.attempts import Attempts, Bounds, could_not_start
+from balsam.launcher.attempts import Attempts, Bounds
+from balsam.launcher.ending import could_not_start
 from balsam.launcher.ensemble.protocol import Started
 from balsam.launcher.ledger import End
 from balsam.launcher.mpi import MpiFinder
@@ -300,7 +301,7 @@ def test_tasks_on_other_nodes_get_their_signal_from_there(
 def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:
     for number in (1, 2):
         attempts.start(task(number, "/bin/sleep 600"), Application())
-    attempts.let_go([2, 3])
+    attempts.endings.let_go([2, 3])
     end = ended(attempts, 1)[2]
     assert end.outcome.data["cause"] == states.KILLED
     assert attempts.jobs() == {1}
