@@ -31,14 +31,14 @@ class Endings:
     ) -> None:
         self._running = running
         self._config = config
-        self._ends = ends
+        self.ends = ends
         self._timers = Timers()
 
     def begun(self, run: Run) -> None:
         """What has to be done with an attempt that has begun, and when."""
         task = run.task
-        if task.signal and self._ends is not None:
-            when = self._ends - 60 * task.signal_before_min
+        if task.signal and self.ends is not None:
+            when = self.ends - 60 * task.signal_before_min
             # One that begins later than that is not ready for a signal yet.
             run.signal_at = when if when > run.since else None
         self._timers.set(run.due, task.id)

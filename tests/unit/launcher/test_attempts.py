@@ -245,7 +245,7 @@ def test_a_signal_comes_before_the_end_and_to_nobody_who_began_later_than_that(
     attempts: Attempts,
 ) -> None:
     ends = time.monotonic() + 60
-    attempts._bounds = Bounds(ends=ends)
+    attempts.endings.ends = ends
     early = task(1, HEEDING, signal="USR1", signal_before_min=(ends - time.monotonic() - 1) / 60)
     # The time for its signal was over when it began: it would die of it, not yet being ready.
     late = task(2, HEEDING, signal="USR1", signal_before_min=10)
