@@ -18,6 +18,7 @@ from balsam.errors import (
 from balsam.launcher import runs
 from balsam.launcher.bindings import Bindings
 from balsam.launcher.ending import Endings
+from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import Hands, NodeLost
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.ledger import End, Start
@@ -78,14 +79,14 @@ class Attempts:
         #: Ends them before they end by themselves.
         self.endings = Endings(self._running, config, self._bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
-        cpus = [cpu for core in preparer.ground.cpus for cpu in core]
-        self._bindings = Bindings(self._near, cpus)
+        self._bindings = Bindings(self._near)
         self._drafts = Drafts(preparer)
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
         self.trouble = ""
         #: Nodes that are out of use, and why.
         self.gone: dict[str, str] = {}
+        self._lost_now: list[NodeLost] = []
         #: Called with each attempt that ended.
         self.on_end: Callable[[Task, End], None] | None = None
         #: What a person should know, until somebody has told it.
@@ -137,8 +138,7 @@ class Attempts:
         self._near.add(run)
         self._filed(run)
         self.endings.begun(run)
-        if mpi is None:
-            self._bindings.begun(run)
+        self._bindings.begun(run)
         return start
 
     def _send_ahead(self, task: Task, app: Application) -> Sent | None:
@@ -199,6 +199,7 @@ class Attempts:
             yield self._told(run, End(job, states.RUNNING, run.attempt, outcome, end.time))
         if self._far:
             yield from self._hear(self._far)
+            self._tell_losses()
         self._watch.look()
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:
@@ -244,8 +245,16 @@ class Attempts:
             return
         self.nodes.remove(event.node)
         self.gone[event.node] = event.why
-        self.news.append(f"Node {event.node} is lost: {event.why}")
+        self._lost_now.append(event)
         self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
+
+    def _tell_losses(self) -> None:
+        """Nodes that died together are one piece of news; with all of them there is another."""
+        lost, self._lost_now = self._lost_now, []
+        if lost and not self.trouble:
+            nodes = protocol.names([event.node for event in lost])
+            some = f"Node {nodes} is" if len(lost) == 1 else f"Nodes {nodes} are"
+            self.news.append(f"{some} lost: {lost[0].why}")
 
     @property
     def terminated(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection
 
 from balsam.launcher.near import Near
 from balsam.launcher.runs import Run
@@ -17,24 +16,24 @@ MOST_NOTES = 3
 
 
 class Bindings:
-    """The CPUs of the tasks that are ``near``; ``cpus`` are those of the node."""
+    """The CPUs of those tasks that are ``near`` and were to be confined."""
 
-    def __init__(self, near: Near, cpus: Collection[int]) -> None:
+    def __init__(self, near: Near) -> None:
         self._near = near
-        self._cpus = frozenset(cpus)
         self._unchecked: deque[tuple[float, Run]] = deque()
         self._mislaid = 0
 
     def begun(self, run: Run) -> None:
         """A task is to be looked at once it has run for a moment."""
-        self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
+        if run.placement.cpus and run.mpi is None:
+            self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
 
     def check(self, now: float) -> None:
         """Look at those that have run for a moment."""
         while self._unchecked and self._unchecked[0][0] <= now:
             _, run = self._unchecked.popleft()
             if run in self._near:
-                run.note = affinity.compare(run.placement.cpus, run.pid, self._cpus)
+                run.note = affinity.compare(run.placement.cpus, run.pid)
 
     def tell(self, run: Run) -> list[str]:
         """What is wrong with one, for people to know: many may be bound wrongly for one reason."""

@@ -53,6 +53,8 @@ class Equipment:
         self._wakeup = wakeup
         #: So many requests to stop were heeded.
         self._patience = 0
+        #: What a person should know of the mode it runs in.
+        self._notice = ""
         with contextlib.ExitStack() as undo:
             self._equip(undo, report, worker_log)
             self._ready()
@@ -90,6 +92,8 @@ class Equipment:
         self._teller = Teller(report, self._progress, self.attempts)
         self._guard = Guard(self._teller.tell)
         self._connect(given, nodes, written)
+        if self._notice:
+            self.attempts.news.append(self._notice)
         self._wakeup.on_stop = self.attempts.stop_requested
         self.source.begin()
 
@@ -103,6 +107,10 @@ class Equipment:
         if workers and self.options.job_mode == AUTO and not workers.flavour.shares_nodes:
             # The workers would keep every mpirun from their nodes.
             self.options = replace(self.options, job_mode=MPI)
+            self._notice = (
+                f"{workers.flavour.name} runs one program on a node at a time, so it starts every "
+                "job; --part serial:N --part mpi:M gives serial jobs nodes to share."
+            )
             return None
         return workers
 

@@ -142,7 +142,7 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
     if run.note:
         data["affinity"] = run.note
     if cause == states.OK:
-        return Outcome(states.RUN_DONE, run.note, data)
+        return Outcome(states.RUN_DONE, "", data)
     tail = traces.tail()
     data["tail"] = tail
     what = evidence.describe_exit(end.returncode, end.signal)

@@ -25,14 +25,6 @@ def confined_to(pid: int | str, proc: str | Path = "/proc") -> frozenset[int] | 
     return cpus or None
 
 
-def online(devices: str | Path = "/sys/devices/system/cpu") -> frozenset[int]:
-    """The CPUs of this node; none where the kernel does not tell."""
-    try:
-        return parsed(Path(devices, "online").read_text().strip())
-    except OSError:
-        return frozenset()
-
-
 def parsed(text: str) -> frozenset[int]:
     """The numbers of a list such as ``0-3,8``; none for what is no such list."""
     found: set[int] = set()
@@ -56,30 +48,14 @@ def spelled(cpus: Collection[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in parts)
 
 
-def compare(
-    asked: Collection[int],
-    pid: int,
-    there: Collection[int] | None = None,
-    proc: str | Path = "/proc",
-) -> str:
+def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str:
     """What is wrong with the CPUs that process ``pid`` may use, as a sentence; '' if nothing is.
 
-    ``asked`` are those it was to be confined to (none: not at all), ``there`` those of its node
-    that jobs may use (by default all). A process that has confined itself further, within what it
-    was given, is right. So is one that has ended.
+    ``asked`` are those it was to be confined to. A process that has confined itself further, within
+    what it was given, is right. So is one that has ended.
     """
     allowed = confined_to(pid, proc)
-    if allowed is None:
+    if allowed is None or allowed <= set(asked):
         return ""
-    if asked:
-        if allowed <= set(asked):
-            return ""
-        wrong = f"may use {spelled(allowed)}"
-        return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
-    all_cpus = frozenset(online() if there is None else there)
-    if all_cpus <= allowed:
-        return ""
-    return (
-        f"It was not to be confined, but may use only {len(allowed & all_cpus)} of its node's "
-        f"{len(all_cpus)} CPUs ({spelled(allowed)}): what started the launcher may have bound it."
-    )
+    wrong = f"may use {spelled(allowed)}"
+    return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."

@@ -30,7 +30,7 @@ from balsam.launcher.preparing import Preparer
 from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
 from balsam.platform.process import RunSpec
-from balsam.platform.shape import uniform
+from balsam.platform.shape import NodeShape, uniform
 from tests.tools.hands import FakeHands
 
 FAKE_MPIRUN = Path(__file__).parents[2] / "fakes" / "mpirun"
@@ -364,16 +364,21 @@ def test_what_speaks_against_a_waiting_task_is_told_when_its_turn_comes(
         attempts.start(waiting, Application())
 
 
-def test_a_task_on_other_cpus_than_it_should_be_is_reported(attempts: Attempts) -> None:
-    """What bound the launcher has bound its tasks."""
-    here = os.sched_getaffinity(0)
-    attempts._bindings._cpus = frozenset((*here, max(here) + 1))
-    attempts.start(task(1, "/bin/sleep 600"), Application())
+def test_a_task_on_other_cpus_than_it_was_given_is_reported(attempts: Attempts) -> None:
+    here = sorted(os.sched_getaffinity(0))
+    attempts.nodes = NodePool(("n",), NodeShape(1, ((here[0],),)))
+    bound = task(1, "/bin/sleep 600", request=Request(affinity="core"))
+    attempts.start(bound, Application())
+    run = attempts._running[1]
+    assert os.sched_getaffinity(run.pid) == {here[0]}
+    if len(here) < 2:
+        pytest.skip("this machine has one CPU")
+    os.sched_setaffinity(run.pid, here)
     until(lambda: attempts.timers() or attempts._running[1].note)
     attempts.stop(1, states.KILLED, 0.0)
     ends: list[Any] = []
     until(lambda: ends.extend(attempts.reap()) or ends)
-    assert "may use only" in ends[0].outcome.data["affinity"]
+    assert "to be confined to" in ends[0].outcome.data["affinity"]
     assert attempts.news and "[t1 | " in attempts.news[0]
 
 
