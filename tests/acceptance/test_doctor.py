@@ -331,5 +331,6 @@ def test_the_commands_of_a_scheduler(site: Site) -> None:
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     site.env["PATH"] = f"{programs}:{site.env['PATH']}"
-    (finding,) = examined(site, 0)["scheduler"]
-    assert finding["status"] == "warning" and "no server" in finding["says"]
+    # The machine may have another scheduler beside it.
+    found = [one for one in examined(site, 0)["scheduler"] if "no server" in one["says"]]
+    assert [one["status"] for one in found] == ["warning"]
