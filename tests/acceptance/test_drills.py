@@ -29,6 +29,7 @@ from .conftest import Launcher, Site
 from .histories import alive, signs, starts, traced, traced_mpi
 from .test_launcher_causes import needs_mpi
 
+pytestmark = pytest.mark.drill
 NOTHING: frozenset[str] = frozenset()
 HOUR = 3600
 
