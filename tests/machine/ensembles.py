@@ -36,6 +36,12 @@ def environ() -> dict[str, str]:
     return {**clean, "PYTHONPATH": ":".join(paths), "PATH": f"/usr/bin:/bin:{os.environ['PATH']}"}
 
 
+def mpirun_of(python: str) -> str:
+    """The mpirun beside a Python, else that of the machine. Raises MpiUnavailable."""
+    beside = Path(python).with_name("mpiexec")
+    return mpirun.find_mpirun(str(beside) if beside.exists() else "auto")
+
+
 class Driver:
     """An ensemble, what it has told, and the programs it runs."""
 
@@ -57,7 +63,7 @@ class Driver:
         #: Where nothing can be started: an mpirun over one of them hangs.
         self.cut_off: set[str] = set()
         self._python = python
-        self._program = str(Path(python).with_name("mpiexec"))
+        self._program = mpirun_of(python)
         self.flavour = mpirun.detect(self._program).name
         self._flags = flags
         self._extra = extra or {}

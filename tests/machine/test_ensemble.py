@@ -18,9 +18,9 @@ from balsam.errors import LaunchError, MpiUnavailable
 from balsam.launcher.ensemble.ensemble import Ensemble, rank_command
 from balsam.launcher.ensemble.nodetasks import ASKED
 from balsam.launcher.ensemble.protocol import Ended, NodeLost, Started
-from balsam.platform import mpirun, process
+from balsam.platform import process
 from balsam.platform.process import RunSpec
-from tests.machine.ensembles import PYTHONS, Driver, as_json, environ, written
+from tests.machine.ensembles import PYTHONS, Driver, as_json, environ, mpirun_of, written
 
 Make = Callable[..., Driver]
 FOREVER = ("/bin/sleep", "600")
@@ -32,7 +32,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     if importlib.util.find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed")
     try:
-        mpirun.find_mpirun(str(Path(request.param).with_name("mpiexec")))
+        mpirun_of(request.param)
     except MpiUnavailable as error:
         pytest.skip(str(error))
     made: list[Driver] = []
