@@ -12,7 +12,7 @@ import click
 
 from balsam.cli import output
 from balsam.cli.tree import walk
-from balsam.core import listing
+from balsam.core import graph, listing
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.errors import InvalidValue, UnknownName
 
@@ -183,7 +183,7 @@ def _with_program(columns: Sequence[str], row: Sequence[Any]) -> list[Any]:
 
 
 def _tree(found: Any, limit: int | None) -> Iterator[str]:
-    lines = walk(listing.roots(found), listing.children_of)
+    lines = walk(listing.roots(found), graph.children_of)
     shown = itertools.islice(lines, limit)
     empty = True
     while batch := list(itertools.islice(shown, TREE_LINES)):

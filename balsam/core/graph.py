@@ -113,13 +113,21 @@ def parents_of(children: Collection[int]) -> dict[int, list[str]]:
 
 def parent_keys(children: Collection[int]) -> dict[int, list[int]]:
     """Child id -> ids of its parents in the order they were added, for those that have any."""
+    return _neighbours("child_id", "parent_id", children)
+
+
+def children_of(parents: Collection[int]) -> dict[int, list[int]]:
+    """Parent id -> ids of its children in the order they were added, for those that have any."""
+    return _neighbours("parent_id", "child_id", parents)
+
+
+def _neighbours(near: str, far: str, ids: Collection[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
-    for child, parent in rows(
-        f"""SELECT child_id, parent_id FROM balsam_dependency
-            WHERE child_id IN ({keys()}) ORDER BY id""",
-        (key_list(children),),
+    for here, there in rows(
+        f"SELECT {near}, {far} FROM balsam_dependency WHERE {near} IN ({keys()}) ORDER BY id",
+        (key_list(ids),),
     ):
-        found.setdefault(child, []).append(parent)
+        found.setdefault(here, []).append(there)
     return found
 
 

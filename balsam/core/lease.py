@@ -162,42 +162,24 @@ def next_due(scope: Scope) -> datetime | None:
     return found[0].replace(tzinfo=timezone.utc) if found else None
 
 
-def longer_than(scope: Scope, bounds: Bounds) -> int:
-    """Free runnable jobs in scope that take longer than ``bounds`` allow."""
-    where, parameters = scope.sql()
-    within, numbers = bounds.sql()
-    return int(
-        rows(
-            f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
-                AND session_id IS NULL AND {where} AND NOT (1 = 1{within})""",
-            (*parameters, *numbers),
-        )[0][0]
-    )
-
-
 def left(scope: Scope, bounds: Bounds) -> int:
     """Free runnable jobs in scope that are not within ``bounds``."""
-    where, parameters = scope.sql()
     within, limits = bounds.sql()
-    return int(
-        rows(
-            f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
-                AND session_id IS NULL AND {where} AND NOT (1 = 1{within})""",
-            (*parameters, *limits),
-        )[0][0]
-    )
+    return _free(scope, f"NOT (1 = 1{within})", limits)
 
 
 def left_for_mpi(scope: Scope, *, every: bool = False) -> int:
     """Free runnable jobs in scope that only an mpirun can start; with ``every`` that is all."""
-    where, parameters = scope.sql()
-    if not every:
-        where += f" AND NOT {_no_mpi()}"
+    return _free(scope, "1 = 1" if every else f"NOT {_no_mpi()}")
+
+
+def _free(scope: Scope, condition: str, parameters: Sequence[Any] = ()) -> int:
+    where, limits = scope.sql()
     return int(
         rows(
             f"""SELECT count(*) FROM balsam_job WHERE state IN ({_RUNNABLE})
-                AND session_id IS NULL AND {where}""",
-            parameters,
+                AND session_id IS NULL AND {where} AND {condition}""",
+            (*limits, *parameters),
         )[0][0]
     )
 

@@ -175,18 +175,6 @@ def roots(jobs: Any) -> Iterator[int]:
         last, size = page[-1], ROWS_PER_PAGE
 
 
-def children_of(ids: Collection[int]) -> dict[int, list[int]]:
-    """Job -> its children in the order they were added, for those that have any."""
-    found: dict[int, list[int]] = {}
-    for parent, child in rows(
-        f"""SELECT parent_id, child_id FROM balsam_dependency
-            WHERE parent_id IN ({keys()}) ORDER BY id""",
-        (key_list(ids),),
-    ):
-        found.setdefault(parent, []).append(child)
-    return found
-
-
 def _pages(jobs: Any, limit: int | None, size: int) -> Iterator[list[int]]:
     everything = list(jobs.values_list("id", flat=True)[:limit])
     for start in range(0, len(everything), size):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from balsam.core import ids
 from balsam.errors import BalsamError, LaunchError
+from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
-from balsam.launcher.tasks import RUN_MARK, Application, Mpi, Task, chosen_directory, short
+from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, workdirs
 from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam import states
+from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.ledger import End, Start, node_lost
 from balsam.launcher.node_pool import Placement
-from balsam.launcher.tasks import RUN_MARK, Mpi, Task
+from balsam.launcher.tasks import Mpi, Task
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, mpirun, process
 from balsam.platform.process import Exit, RunSpec

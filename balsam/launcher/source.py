@@ -281,7 +281,7 @@ class Source:
     def left_for_time(self) -> int:
         """Jobs that are not run because they would not end in time."""
         bounds = self.bounds()
-        return lease.longer_than(self.scope, bounds) if bounds.seconds is not None else 0
+        return lease.left(self.scope, bounds) if bounds.seconds is not None else 0
 
     def application(self, key: int | None) -> Application:
         """The application of a task; edits are seen once they are committed."""

@@ -16,8 +16,6 @@ from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Request, requested
 from balsam.platform import mpirun
 
-#: The variable by which the processes of one attempt are found again.
-RUN_MARK = "BALSAM_RUN"
 #: Keys of ``launch_params``: a directory to run in, false for a program that is run once and
 #: calls mpirun itself, and true for a job that wants its nodes to itself.
 CWD = "cwd"

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from balsam.core import history, listing
+from balsam.core import graph, history, listing
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import UnknownName
 from balsam.launcher import dag
@@ -74,6 +74,6 @@ def test_roots_and_children_of_a_selection(jobs: list[BalsamJob]) -> None:
     some = everything.filter(id__in=[ids[place] for place in (1, 3, 5)])
     assert list(listing.roots(some)) == [ids[1], ids[5]]
     assert list(listing.roots(everything.filter(name="nothing"))) == []
-    assert listing.children_of([ids[0], ids[2], ids[3]]) == {
+    assert graph.children_of([ids[0], ids[2], ids[3]]) == {
         ids[0]: [ids[1], ids[2]], ids[2]: [ids[3]],
     }  # fmt: skip

@@ -64,19 +64,27 @@ def jobs(project: Project) -> list[BalsamJob]:
     )
 
 
+def all_finish(
+    project: Project, hands: FakeHands, monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
+    """Run all jobs with these hands, to a good end; what was told."""
+    settings(project, cores_per_node=2, idle_exit_seconds=0)
+    on(hands, monkeypatch)
+    code, told = run(project)
+    assert code == 0
+    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+    return told
+
+
 def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
     project: Project,
     jobs: list[BalsamJob],
     allocation: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings(project, cores_per_node=2, idle_exit_seconds=0)
-    allocation(*NODES)
     hands = FakeHands(NODES, failing=["n2"])
-    on(hands, monkeypatch)
-    code, told = run(project)
-    assert code == 0
-    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+    allocation(*NODES)
+    told = all_finish(project, hands, monkeypatch)
     notices = [one.notice for one in told if "failed on n2" in one.notice]
     assert "it gets no more tasks from this launcher" in notices[0]
     # It is named again at the end, when what was told has scrolled by.
@@ -97,13 +105,9 @@ def test_a_lost_node_takes_no_job_with_it_and_is_named(
     allocation: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings(project, cores_per_node=2, idle_exit_seconds=0)
-    allocation(*NODES)
     hands = FakeHands(NODES, dying=["n4"])
-    on(hands, monkeypatch)
-    code, told = run(project)
-    assert code == 0
-    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+    allocation(*NODES)
+    told = all_finish(project, hands, monkeypatch)
     assert "Node n4 is lost: it is on fire" in [one.notice for one in told]
     assert told[-1].final
     assert told[-1].notice == "1 node lost or set aside: n4 (it is on fire)."

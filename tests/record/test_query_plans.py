@@ -301,7 +301,7 @@ def test_a_look_at_the_progress_reads_no_rows_but_those_it_shows(record: Record)
 
 
 def test_pages_of_jobs_and_edges(record: Record) -> None:
-    plans(lambda: listing.children_of(record.keys))
+    plans(lambda: graph.children_of(record.keys))
     plans(lambda: list(listing.roots(BalsamJob.objects.filter(workflow="w").order_by("id"))))
     plans(lambda: BalsamJob.objects.by_key(record.keys))
     plans(undone(lambda: BalsamJob.objects.filter(workflow="w").delete()))

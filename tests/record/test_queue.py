@@ -75,8 +75,8 @@ def test_what_does_not_fit_the_time_is_counted(put: Put) -> None:
     slow = app("slow")
     for fields in ({"wall_time_minutes": 60}, {"app": slow}, {"app": app("quick")}):
         runnable(put, **fields)
-    assert lease.longer_than(Scope(), Bounds(seconds=600.0, too_long=(slow.pk,))) == 2
-    assert lease.longer_than(Scope(), Bounds(seconds=3600.0)) == 0
+    assert lease.left(Scope(), Bounds(seconds=600.0, too_long=(slow.pk,))) == 2
+    assert lease.left(Scope(), Bounds(seconds=3600.0)) == 0
 
 
 def test_not_before_its_time(put: Put, session: int) -> None:

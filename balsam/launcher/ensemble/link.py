@@ -32,10 +32,6 @@ class Link:
         """Add a message to the next packet."""
         self._kept.append(message)
 
-    def owe(self) -> None:
-        """Have the next packet sent even if it holds no message."""
-        self._owes = True
-
     def packet(self) -> list[Any] | None:
         """What is to be sent now; None if there is nothing to say."""
         skip = self._sent - self._acknowledged

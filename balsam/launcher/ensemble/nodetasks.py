@@ -14,13 +14,12 @@ from typing import Any
 from balsam import states
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.launcher.ensemble import wire
+from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
 
 #: The variable by which what ran under one keeper is found again; the value names it.
 KEEPER_MARK = "BALSAM_KEEPER"
-#: The variable by which the processes of one attempt are found again (as in launcher.tasks).
-RUN_MARK = "BALSAM_RUN"
 
 #: It was stopped because the launcher said so.
 ASKED = "asked"

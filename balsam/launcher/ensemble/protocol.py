@@ -12,6 +12,9 @@ from typing import Protocol
 
 from balsam.platform.process import Exit, RunSpec
 
+#: The variable by which the processes of one attempt are found again.
+RUN_MARK = "BALSAM_RUN"
+
 
 @dataclass(frozen=True)
 class Started:

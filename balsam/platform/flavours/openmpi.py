@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND, SSH_LOST
 
@@ -89,7 +91,8 @@ OPEN_MPI_4 = Flavour(
     hosts_environment=INNER_SRUN,
     root_environment=_ROOT,
 )
-OPEN_MPI_5 = Flavour(
+OPEN_MPI_5 = replace(
+    OPEN_MPI_4,
     name="openmpi5",
     label="Open MPI 5 (PRRTE)",
     line=(
@@ -108,16 +111,6 @@ OPEN_MPI_5 = Flavour(
         option("--runtime-options continuous"),
         _HOSTS,
     ),
-    prefix=_PREFIX,
-    host="{host}:{per_node}",
-    variable="-x {name}",
-    aliases=_ALIASES,
-    missing=_MISSING,
-    refused=_REFUSED,
-    ran=_RAN,
-    lost=_LOST,
     quiet_loss=True,
     here_environment={"PRTE_MCA_ras": "^slurm,pbs,tm,lsf,gridengine,alps,flux"},
-    hosts_environment=INNER_SRUN,
-    root_environment=_ROOT,
 )
