@@ -193,9 +193,10 @@ class _Reader:
 
     def meant(self, name: str, rule: Mapping[str, Any], node: yaml.Node) -> str:
         """The text of a setting that has a check of its own, also if written as a mapping."""
+        if _is_scalar(node):
+            self._text(name, node)
         try:
-            value = yaml.SafeLoader("").construct_document(node)
-            checked = rule["check"]("" if value is None else value)
+            checked = rule["check"](yaml.SafeLoader("").construct_document(node))
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise self.error(node, f"{name}: {error}") from error
         return str(rule["spell"](checked))

@@ -72,8 +72,6 @@ def _tagged(column: str) -> str:
     return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = %s AND {text} = %s)"
 
 
-
-
 #: What a launcher needs to know of a job to run it.
 RUN_COLUMNS = (
     "id",
@@ -249,9 +247,7 @@ def held(session: int, jobs: Collection[int] | None = None) -> dict[int, tuple[s
 
 def number_held(session: int) -> int:
     """How many jobs a session holds; of an index alone, so cheap also for very many."""
-    found: list[int] = column(
-        "SELECT count(*) FROM balsam_job WHERE session_id = %s", (session,)
-    )
+    found: list[int] = column("SELECT count(*) FROM balsam_job WHERE session_id = %s", (session,))
     return found[0]
 
 

@@ -86,9 +86,7 @@ def close_session(session: int) -> None:
 
 def _free(session: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,)
-        )
+        cursor.execute("UPDATE balsam_job SET session_id = NULL WHERE session_id = %s", (session,))
 
 
 def others(session: int | None) -> list[Session]:

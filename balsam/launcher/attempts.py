@@ -17,6 +17,7 @@ from balsam.errors import (
 )
 from balsam.launcher import runs
 from balsam.launcher.bindings import Bindings
+from balsam.launcher.doubts import Doubts
 from balsam.launcher.ending import Endings
 from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import Hands, NodeLost
@@ -30,18 +31,24 @@ from balsam.launcher.preparing import Drafts, Preparer
 from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Application, Mpi, Task
 from balsam.launcher.watch import Watch
+from balsam.outcomes import Outcome
 from balsam.platform import process
+from balsam.platform.process import Exit
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of a launcher: mpiruns at once, and in all (0: none); its end (monotonic), if any."""
+    """Limits of a launcher: mpiruns at once, and in all (0: none); its end (monotonic), if any.
+
+    ``doubt_seconds``: how long failed attempts wait for news of a greater end (0: not at all).
+    """
 
     mpiruns: int = 1000
     launches: int = 0
     ends: float | None = None
+    doubt_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Attempts:
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
+        self._doubts = Doubts(self._bounds.doubt_seconds)
         #: Ends them before they end by themselves.
         self.endings = Endings(self._running, config, self._bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
@@ -189,18 +197,26 @@ class Attempts:
                 run.stopping = run.stopping or states.BATCH_TIME_LIMIT
             if run.stopping or (run.mpi is not None and end.returncode):
                 run.kill_leftovers()
-            job = run.task.id
-            del self._running[job]
             self.nodes.give_back(run.placement)
-            found = runs.traces(run, self._near.oom, self._config.error_tail_lines)
-            outcome = runs.outcome(run, end, found)
-            if outcome.data["cause"] == states.NODE_LOST:
-                self._watch.doubt(run.placement.nodes)
-            yield self._told(run, End(job, states.RUNNING, run.attempt, outcome, end.time))
+            outcome = self._outcome(run, end)
+            if not self._doubts.take(run, end, outcome):
+                yield self._judged(run, end, outcome)
+        for run, end, outcome in self._doubts.settled():
+            yield self._judged(run, end, self._outcome(run, end) if run.stopping else outcome)
         if self._far:
             yield from self._hear(self._far)
             self._tell_losses()
         self._watch.look()
+
+    def _outcome(self, run: Run, end: Exit) -> Outcome:
+        found = runs.traces(run, self._near.oom, self._config.error_tail_lines)
+        return runs.outcome(run, end, found)
+
+    def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
+        del self._running[run.task.id]
+        if outcome.data["cause"] == states.NODE_LOST:
+            self._watch.doubt(run.placement.nodes)
+        return self._told(run, End(run.task.id, states.RUNNING, run.attempt, outcome, end.time))
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:
         try:
@@ -288,7 +304,8 @@ class Attempts:
 
     def due(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
-        times = (self.endings.due(), self._far.deadline if self._far else None)
+        far = self._far.deadline if self._far else None
+        times = (self.endings.due(), self._doubts.deadline, far)
         return min((when for when in times if when is not None), default=None)
 
     def timers(self) -> None:

@@ -77,9 +77,7 @@ class Equipment:
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
         if hands:
             undo.callback(hands.close, 0.0)
-        self.attempts = parts.attempts(
-            project, self.options, given, nodes, self._mpi, marks, hands
-        )
+        self.attempts = parts.attempts(project, self.options, given, nodes, self._mpi, marks, hands)
         self.steps = parts.steps(
             project, self.options, self.session, self._scope, marks, worker_log
         )

@@ -12,7 +12,7 @@ from balsam.conf.project import Project
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core.lease import Scope
 from balsam.core.sessions import Life
-from balsam.launcher import recovery, runs
+from balsam.launcher import doubts, recovery, runs
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ensemble.ensemble import Ensemble, keeper_command, rank_command
 from balsam.launcher.ensemble.protocol import Hands
@@ -32,7 +32,6 @@ from balsam.transitions.pool import StepPool
 
 #: What finds this Python and its libraries on other nodes.
 _FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-
 
 
 def node_pool(given: Resources) -> NodePool:
@@ -127,6 +126,7 @@ def attempts(
         given.max_concurrent_mpiruns,
         given.max_launches,
         None if left is None else time.monotonic() + left,
+        doubts.DOUBT_SECONDS if given.scheduler else 0.0,
     )
     preparer = Preparer(project.data, environ, marks[recovery.SESSION_MARK], ground)
     config = project.settings().launcher

@@ -35,6 +35,8 @@ class Run:
     signal_at: float | None = None
     stopping: str = ""
     kill_at: float | None = None
+    #: Its process is gone; the pid may be another's.
+    over: bool = False
     #: What is wrong with the CPUs it may use, as a sentence.
     note: str = ""
 
@@ -59,15 +61,19 @@ class Run:
 
     def signal(self, number: int) -> None:
         """Send a signal to the process group."""
-        process.signal_group(self.pid, number)
+        if not self.over:
+            process.signal_group(self.pid, number)
 
     def stop(self, cause: str, grace_seconds: float, *, even_ended: bool = False) -> None:
         """Ask the whole process group to end; :meth:`escalate` follows after the grace.
 
         An attempt that has ended already keeps its own outcome, unless ``even_ended``. Any other
         was stopped, whatever its exit code: a program may save a checkpoint when it is asked to
-        end, and exit with 0.
+        end, and exit with 0. One that is ``over`` but does not count yet takes the cause.
         """
+        if self.over:
+            self.stopping = self.stopping or cause
+            return
         if not self.stopping:
             if not even_ended and process.ended(self.pid):
                 return

@@ -79,9 +79,7 @@ class Task:
         return self.request.num_nodes * self.request.ranks_per_node
 
 
-def from_row(
-    row: Sequence[Any], parents: Sequence[str] = (), seconds: float | None = None
-) -> Task:
+def from_row(row: Sequence[Any], parents: Sequence[str] = (), seconds: float | None = None) -> Task:
     """A task from the ``RUN_COLUMNS`` of a leased row; ``seconds`` is what it will take."""
     value = dict(zip(RUN_COLUMNS, row, strict=True))
     key = value["job_id"]

@@ -81,6 +81,14 @@ def alive(site: Site, name: str) -> list[Sign]:
     return [sign for sign in signs(site, name) if not sign.ended]
 
 
+def running(site: Site, names: Collection[str]) -> bool:
+    """Whether these jobs run by their own account, and by that of the record, which comes later.
+
+    What is killed in between may have begun without anybody's knowledge.
+    """
+    return all(alive(site, name) and site.state(name) == states.RUNNING for name in names)
+
+
 def check(
     site: Site, *, unseen: Collection[str] = UNSEEN, unrecorded: bool = False, finished: bool = True
 ) -> None:

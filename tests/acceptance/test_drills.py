@@ -170,9 +170,7 @@ def test_tasks_killed_at_random(site: Site, seed: int) -> None:
         site.job(name, traced(1, gate, 1), priority=1)
     add_campaign(site, mpi=0, serial=10)
     launcher = site.start()
-    for name in names:
-        site.until(lambda n=name: alive(site, n), f"{name} runs")  # type: ignore[misc]
-        site.until_state(name, states.RUNNING)
+    site.until(lambda: histories.running(site, names), "they run")
     killed = {}
     for name in dice.sample(names, 5):
         killed[name] = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])

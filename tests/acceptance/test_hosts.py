@@ -22,7 +22,7 @@ from tests.tools.hosts import Hosts
 
 from . import histories
 from .conftest import BALSAM, PATIENCE_SECONDS, Site
-from .histories import alive, signs, traced, traced_mpi
+from .histories import alive, running, signs, traced, traced_mpi
 from .test_launcher_causes import needs_mpi
 
 pytestmark = [pytest.mark.vnodes, needs_mpi]
@@ -158,7 +158,7 @@ def test_a_host_that_is_lost(site: Site, hosts: Hosts, how: str) -> None:
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10)
     names = gated(site, 3 * CORES, gate)
     allocation = Allocation(site, hosts, hosts.names)
-    allocation.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    allocation.until(lambda: running(site, names), "tasks fill all hosts")
     far = hosts.names[-1]
     lost = [name for name in names if {s.node for s in alive(site, name)} == {far}]
     assert len(lost) == CORES, allocation.diagnosis()
@@ -188,6 +188,7 @@ def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> 
     site.job("wide", traced_mpi(1, gate, 1), num_nodes=3, priority=1)
     allocation = Allocation(site, hosts, hosts.names, "--consume-all")
     allocation.until(lambda: len(alive(site, "wide")) == 3, "it runs")
+    site.until_state("wide", states.RUNNING)
     # The first mpirun of the workers has two minutes, whatever happens; later ones have a pace.
     allocation.until(lambda: all(map(allocation.has_worker, hosts.names)), "workers are there")
     far = hosts.names[1]
@@ -217,7 +218,7 @@ def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str)
     gate = site.home / "gate"
     names = gated(site, 3 * CORES, gate)
     allocation = Allocation(site, hosts, hosts.names)
-    allocation.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    allocation.until(lambda: running(site, names), "tasks fill all hosts")
     far = hosts.names[0] if victim == "starter" else hosts.names[1]
     chosen = [pid for pid in hosts.machine(far).pids() if role(pid) == victim]
     assert chosen, allocation.diagnosis()
@@ -256,7 +257,7 @@ def test_a_launcher_that_is_killed_takes_its_tasks_everywhere_with_it(
     gate = site.home / "gate"
     names = gated(site, 3 * CORES, gate)
     first = Allocation(site, hosts, hosts.names)
-    first.until(lambda: all(alive(site, name) for name in names), "tasks fill all hosts")
+    first.until(lambda: running(site, names), "tasks fill all hosts")
     os.kill(first.pid, signal.SIGKILL)
     first.process.wait()
     gate.touch()
@@ -271,7 +272,7 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     site.settings(cores_per_node=CORES, heartbeat_seconds=0.5, lease_seconds=4)
     names = gated(site, 2 * CORES, gate)
     first = Allocation(site, hosts, hosts.names[:2])
-    first.until(lambda: all(alive(site, name) for name in names), "tasks run on two hosts")
+    first.until(lambda: running(site, names), "tasks run on two hosts")
     for name in names:
         site.until_state(name, states.RUNNING)
     first.signal(signal.SIGSTOP)

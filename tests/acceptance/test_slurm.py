@@ -16,7 +16,7 @@ from tests.tools.slurm import Cluster
 
 from . import histories
 from .conftest import Site
-from .histories import alive, signs, starts, traced, traced_mpi
+from .histories import alive, running, signs, starts, traced, traced_mpi
 from .machines import BALSAM_COMMAND, SLURM_SECONDS, BatchJob
 
 pytestmark = pytest.mark.slurm
@@ -85,7 +85,7 @@ def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster
     gate = site.home / "gate"
     names = gated(site, SLOTS, gate, attempts=1)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    batch.until(lambda: running(site, names), "tasks fill all nodes")
     where = {name: placed(site, name) for name in names}
     lost = [name for name in names if where[name] == {"n3"}]
     assert len(lost) == CORES, batch.diagnosis()
@@ -115,6 +115,7 @@ def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
     batch = BatchJob(site, slurm)
     for name in ("one", "other"):
         batch.until(lambda n=name: len(alive(site, n)) == 2, f"{name} runs")  # type: ignore[misc]
+    batch.until(lambda: running(site, ("one", "other")), "both are on record")
     where = {name: placed(site, name) for name in ("one", "other")}
     assert where["one"].isdisjoint(where["other"]), where
     # Not the node of the batch script: with that the batch job ends.
@@ -147,7 +148,7 @@ def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:
     gate = site.home / "gate"
     names = gated(site, SLOTS, gate, attempts=1)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
+    batch.until(lambda: running(site, names), "tasks fill all nodes")
     slurm.kill_daemon("n2")
     down = "Slurm calls it down"
     batch.until(lambda: "n2 down" in slurm.node_states(), down, SLURM_SECONDS)
@@ -162,9 +163,7 @@ def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
     names = gated(site, SLOTS, gate, attempts=1)
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=LEASE_SECONDS)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: all(alive(site, name) for name in names), "tasks fill all nodes")
-    for name in names:
-        site.until_state(name, states.RUNNING)
+    batch.until(lambda: running(site, names), "tasks fill all nodes")
     slurm.kill_node("n1")
     # It was to go on without a node that dies, and now goes on without its script.
     slurm.cancel(batch.id)
@@ -189,15 +188,16 @@ def test_a_launcher_that_is_killed_takes_its_tasks_everywhere_with_it(
     site.job("wide", traced_mpi(1, gate, 1), num_nodes=2, priority=1)
     batch = BatchJob(site, slurm, lines=f"{BALSAM_COMMAND} launcher --consume-all; sleep 60")
     batch.until(lambda: len(signs(site)) == SLOTS - 2 * CORES + 2, "all nodes are busy")
+    begun = {sign.job for sign in signs(site)}
+    batch.until(lambda: running(site, begun), "that is on record")
     for session in Session.objects.all():
         slurm.signal("n1", session.pid, signal.SIGKILL)
-    begin = {sign.job: sign.begin for sign in signs(site)}
     slurm.cancel(batch.id)
     batch.wait("CANCELLED", "FAILED")
     gate.touch()
     BatchJob(site, slurm).wait()
     done(site, unseen=frozenset(), unrecorded=True)
-    assert all(site.named(name).attempt == 2 for name in begin)
+    assert {site.named(name).attempt for name in begun} == {2}
     assert len(names) + 1 == BalsamJob.objects.count()
 
 
@@ -210,7 +210,7 @@ def test_the_time_limit_strikes(site: Site, slurm: Cluster) -> None:
     for name in waiting:
         site.job(name, traced(1), priority=-1)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: all(alive(site, name) for name in names), "all nodes are busy")
+    batch.until(lambda: running(site, names), "all nodes are busy")
     slurm.expire(batch.id)
     # In time: there is no KILL in its screen, and its session is closed in order.
     batch.wait("TIMEOUT", "COMPLETED")

@@ -22,9 +22,7 @@ Put = Callable[..., None]
 
 
 @pytest.fixture
-def launcher(
-    project: Project, put: Put, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Launcher]:
+def launcher(project: Project, put: Put, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
     """One that runs a job and holds three others, and takes that for very many."""
     monkeypatch.chdir(".")
     monkeypatch.setattr(disputes, "FEW", 0)
@@ -54,7 +52,9 @@ def test_what_others_kill_is_seen_by_its_events(launcher: Launcher) -> None:
     running, waiting = job("a"), job("c")
     running.update_state(states.USER_KILLED)
     waiting.update_state(states.USER_KILLED)
-    with CaptureQueriesContext(connection, ) as asked:
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
         launcher._disputes._reconcile()
     assert launcher.attempts._running[running.pk].stopping == states.KILLED
     assert [task.name for task in launcher.source.stock] == ["b", "d"]

@@ -136,7 +136,7 @@ def test_a_scope_is_a_workflow_or_a_glob(project: Any, workflow: str, taken: set
         ({"a": "1", "b c": "x y"}, {"both"}),
         ({"a": ""}, set()),
         ({"yes": "true"}, {"switch"}),
-        ({'q"\'%': "$.a"}, {"odd"}),
+        ({"q\"'%": "$.a"}, {"odd"}),
         ({"a.b": "1"}, set()),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_scope_may_go_by_tags(project: Any, tags: dict[str, str], taken: set[s
     runnable(1, workflow="both", tags={"a": "1", "b c": "x y"})
     runnable(1, workflow="number", tags={"a": 1})
     runnable(1, workflow="switch", tags={"yes": True})
-    runnable(1, workflow="odd", tags={'q"\'%': "$.a"})
+    runnable(1, workflow="odd", tags={"q\"'%": "$.a"})
     runnable(1, workflow="other", tags={"a": "2"})
     scope = Scope(tags=tuple(tags.items()))
     offer = Offer(tags=scope.tags)
@@ -213,9 +213,7 @@ def test_a_clock_that_jumps_kills_no_session_of_this_machine(
         assert sessions.expired(elsewhere, 120.0) == (hours > 0)
 
 
-def test_a_dead_session_is_claimed_once(
-    project: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_session_is_claimed_once(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runnable(2)
     monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     dead = sessions.open_session(life())

@@ -64,9 +64,7 @@ def jobs(project: Project) -> list[BalsamJob]:
     )
 
 
-def all_finish(
-    project: Project, hands: FakeHands, monkeypatch: pytest.MonkeyPatch
-) -> list[Any]:
+def all_finish(project: Project, hands: FakeHands, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Run all jobs with these hands, to a good end; what was told."""
     settings(project, cores_per_node=2, idle_exit_seconds=0)
     on(hands, monkeypatch)

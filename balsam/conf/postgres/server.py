@@ -184,11 +184,7 @@ def _serves(project: Project, found: Life, seconds: float) -> bool:
     told, postmaster = found.record, life.read_postmaster(project)
     if found.where is not Where.HERE or told is None or postmaster is None:
         return False
-    return (
-        postmaster.ready
-        and told.pid == found.pid
-        and listening.answers(project, told, seconds)
-    )
+    return postmaster.ready and told.pid == found.pid and listening.answers(project, told, seconds)
 
 
 def _start(project: Project, listen: str | None, port: int, take_over: bool) -> Record:

@@ -79,16 +79,20 @@ _RUNNING_STEP = {STAGING: STAGING_RUNS, HOOK: HOOK_RUNS}
 
 _NEEDS = f"""
 CASE job.state
-    {" ".join(
+    {
+    " ".join(
         f"WHEN '{state}' THEN CASE WHEN job.wait_for_parents AND {BROKEN_PARENT} "
         f"THEN '{PARENT_BROKEN}' WHEN job.wait_for_parents AND {UNFINISHED_PARENT} "
         f"THEN '{PARENTS}' ELSE '' END"
         for state in states.WAITING_STATES
-    )}
-    {" ".join(
+    )
+}
+    {
+    " ".join(
         f"WHEN '{state}' THEN CASE WHEN job.not_before > {{present}} THEN '{BACKOFF}' ELSE '' END"
         for state in states.RUNNABLE_STATES
-    )}
+    )
+}
     WHEN '{states.READY}' THEN CASE WHEN {NEEDS_STAGE_IN} THEN '{STAGING}' ELSE '' END
     WHEN '{states.STAGED_IN}' THEN CASE WHEN {HAS_PREPROCESS} THEN '{HOOK}' ELSE '' END
     WHEN '{states.RUN_DONE}' THEN CASE WHEN {HAS_POSTPROCESS} THEN '{HOOK}' ELSE '' END

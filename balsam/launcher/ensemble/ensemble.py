@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 KEEPERS_SECONDS = 10.0
 
 
-
 def rank_command() -> tuple[str, ...]:
     """What mpirun has to run, once on each node."""
     return (sys.executable, "-m", "balsam.launcher.ensemble")
@@ -96,6 +95,7 @@ class Ensemble:
         except BaseException:
             self._end_keepers(0.0)
             raise
+
     # -- what the launcher asks -----------------------------------------------------------------
 
     @property

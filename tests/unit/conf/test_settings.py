@@ -178,7 +178,8 @@ def test_what_is_accepted_has_the_type_of_its_default(
     if accepted is not None:
         result = getattr(getattr(accepted, section), field.name)
         assert type(result) is type(field.default)
-        assert result == value
+        # What has a check of its own may be spelled in another way.
+        assert result == value or ("spell" in field.metadata and not str(value).strip(" ,;"))
 
 
 def accepted_or_refused(text: str) -> settings.Settings | None:
