@@ -157,7 +157,7 @@ def advance_set(
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
-                WHERE id IN ({spell.keys}) AND state = %s {free} RETURNING id""",
+                WHERE id {spell.among} AND state = %s {free} RETURNING id""",
             (hops[-1].state, now, now, spell.key_list(ids), old_state),
         )
         moved = sorted(row[0] for row in cursor.fetchall())
@@ -184,7 +184,7 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
         for (old, new), jobs in groups.items():
             cursor.execute(
                 f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
-                    WHERE id IN ({spell.keys}) AND state = %s AND session_id IS NULL
+                    WHERE id {spell.among} AND state = %s AND session_id IS NULL
                     RETURNING id""",
                 (new, now, now, spell.key_list(jobs), old),
             )
@@ -229,7 +229,7 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
     now = spell.time(history.now())
     with transaction.atomic():
         found = sql.rows(
-            f"SELECT id, state FROM balsam_job WHERE id IN ({spell.keys})", (spell.key_list(jobs),)
+            f"SELECT id, state FROM balsam_job WHERE id {spell.among}", (spell.key_list(jobs),)
         )
         same = [(job, state) for job, state in found if jobs[job] == state]
         none = spell.json({})

@@ -18,7 +18,7 @@ from balsam import retries, states
 from balsam.conf.settings import Jobs
 from balsam.core import advance, history, place
 from balsam.core.advance import Hop
-from balsam.core.sql import dialect, is_sqlite, key_list, keys, quoted, rows
+from balsam.core.sql import among, dialect, is_sqlite, key_list, quoted, rows
 from balsam.outcomes import Outcome
 
 #: What an attempt leaves behind that may be made again.
@@ -90,7 +90,7 @@ def hold(jobs: Collection[int], until: datetime) -> None:
     if jobs:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"UPDATE balsam_job SET not_before = %s WHERE id IN ({keys()})",
+                f"UPDATE balsam_job SET not_before = %s WHERE id {among()}",
                 (dialect().time(until), key_list(jobs)),
             )
 
@@ -155,7 +155,7 @@ def _ended(state: str, ids: Collection[int], max_attempts: int) -> list[Ended]:
             (SELECT {cause} FROM balsam_event event WHERE event.job_id = job.id
              AND event.to_state = '{state}' ORDER BY event.id DESC LIMIT 1)
             FROM balsam_job job LEFT JOIN balsam_app app ON app.id = job.app_id
-            WHERE job.id IN ({keys()}) AND NOT {handled} {wanted}""",
+            WHERE job.id {among()} AND NOT {handled} {wanted}""",
         (key_list(ids),),
     )
     if not any(cause for *_, cause in found):
@@ -177,7 +177,7 @@ def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
     for job, event, old, cause, attempt, excused in rows(
         f"""SELECT job_id, id, from_state, data {arrow.format("cause")},
             data {arrow.format("attempt")}, data {arrow.format(EXCUSED)} FROM balsam_event
-            WHERE job_id IN ({keys()}) AND (from_state IN ('{states.RUNNING}', {_BROKEN})
+            WHERE job_id {among()} AND (from_state IN ('{states.RUNNING}', {_BROKEN})
                 OR data {arrow.format(EXCUSED)} IS NOT NULL) ORDER BY id""",
         (key_list(jobs),),
     ):
@@ -213,7 +213,7 @@ def rules_of(jobs: Collection[int], cause: str) -> dict[int, Rule | None]:
         job: rule_for(cause, _loaded(own), _loaded(app), settings)
         for job, own, app in rows(
             f"""SELECT job.id, job.retry, app.retry FROM balsam_job job
-                LEFT JOIN balsam_app app ON app.id = job.app_id WHERE job.id IN ({keys()})""",
+                LEFT JOIN balsam_app app ON app.id = job.app_id WHERE job.id {among()}""",
             (key_list(jobs),),
         )
     }
@@ -242,7 +242,7 @@ def losses(jobs: Collection[int]) -> dict[int, int]:
     return dict(
         rows(
             f"""SELECT job_id, count(*) FROM balsam_event
-                WHERE job_id IN ({keys()}) AND {cause} IN ({quoted(_LOSSES)}) GROUP BY job_id""",
+                WHERE job_id {among()} AND {cause} IN ({quoted(_LOSSES)}) GROUP BY job_id""",
             (key_list(jobs),),
         )
     )

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from balsam import states
 from balsam.core import advance, backoff
-from balsam.core.sql import column, key_list, keys, quoted, rows
+from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
 
 _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
@@ -138,7 +138,7 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
 def _by_state(ids: Collection[int]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for key, state in rows(
-        f"""SELECT id, state FROM balsam_job WHERE id IN ({keys()})
+        f"""SELECT id, state FROM balsam_job WHERE id {among()}
             AND COALESCE(state, '') IN ({_LEADING_ON}) AND session_id IS NULL""",
         (key_list(ids),),
     ):
@@ -171,7 +171,7 @@ def _fitting(step: Pass, ids: Collection[int], max_attempts: int) -> set[int]:
     condition = step.condition.format(default=int(max_attempts))
     return set(
         column(
-            f"SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()}) AND {condition}",
+            f"SELECT job.id FROM balsam_job job WHERE job.id {among()} AND {condition}",
             (key_list(ids),),
         )
     )
@@ -181,7 +181,7 @@ def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
     """Fail those of ``ids``, all RESTART_READY, that have no attempt left; the ids that failed."""
     condition = f"NOT {ATTEMPTS_LEFT}".format(default=int(max_attempts))
     fitting = column(
-        f"SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()}) AND {condition}",
+        f"SELECT job.id FROM balsam_job job WHERE job.id {among()} AND {condition}",
         (key_list(ids),),
     )
     hop = advance.Hop(states.FAILED, backoff.NONE_LEFT)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from balsam import states
 from balsam.core.bookkeeping import last_event
 from balsam.core.queue import NOT_GIVEN
-from balsam.core.sql import is_sqlite, key_list, keys, rows
+from balsam.core.sql import among, is_sqlite, key_list, rows
 
 #: Events, and finished jobs, that are looked through at most.
 NEWEST = 5000
@@ -51,7 +51,7 @@ def of_finished_jobs() -> Sample:
     return _measured(
         f"""SELECT job.app_id, {_wall_seconds()} FROM balsam_job job
             CROSS JOIN balsam_event event WHERE event.job_id = job.id
-            AND job.id IN ({keys()}) AND event.to_state = '{states.RUN_DONE}'
+            AND job.id {among()} AND event.to_state = '{states.RUN_DONE}'
             ORDER BY job.id""",
         (key_list(wanted),),
     )

@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core import advance, retry
 from balsam.core.advance import Hop
 from balsam.core.backoff import EXCUSED, LIMIT
-from balsam.core.sql import is_sqlite, key_list, keys, rows
+from balsam.core.sql import among, is_sqlite, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 
 _TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
@@ -69,7 +69,7 @@ def _found(
         (job, str(attempt))
         for job, attempt in rows(
             f"""SELECT job_id, data {arrow.format(EXCUSED)} FROM balsam_event
-                WHERE job_id IN ({keys()}) AND data {arrow.format(EXCUSED)} IS NOT NULL""",
+                WHERE job_id {among()} AND data {arrow.format(EXCUSED)} IS NOT NULL""",
             (jobs,),
         )
     }
@@ -79,7 +79,7 @@ def _found(
         for row in rows(
             f"""SELECT job.id, job.state, job.attempt, job.session_id,
                 {retry.ENDING.format(column="from_state")}, {retry.ENDING.format(column=limit)}
-                FROM balsam_job job WHERE job.id IN ({keys()}) AND NOT {BROKEN_PARENT}""",
+                FROM balsam_job job WHERE job.id {among()} AND NOT {BROKEN_PARENT}""",
             (jobs,),
         )
     }

@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core import waiting
 from balsam.core.advance import Hop, advance_set
 from balsam.core.rules import FAIL
-from balsam.core.sql import column, insert, is_sqlite, key_list, keys, quoted, rows
+from balsam.core.sql import among, column, insert, is_sqlite, key_list, quoted, rows
 from balsam.errors import DependencyError, NoSuchJob
 
 _WAITING = quoted(states.WAITING_STATES)
@@ -42,7 +42,7 @@ def link_new(parents: Mapping[int, Collection[int]]) -> None:
     wanted = {parent for above in parents.values() for parent in above}
     with transaction.atomic():
         found = dict(
-            rows(f"SELECT id, state FROM balsam_job WHERE id IN ({keys()})", (key_list(wanted),))
+            rows(f"SELECT id, state FROM balsam_job WHERE id {among()}", (key_list(wanted),))
         )
         for parent in wanted - found.keys():
             raise NoSuchJob(f"There is no job {parent} to depend on.")
@@ -104,7 +104,7 @@ def parents_of(children: Collection[int]) -> dict[int, list[str]]:
     for child, parent in rows(
         f"""SELECT edge.child_id, parent.job_id FROM balsam_dependency edge
             JOIN balsam_job parent ON parent.id = edge.parent_id
-            WHERE edge.child_id IN ({keys()}) ORDER BY edge.id""",
+            WHERE edge.child_id {among()} ORDER BY edge.id""",
         (key_list(children),),
     ):
         found.setdefault(child, []).append(str(uuid.UUID(str(parent))))
@@ -124,7 +124,7 @@ def children_of(parents: Collection[int]) -> dict[int, list[int]]:
 def _neighbours(near: str, far: str, ids: Collection[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for here, there in rows(
-        f"SELECT {near}, {far} FROM balsam_dependency WHERE {near} IN ({keys()}) ORDER BY id",
+        f"SELECT {near}, {far} FROM balsam_dependency WHERE {near} {among()} ORDER BY id",
         (key_list(ids),),
     ):
         found.setdefault(here, []).append(there)
@@ -158,7 +158,7 @@ def descendants(ids: Collection[int]) -> list[int]:
     """Every job below ``ids``, each once, without ``ids`` themselves unless below another."""
     return column(
         f"""WITH RECURSIVE below (id) AS (
-                SELECT child_id FROM balsam_dependency WHERE parent_id IN ({keys()})
+                SELECT child_id FROM balsam_dependency WHERE parent_id {among()}
                 UNION {_next_below()})
             SELECT id FROM below""",
         (key_list(ids),),
@@ -178,10 +178,10 @@ def forget(ids: Collection[int]) -> None:
         _fail_orphans(orphans, doomed)
         with connection.cursor() as cursor:
             for statement in (
-                f"DELETE FROM balsam_event WHERE job_id IN ({keys()})",
-                f"DELETE FROM balsam_dependency WHERE child_id IN ({keys()})",
-                f"DELETE FROM balsam_dependency WHERE parent_id IN ({keys()})",
-                f"DELETE FROM balsam_job WHERE id IN ({keys()})",
+                f"DELETE FROM balsam_event WHERE job_id {among()}",
+                f"DELETE FROM balsam_dependency WHERE child_id {among()}",
+                f"DELETE FROM balsam_dependency WHERE parent_id {among()}",
+                f"DELETE FROM balsam_job WHERE id {among()}",
             ):
                 cursor.execute(statement, (listed,))
         waiting.settle(orphans)
@@ -193,7 +193,7 @@ def _fail_orphans(orphans: Collection[int], doomed: Collection[int]) -> None:
         f"""SELECT DISTINCT job.id FROM balsam_dependency link
             JOIN balsam_job job ON job.id = link.child_id
             JOIN balsam_job parent ON parent.id = link.parent_id
-            WHERE link.child_id IN ({keys()}) AND link.parent_id IN ({keys()})
+            WHERE link.child_id {among()} AND link.parent_id {among()}
             AND parent.state <> '{states.JOB_FINISHED}' AND job.on_parent_failure = '{FAIL}'""",
         (key_list(orphans), key_list(doomed)),
     )
@@ -211,7 +211,7 @@ def _known(child: int, parents: Iterable[int]) -> dict[int, tuple[str, bool]]:
     known = {
         key: (state, bool(waits))
         for key, state, waits in rows(
-            f"SELECT id, state, wait_for_parents FROM balsam_job WHERE id IN ({keys()})",
+            f"SELECT id, state, wait_for_parents FROM balsam_job WHERE id {among()}",
             (key_list(wanted),),
         )
     }
@@ -233,7 +233,7 @@ def _check_changeable(child: int, known: Mapping[int, tuple[str, bool]]) -> None
 def _check_new(child: int, parents: Collection[int]) -> None:
     for parent in column(
         f"""SELECT parent_id FROM balsam_dependency
-            WHERE child_id = %s AND parent_id IN ({keys()})""",
+            WHERE child_id = %s AND parent_id {among()}""",
         (child, key_list(parents)),
     ):
         raise DependencyError(f"Job {child} depends on job {parent} already.")
@@ -246,7 +246,7 @@ def _check_paths(child: int, parents: Collection[int]) -> None:
         f"""WITH RECURSIVE below (id) AS (
                 SELECT child_id FROM balsam_dependency WHERE parent_id = %s
                 UNION {_next_below()})
-            SELECT id FROM below WHERE id IN ({keys()}) LIMIT 1""",
+            SELECT id FROM below WHERE id {among()} LIMIT 1""",
         (child, key_list(parents)),
     )
     if cycle:
@@ -261,7 +261,7 @@ def _write(edges: Iterable[tuple[int, int]]) -> None:
 
 
 def _erase(child: int, parents: Collection[int] | None) -> None:
-    which = "child_id = %s" if parents is None else f"child_id = %s AND parent_id IN ({keys()})"
+    which = "child_id = %s" if parents is None else f"child_id = %s AND parent_id {among()}"
     parameters = [child] if parents is None else [child, key_list(parents)]
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM balsam_dependency WHERE {which}", parameters)

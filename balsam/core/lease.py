@@ -14,7 +14,7 @@ from balsam.core import history
 from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models.session import LIVE
 from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
-from balsam.core.sql import column, dialect, is_sqlite, key_list, keys, quoted, rows
+from balsam.core.sql import among, column, dialect, is_sqlite, key_list, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
 #: The states of what a launcher runs, or is about to.
@@ -230,7 +230,7 @@ def release(session: int, ids: Collection[int]) -> None:
     """Give leases back without moving anything."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE balsam_job SET session_id = NULL WHERE session_id = %s AND id IN ({keys()})",
+            f"UPDATE balsam_job SET session_id = NULL WHERE session_id = %s AND id {among()}",
             (session, key_list(ids)),
         )
 
@@ -240,7 +240,7 @@ def held(session: int, jobs: Collection[int] | None = None) -> dict[int, tuple[s
     statement = "SELECT id, state, attempt, lost_attempts FROM balsam_job WHERE session_id = %s"
     parameters: tuple[Any, ...] = (session,)
     if jobs is not None:
-        statement += f" AND id IN ({keys()})"
+        statement += f" AND id {among()}"
         parameters += (key_list(jobs),)
     return {row[0]: (row[1], row[2], row[3]) for row in rows(statement, parameters)}
 

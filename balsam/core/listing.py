@@ -14,7 +14,7 @@ from django.db.models.functions import Cast
 from balsam.core import history
 from balsam.core.graph import parent_keys, parents_of
 from balsam.core.names import canonical, known_names, unknown
-from balsam.core.sql import key_list, keys, rows
+from balsam.core.sql import among, key_list, rows
 from balsam.errors import UnknownName
 
 JOBS_PER_PAGE = 1_000
@@ -145,7 +145,7 @@ def histories(ids: Collection[int]) -> dict[int, str]:
     """Job -> every event as a line ``[MM-DD-YYYY HH:MM:SS.ffffff STATE] message``, UTC."""
     found = rows(
         f"""SELECT job_id, timestamp, to_state, message FROM balsam_event
-            WHERE job_id IN ({keys()}) ORDER BY job_id, id""",
+            WHERE job_id {among()} ORDER BY job_id, id""",
         (key_list(ids),),
     )
     lines: dict[int, list[str]] = {}

@@ -10,7 +10,7 @@ from django.db import transaction
 from balsam import states
 from balsam.core import advance, lease
 from balsam.core.lease import Scope
-from balsam.core.sql import is_sqlite, key_list, keys, quoted, rows
+from balsam.core.sql import among, is_sqlite, key_list, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
 
@@ -50,7 +50,7 @@ def beyond(
     by_key = "NOT INDEXED" if is_sqlite() else ""
     found = rows(
         f"""SELECT {", ".join(field.name for field in fields(Shape))} FROM balsam_job {by_key}
-            WHERE id IN ({keys()}) AND state IN ({_RUNNABLE}) AND session_id IS NULL AND {where}
+            WHERE id {among()} AND state IN ({_RUNNABLE}) AND session_id IS NULL AND {where}
             AND (num_nodes > %s OR (%s > 0 AND ranks_per_node > %s)
                  OR ranks_per_node * gpus_per_rank > %s) ORDER BY id""",
         (key_list(ids), *parameters, limits.nodes, limits.ranks, limits.ranks, limits.gpus),

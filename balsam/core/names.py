@@ -16,7 +16,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col, RawSQL
 
 from balsam.core.ids import as_uuid
-from balsam.core.sql import is_sqlite, key_list, keys
+from balsam.core.sql import Sqlite, is_sqlite, key_list
 from balsam.errors import UnknownName, nearest
 
 #: Longer lists of keys travel as one parameter.
@@ -195,7 +195,7 @@ def _one_parameter(rhs: Any) -> Any:
         return rhs
     if not (is_sqlite() and all(type(item) is int for item in rhs)):
         return rhs
-    return RawSQL(keys(), (key_list(rhs),), models.BigIntegerField())
+    return RawSQL(Sqlite.keys, (key_list(rhs),), models.BigIntegerField())
 
 
 def _uuids(value: Any) -> Any:

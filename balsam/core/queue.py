@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core.sql import is_sqlite, key_list, keys, quoted
+from balsam.core.sql import among, is_sqlite, key_list, quoted
 
 #: Wall times up to this say nothing: it is what a job has whose user gave none.
 NOT_GIVEN = 1
@@ -111,10 +111,10 @@ class Bounds:
             parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))
             given = f"wall_time_minutes > {NOT_GIVEN}"
             if self.known is not None:
-                where += f" AND ({given} OR app_id IN ({keys()}))"
+                where += f" AND ({given} OR app_id {among()})"
                 parameters.append(key_list(self.known))
             elif self.too_long:
-                where += f" AND ({given} OR app_id IS NULL OR app_id NOT IN ({keys()}))"
+                where += f" AND ({given} OR app_id IS NULL OR NOT app_id {among()})"
                 parameters.append(key_list(self.too_long))
         return where, tuple(parameters)
 

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from balsam import states
 from balsam.core.advance import Hop, advance_set
-from balsam.core.sql import is_sqlite, key_list, keys, rows
+from balsam.core.sql import among, is_sqlite, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _endings(ids: Collection[int]) -> dict[tuple[str, str], list[int]]:
     found: dict[tuple[str, str], list[int]] = {}
     for job, state, before in rows(
         f"""SELECT job.id, job.state, {ENDING.format(column="from_state")} FROM balsam_job job
-            WHERE job.id IN ({keys()}) ORDER BY job.id""",
+            WHERE job.id {among()} ORDER BY job.id""",
         (key_list(ids),),
     ):
         found.setdefault((state, before or ""), []).append(job)
@@ -81,7 +81,7 @@ def _failed_for_parents(parents: Collection[int]) -> list[int]:
         for row in rows(
             f"""SELECT DISTINCT job.id FROM balsam_dependency link
                 JOIN balsam_job job ON job.id = link.child_id
-                WHERE link.parent_id IN ({keys()}) AND job.state = '{states.FAILED}'
+                WHERE link.parent_id {among()} AND job.state = '{states.FAILED}'
                 AND job.session_id IS NULL AND {ENDING.format(column=cause)} = %s
                 AND NOT {BROKEN_PARENT}""",
             (key_list(parents), states.PARENT_FAILED),

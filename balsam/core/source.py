@@ -18,7 +18,7 @@ from django.db import connection, models, transaction
 from balsam import states
 from balsam.core import advance, place, waiting
 from balsam.core.querysets import JobManager
-from balsam.core.sql import column, dialect, key_list, keys, rows
+from balsam.core.sql import among, column, dialect, key_list, rows
 from balsam.platform import node
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ class JobSource(JobManager):
         session = self._open()
         with transaction.atomic():
             free = column(
-                f"""SELECT id FROM balsam_job WHERE id IN ({keys()}) AND session_id IS NULL
+                f"""SELECT id FROM balsam_job WHERE id {among()} AND session_id IS NULL
                     ORDER BY id {dialect().skip_locked}""",
                 (key_list(wanted),),
             )
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"UPDATE balsam_job SET session_id = %s WHERE id IN ({keys()})",
+                    f"UPDATE balsam_job SET session_id = %s WHERE id {among()}",
                     (session, key_list(free)),
                 )
         return free
@@ -130,7 +130,7 @@ class JobSource(JobManager):
             with transaction.atomic():
                 freed = rows(
                     f"""UPDATE balsam_job SET session_id = NULL
-                        WHERE session_id = %s AND id IN ({keys()}) RETURNING id, state""",
+                        WHERE session_id = %s AND id {among()} RETURNING id, state""",
                     (session, key_list(ids)),
                 )
                 _tell(dict(freed), moved)

@@ -26,6 +26,7 @@ class Sqlite:
     #: A subselect of integer keys from the one parameter that :meth:`key_list` makes: lists of
     #: keys travel as one parameter, so their length is no limit of the driver.
     keys = "SELECT value FROM json_each(%s)"
+    among = f"IN ({keys})"
     skip_locked = ""
     #: "One of" a subselect that is to be asked once.
     one_of = "IN ({})"
@@ -52,7 +53,8 @@ class Sqlite:
 class Postgres:
     """Postgres' spelling. All times are aware, in UTC."""
 
-    keys = "SELECT unnest(%s::bigint[])"
+    #: Of a subselect, the planner would expect the worst, and read the whole table.
+    among = "= ANY(%s::bigint[])"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     #: In a join it would be asked, and limited, for each row anew.
     one_of = "= ANY(ARRAY({}))"
@@ -89,13 +91,13 @@ def is_sqlite() -> bool:
     return connection.vendor == "sqlite"
 
 
-def keys() -> str:
-    """A subselect of integer keys from the one parameter that :func:`key_list` makes."""
-    return dialect().keys
+def among() -> str:
+    """A condition: to be one of the integer keys in the one parameter :func:`key_list` makes."""
+    return dialect().among
 
 
 def key_list(ids: Collection[int]) -> Any:
-    """The parameter for :func:`keys`."""
+    """The parameter for :func:`among`."""
     return dialect().key_list(ids)
 
 

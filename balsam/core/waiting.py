@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core.advance import Hop, advance_each, advance_set
 from balsam.core.ids import label
 from balsam.core.rules import FAIL, IGNORE
-from balsam.core.sql import column, key_list, keys, quoted, rows
+from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.errors import DependencyError
 
 READY_MESSAGE = "dependencies satisfied"
@@ -42,7 +42,7 @@ def children(parents: Collection[int], condition: str) -> list[int]:
     return column(
         f"""SELECT job.id FROM balsam_job job WHERE job.id IN (
                 SELECT link.child_id FROM balsam_dependency link
-                WHERE link.parent_id IN ({keys()}))
+                WHERE link.parent_id {among()})
             AND job.wait_for_parents AND {condition}""",
         (key_list(parents),),
     )
@@ -84,7 +84,7 @@ def settle(jobs: Collection[int]) -> None:
             _fail(doomed, failed)
         _ready(
             column(
-                f"""SELECT job.id FROM balsam_job job WHERE job.id IN ({keys()})
+                f"""SELECT job.id FROM balsam_job job WHERE job.id {among()}
                     AND {STATE} = '{states.AWAITING_PARENTS}' AND NOT {WAITS}""",
                 (key_list(jobs),),
             )
@@ -101,7 +101,7 @@ def _prepared_too_early(jobs: Collection[int]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for job, name, job_id, state, session in rows(
         f"""SELECT job.id, job.name, job.job_id, job.state, job.session_id FROM balsam_job job
-            WHERE job.id IN ({keys()}) AND {STATE} IN ({quoted(_PREPARED)}) AND {WAITS}""",
+            WHERE job.id {among()} AND {STATE} IN ({quoted(_PREPARED)}) AND {WAITS}""",
         (key_list(jobs),),
     ):
         if session is not None and state in states.RUNNABLE_STATES:
@@ -124,21 +124,20 @@ def _fail(broken: Collection[int], failed: dict[int, tuple[str, Hop]]) -> set[in
 
 
 def _fail_in_vain(
-    among: str, ids: Collection[int], failed: dict[int, tuple[str, Hop]]
+    which: str, ids: Collection[int], failed: dict[int, tuple[str, Hop]]
 ) -> list[int]:
     """Add to ``failed`` the free jobs that wait in vain for a parent that is broken, or in it.
 
-    ``among`` is ``job.id`` or ``parent.id``: which of the two is one of ``ids``. Returns who they
-    are.
+    ``which`` of ``job.id`` and ``parent.id`` is to be one of ``ids``. Returns who they are.
     """
     found: list[int] = []
-    below = among == "parent.id"
+    below = which == "parent.id"
     for child, state, parent, name, job_id, parent_state in rows(
         f"""SELECT job.id, job.state, parent.id, parent.name, parent.job_id, parent.state
             FROM balsam_dependency link
             JOIN balsam_job job ON job.id = link.child_id
             JOIN balsam_job parent ON parent.id = link.parent_id
-            WHERE {"link.parent_id" if below else "link.child_id"} IN ({keys()})
+            WHERE {"link.parent_id" if below else "link.child_id"} {among()}
             {"" if below else f"AND COALESCE(parent.state, '') IN ({_BROKEN})"}
             AND job.wait_for_parents AND {STATE} IN ({_WAITING})
             AND job.on_parent_failure = '{FAIL}' AND job.session_id IS NULL ORDER BY link.id""",

@@ -36,7 +36,7 @@ def measure(options: Options) -> list[Table]:
     if importlib.util.find_spec("hyperqueue"):
         contenders["hyperqueue"] = lambda: _hyperqueue(tasks, cores)
     if shutil.which("parallel"):
-        contenders["parallel"] = lambda: _parallel(tasks, cores)
+        contenders["parallel"] = lambda: parallel_rate(tasks, cores)
     found = interleave(contenders, options.repeat)
     table = Table(f"Serial tasks: {tasks:,} times /bin/true", _NOTE)
     table.add("Balsam", "/s", found["balsam"])
@@ -87,7 +87,8 @@ def _hyperqueue(tasks: int, cores: int) -> float:
     return tasks / float(run_peer([*words, str(directory)], directory).split()[-1])
 
 
-def _parallel(tasks: int, cores: int) -> float:
+def parallel_rate(tasks: int, cores: int) -> float:
+    """Tasks per second of GNU parallel, so many at once."""
     directory = scratch()
     listed = directory / "tasks"
     listed.write_text("".join(f"{index}\n" for index in range(tasks)))

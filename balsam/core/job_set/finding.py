@@ -13,7 +13,7 @@ from django.db import models
 from balsam.core.ids import as_uuid, several
 from balsam.core.names import NamedQuerySet
 from balsam.core.selection import Selection, named_by
-from balsam.core.sql import column, key_list, keys
+from balsam.core.sql import among, column, key_list
 from balsam.errors import AmbiguousId, NoSuchJob, UsageError
 
 if TYPE_CHECKING:
@@ -111,4 +111,4 @@ class JobFinding(NamedQuerySet):
 
     def among(self, ids: Collection[int]) -> JobQuerySet:
         """Those with one of these ids, however many (the driver limits the length of a list)."""
-        return self.extra(where=[f"balsam_job.id IN ({keys()})"], params=[key_list(ids)])
+        return self.extra(where=[f"balsam_job.id {among()}"], params=[key_list(ids)])

@@ -104,9 +104,11 @@ def test_what_follows_a_refused_one_begins(node: Node) -> None:
 
 
 def test_a_withdrawn_one_leaves_the_chain_whole(node: Node) -> None:
-    node.start("1:1", "sleep 600")
+    node.start("1:1", "echo up; exec sleep 600")
     for number in (2, 3, 4):
         node.start(f"{number}:1", "true", after=f"{number - 1}:1")
+    # A shell that is only beginning may not die of its signal.
+    node.until(lambda: Path(node.output("1:1")).read_text())
     node.tasks.obey(["stop", "3:1", 1.0])
     node.tasks.obey(["stop", "2:1", 1.0])
     node.go_on()
