@@ -13,8 +13,8 @@ from pathlib import Path
 
 from balsam.launcher.ensemble import meeting
 from balsam.launcher.ensemble.ensemble import Ensemble
-from balsam.launcher.ensemble.nodetasks import KEEPER_MARK
 from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
+from balsam.launcher.ensemble.strays import KEEPER_MARK
 from balsam.platform import mpirun, process
 from balsam.platform.process import RunSpec
 

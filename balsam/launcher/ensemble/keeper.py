@@ -21,22 +21,12 @@ from typing import Any
 from balsam import states
 from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.link import Link
-from balsam.launcher.ensemble.nodetasks import NodeTasks, end_strays
+from balsam.launcher.ensemble.nodetasks import NodeTasks
 from balsam.launcher.ensemble.pipes import Pipe
-from balsam.platform import node as machine
+from balsam.launcher.ensemble.strays import end_strays
+from balsam.launcher.ensemble.vigil import Vigil, now
 
-#: How long a keeper that nobody has greeted waits.
-FIRST_SECONDS = 60.0
-#: How long tasks have after their TERM when the launcher is gone.
-FENCE_GRACE_SECONDS = 3.0
 _MEMORY_SECONDS = 10.0
-#: How often a keeper without a rank looks for a launcher on its own host, or who started it.
-_LOOK_SECONDS = 0.5
-
-
-def now() -> float:
-    """Seconds by a clock that nobody sets, and that goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Keeper:
@@ -63,13 +53,7 @@ class Keeper:
         self._generation = -1
         self._synced = False
         self._beat_seconds = 1.0
-        self._silence_seconds = FIRST_SECONDS
-        self._heard = now()
-        self._orphan_at: float | None = None
-        self._terminate = False
-        self._config: Any = None
-        self._starter = starter
-        self._next_look = 0.0
+        self._vigil = Vigil(starter)
         self._next_beat = 0.0
         self._next_memory = 0.0
         self._poll = select.poll()
@@ -92,7 +76,7 @@ class Keeper:
         """A handler has to be there for the signal to reach the wake-up descriptor."""
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
-        self._terminate = True
+        self._vigil.terminated()
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -120,13 +104,9 @@ class Keeper:
         self._tell()
 
     def _pause(self) -> float:
-        due = [self._heard + self._silence_seconds - now()]
-        if self._orphan_at is not None:
-            due.append(self._orphan_at - now())
+        due = [self._vigil.due(alone=not self._rank)]
         if self._rank:
             due.append(self._next_beat - now())
-        elif self._config or self._starter:
-            due.append(self._next_look - now())
         deadline = self.tasks.deadline
         if deadline is not None:
             due.append(deadline - time.monotonic())
@@ -134,29 +114,13 @@ class Keeper:
         return max(0.0, min(due)) if not self.ending else max(0.002, min(0.5, *due))
 
     def _look_at_the_clock(self) -> None:
+        verdict = self._vigil.verdict(alone=not self._rank)
+        if verdict:
+            self.end(verdict.why, verdict.grace_seconds, verdict.cause)
         moment = now()
-        if self._terminate:
-            self.end("it got SIGTERM", FENCE_GRACE_SECONDS, states.BATCH_TIME_LIMIT)
-        if self._orphan_at is not None and moment >= self._orphan_at:
-            self.end("its launcher is gone", FENCE_GRACE_SECONDS)
-        elif moment >= self._heard + self._silence_seconds:
-            silent = f"{moment - self._heard:.0f} s"
-            self.end(f"its launcher has been silent for {silent}", FENCE_GRACE_SECONDS)
-        if not self._rank and moment >= self._next_look:
-            self._next_look = moment + _LOOK_SECONDS
-            self._look_for_others()
         if moment >= self._next_memory:
             self._next_memory = moment + _MEMORY_SECONDS
             self.tasks.watch_memory()
-
-    def _look_for_others(self) -> None:
-        """Not to wait for those who are dead."""
-        if self._config:
-            # Who kills the launcher may kill mpirun and rank 0 before that can say anything.
-            if launcher_alive(self._config) is False:
-                self.end("its launcher is gone", FENCE_GRACE_SECONDS)
-        elif self._starter and not machine.process_alive(*self._starter):
-            self.end("its rank is gone", 0.0)
 
     def end(self, why: str, grace_seconds: float, cause: str = states.NODE_LOST) -> None:
         """End the tasks, then itself."""
@@ -209,10 +173,9 @@ class Keeper:
         elif guest is not self._rank:
             return
         elif "alive" in body:
-            self._heard = max(self._heard, body["alive"])
-            self._orphan_at = None
+            self._vigil.heard(body["alive"])
         elif "orphan" in body:
-            self._orphan_at = now() + body["orphan"]
+            self._vigil.orphaned(body["orphan"])
         elif "quit" in body:
             self.end(body.get("why") or "its launcher ends", body["quit"])
 
@@ -227,11 +190,9 @@ class Keeper:
             self._rank[1].write(wire.control(refused="a later rank came"))
             self._part(self._rank)
         self._rank = guest
-        self._config = config
+        self._vigil.greeted(config)
         self._generation = config["generation"]
         self._beat_seconds = config["beat"]
-        self._silence_seconds = config["silence"]
-        self._orphan_at = None
         self._next_beat = 0.0
         self._synced = False
         self.tasks.tail_lines = config["tail_lines"]
@@ -285,12 +246,6 @@ class Keeper:
         if self._watched.get(descriptor) != events:
             self._watched[descriptor] = events
             self._poll.register(descriptor, events)
-
-
-def launcher_alive(config: Any) -> bool | None:
-    """Whether the launcher runs; None where it can not be seen from here."""
-    identity, pid, started = config["launcher"]
-    return machine.process_alive(pid, started) if identity == machine.identity() else None
 
 
 def mark_of(session: str, node: str) -> str:

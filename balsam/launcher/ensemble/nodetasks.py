@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -13,13 +12,11 @@ from typing import Any
 
 from balsam import states
 from balsam.errors import LaunchError, ProgramMissing
-from balsam.launcher.ensemble import wire
+from balsam.launcher.ensemble import strays, wire
 from balsam.launcher.ensemble.protocol import RUN_MARK
+from balsam.launcher.ensemble.strays import KEEPER_MARK
 from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
-
-#: The variable by which what ran under one keeper is found again; the value names it.
-KEEPER_MARK = "BALSAM_KEEPER"
 
 #: It was stopped because the launcher said so.
 ASKED = "asked"
@@ -168,7 +165,7 @@ class NodeTasks:
             if self._followers:
                 self._begin_followers(run.token)
         if unclean:
-            self._end_leftovers(unclean)
+            strays.end_leftovers(self.mark, unclean)
 
     def _tell_end(self, message: list[Any], by_term: bool) -> None:
         if by_term and not message[-1]:
@@ -249,32 +246,3 @@ class NodeTasks:
 
     def _withdrawn(self, token: str) -> None:
         self.news.append([REFUSED, token, "", "It was stopped before it began.", False])
-
-    def _end_leftovers(self, marks: set[str]) -> None:
-        """KILL processes of stopped attempts that left their group and outlived it."""
-        wanted = {f"{RUN_MARK}={mark}".encode() for mark in marks if mark}
-        if not wanted:
-            return
-        for pid in process.marked_processes(KEEPER_MARK, self.mark):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as environ:
-                if not wanted.isdisjoint(environ.read().split(b"\0")):
-                    process.signal_all([pid], signal.SIGKILL)
-
-
-def end_strays(mark: str, looks: int = 1, seconds: float = 10.0) -> int:
-    """KILL what ran under an earlier keeper of this node; how many there were.
-
-    Returns when so many looks in a row found nothing, or after so many seconds. A process that was
-    started a moment ago shows its mark a moment later, so one look may be too few.
-    """
-    deadline = time.monotonic() + seconds
-    killed: set[int] = set()
-    clean = 0
-    while clean < looks and time.monotonic() < deadline:
-        strays = process.marked_processes(KEEPER_MARK, mark)
-        killed.update(strays)
-        process.signal_all(strays, signal.SIGKILL)
-        clean = 0 if strays else clean + 1
-        if clean < looks:
-            time.sleep(0.01)
-    return len(killed)

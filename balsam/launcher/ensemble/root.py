@@ -11,10 +11,10 @@ import time
 from typing import Any
 
 from balsam.launcher.ensemble import wire
-from balsam.launcher.ensemble.keeper import launcher_alive
 from balsam.launcher.ensemble.mail import Mail
 from balsam.launcher.ensemble.pipes import Pipe
 from balsam.launcher.ensemble.rank import Rank, patience
+from balsam.launcher.ensemble.vigil import launcher_alive
 
 #: How long rank 0 waits for the other ranks' farewell after the grace.
 _LEAVE_SECONDS = 3.0

@@ -16,13 +16,12 @@ from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.nodetasks import (
     ASKED,
     ENDED,
-    KEEPER_MARK,
     REFUSED,
     RUN_MARK,
     STARTED,
     NodeTasks,
-    end_strays,
 )
+from balsam.launcher.ensemble.strays import KEEPER_MARK, end_strays
 from balsam.platform import evidence, process
 from balsam.platform.process import RunSpec
 
