@@ -20,6 +20,7 @@ LAYERS = {
     "balsam.outcomes": 0,
     # What both of the next need of the machine.
     "balsam.platform.commands": 0.5,
+    "balsam.platform.families": 0.5,
     "balsam.platform.node": 0.5,
     "balsam.platform.shape": 0.5,
     "balsam.platform.nodelist": 0.4,

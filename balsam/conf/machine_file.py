@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from balsam.conf import schema
 from balsam.conf.schema import group, pairs, setting, table, texts
+from balsam.platform.families import FAMILIES
 
 #: Schedulers by the names that machine files and batch jobs know them by.
 SCHEDULERS = ("", "cobalt", "pbs", "slurm", "lsf")
 #: Families of programs that start ranks.
-FLAVOURS = (
-    "auto", "mpich", "openmpi", "openmpi4", "openmpi5", "intel", "aprun", "srun", "pals", "jsrun",
-)  # fmt: skip
+FLAVOURS = ("auto", *FAMILIES)
 
 _WINDOW = re.compile(r"(\d{1,7})-(\d{1,7}) nodes for (\d{1,7})-(\d{1,7}) min", re.ASCII)
 

@@ -13,7 +13,8 @@ from balsam.core.lookups import is_glob
 
 #: The job mode in which a launcher runs jobs of one rank only.
 SERIAL = "serial"
-_ROUNDING = 1e-6
+#: So little more than whole GPUs is an error of fractions that were added up.
+ROUNDING = 1e-6
 
 
 class Shape(Protocol):
@@ -123,7 +124,7 @@ def _text(value: object) -> str:
 def gpus(shape: Shape) -> int:
     """Whole GPUs per node; fractions of one GPU are added up over the ranks."""
     wanted = shape.ranks_per_node * shape.gpus_per_rank
-    return int(-(-(wanted - _ROUNDING) // 1)) if wanted > 0 else 0
+    return int(-(-(wanted - ROUNDING) // 1)) if wanted > 0 else 0
 
 
 def count(number: int, what: str) -> str:

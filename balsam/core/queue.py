@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from balsam import states
+from balsam.core.offer import ROUNDING
 from balsam.core.sql import among, is_sqlite, key_list, quoted
 
 #: Wall times up to this say nothing: it is what a job has whose user gave none.
@@ -38,7 +39,6 @@ class Order:
 
 
 WIDE_FIRST = "wide_first"
-_ROUNDING = 1e-6
 #: By the name of ``launcher.sort_by``.
 ORDERS = {
     WIDE_FIRST: Order("balsam_job_runnable", (("num_nodes", True), ("wall_time_minutes", True))),
@@ -105,7 +105,7 @@ class Bounds:
             parameters.append(self.ranks)
         if self.gpus is not None:
             where += " AND ranks_per_node * gpus_per_rank <= %s"
-            parameters.append(self.gpus + _ROUNDING)
+            parameters.append(self.gpus + ROUNDING)
         if self.seconds is not None:
             where += " AND wall_time_minutes <= %s"
             parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))

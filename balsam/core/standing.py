@@ -12,7 +12,6 @@ from balsam.core.selection import Selection
 ENDED = "ended"
 FINISHED = "finished"
 RUNNING = "running"
-GOALS = (ENDED, FINISHED, RUNNING)
 #: A job in one of these has been started.
 _STARTED = (
     states.RUNNING,

@@ -8,6 +8,7 @@ import sys
 
 from balsam.errors import BalsamError, MpiUnavailable
 from balsam.platform import commands, mpirun
+from balsam.platform.flavours import Launch
 
 HOW = "pip install 'balsam[demo]'"
 RANKS = 2
@@ -31,7 +32,7 @@ def check() -> None:
             f"The demo's main step is an MPI program, and there is no MPI to run it: type {HOW}, "
             f"or load an MPI module. ({str(error).rstrip('.')}.)"
         ) from error
-    line = flavour.command(program, [sys.executable, "-c", _PROBE], RANKS, RANKS)
+    line = flavour.run(program, [sys.executable, "-c", _PROBE], Launch(RANKS, RANKS))
     answer = commands.run(line, PROBE_SECONDS, {**flavour.environ(), **environ})
     if answer.stdout.count(f"<{RANKS}>") == RANKS:
         return

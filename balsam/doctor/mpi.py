@@ -12,7 +12,7 @@ from balsam.doctor.finding import Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
 from balsam.errors import LaunchError, MpiUnavailable
 from balsam.platform import commands, mpirun
-from balsam.platform.flavours import Flavour
+from balsam.platform.flavours import Flavour, Launch
 
 RANKS = 2
 #: Loading MPI from a cold shared file system takes its time.
@@ -74,9 +74,8 @@ def _run(
     seconds: float,
 ) -> str | Finding:
     """What the ranks printed, or how that failed."""
-    line = flavour.command(
-        program, [sys.executable, "-c", code], RANKS, RANKS, flags=settings.flags.split()
-    )
+    launch = Launch(RANKS, RANKS, flags=settings.flags.split())
+    line = flavour.run(program, [sys.executable, "-c", code], launch)
     try:
         answer = commands.run(line, seconds, {**flavour.environ(), **clean})
     except LaunchError as error:

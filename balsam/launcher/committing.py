@@ -71,4 +71,4 @@ class Committer:
         self.steps.dirty |= committed.steps
         if committed.late:
             self.disputes.too_late(committed.late)
-        self.source.turn_away(committed.runnable)
+        self.source.books.turn_away(committed.runnable)

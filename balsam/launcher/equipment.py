@@ -89,7 +89,8 @@ class Equipment:
         self.source.seconds_left = self._progress.seconds_left
         self._teller = Teller(report, self._progress, self.attempts)
         self._guard = Guard(self._teller.tell)
-        self._connect(given, nodes, written)
+        self._connect(given, nodes)
+        self._connect_ends(written)
         if self._notice:
             self.attempts.news.append(self._notice)
         self._wakeup.on_stop = self.attempts.stop_requested
@@ -127,8 +128,8 @@ class Equipment:
             leave_large=bool(given.scheduler),
         )
 
-    def _connect(self, given: Resources, nodes: NodePool, written: journal.Journal) -> None:
-        """What brings them together."""
+    def _connect(self, given: Resources, nodes: NodePool) -> None:
+        """What starts tasks, and looks at what others and the nodes do to them."""
         config = self.settings.launcher
         self._disputes = Disputes(
             self.session,
@@ -158,6 +159,10 @@ class Equipment:
             self._teller.tell,
             lambda: self._wakeup.stop_requests > self._patience,
         )
+
+    def _connect_ends(self, written: journal.Journal) -> None:
+        """What writes down what became of them, and knows when to stop."""
+        config = self.settings.launcher
         self._committer = Committer(
             config.commit_milliseconds / 1000,
             self.ledger,

@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from balsam import states
-from balsam.core import backoff, bookkeeping, lease, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core import bookkeeping, lease, sessions
+from balsam.core.advance import advance
 from balsam.core.record import atomic
 from balsam.errors import LeaseLost
 from balsam.launcher import journal
-from balsam.outcomes import Outcome
+from balsam.launcher.entries import End, Entry, Start, StepEnd, to_moves, to_plain
+from balsam.launcher.rulings import hold_back, losses, node_lost, without_program
 
-
-@dataclass(frozen=True)
-class Start:
-    """An attempt began. ``time`` is seconds since the epoch."""
-
-    job: int
-    old_state: str
-    old_attempt: int
-    pid: int
-    time: float
-    message: str = ""
-    kind: str = journal.START
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that began."""
-        return self.old_attempt + 1
-
-
-@dataclass(frozen=True)
-class End:
-    """An attempt ended, or (``attempt`` unchanged from ``old_state``) could not begin."""
-
-    job: int
-    old_state: str
-    attempt: int
-    outcome: Outcome
-    time: float
-    kind: str = journal.END
-
-
-@dataclass(frozen=True)
-class StepEnd:
-    """A step of a job in ``old_state`` returned its outcome."""
-
-    job: int
-    old_state: str
-    attempt: int
-    outcome: Outcome
-    time: float
-    kind: str = journal.STEP
-
-
-Entry = Start | End | StepEnd
-#: Ends of an attempt that are no doing of its own, nor the user's.
-_LOST = (states.BATCH_TIME_LIMIT, states.LAUNCHER_LOST, states.NODE_LOST)
+__all__ = ["Committed", "End", "Entry", "Ledger", "Start", "StepEnd", "node_lost", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +69,7 @@ class Ledger:
     def write(self) -> None:
         """Put what is new into the journal; OSError leaves it to be tried again."""
         if self._unwritten:
-            self._journal.append(map(_plain, self._unwritten))
+            self._journal.append(map(to_plain, self._unwritten))
             self._pending += self._unwritten
             self._unwritten = []
 
@@ -170,143 +124,3 @@ def unknown(entries: Sequence[Entry], held: Mapping[int, tuple[str, int, int]]) 
             and held.get(entry.job, ("", 0))[:2] == (states.RUNNING, entry.attempt)
         )
     ]
-
-
-def node_lost(
-    job: int, attempt: int, node: str, why: str, data: Mapping[str, Any], when: float
-) -> End:
-    """The end of an attempt whose node was lost (``why``: a clause), not counted against the job.
-
-    ``data`` is what else its event keeps. Whether the job is run again is decided when it is
-    committed (:func:`losses`).
-    """
-    outcome = Outcome(
-        states.RESTART_READY,
-        f"Attempt {attempt} was lost with its node {node} ({why}): will be run again",
-        {**data, "cause": states.NODE_LOST, "attempt": attempt, "lost_node": node},
-    )
-    return End(job, states.RUNNING, attempt, outcome, when)
-
-
-def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
-    """What becomes of attempts lost with a node: ``id`` of the entry -> the end to commit.
-
-    At the crash limit, or that of the job's own rule for node_lost, the job fails.
-    """
-    ends = [
-        entry
-        for entry in entries
-        if isinstance(entry, End)
-        and entry.outcome.data.get("cause") == states.NODE_LOST
-        and entry.outcome.state == states.RESTART_READY
-    ]
-    if not ends:
-        return {}
-    jobs = [end.job for end in ends]
-    before = backoff.losses(jobs)
-    rules = backoff.losses_allowed(jobs, states.NODE_LOST, crash_limit)
-    found = {}
-    for end in ends:
-        rule = rules.get(end.job)
-        if rule:
-            outcome = backoff.after_loss(end.outcome, rule, before.get(end.job, 0) + 1, end.time)
-            found[id(end)] = replace(end, outcome=outcome)
-    return found
-
-
-def without_program(entries: list[Entry]) -> list[Entry]:
-    """``entries``, where a program that was missing is a failed attempt for jobs with a rule.
-
-    Otherwise such jobs fail for good, without an attempt if none could begin.
-    """
-    ends = {
-        entry.job: entry
-        for entry in entries
-        if isinstance(entry, End)
-        and entry.outcome.state == states.FAILED
-        and entry.outcome.data.get("cause") == states.PROGRAM_MISSING
-    }
-    if not ends:
-        return entries
-    rules = backoff.rules_of(ends, states.PROGRAM_MISSING)
-    found: list[Entry] = []
-    for entry in entries:
-        rule = rules.get(entry.job) if entry is ends.get(entry.job) else None
-        if rule is None or not rule.limit or not isinstance(entry, End):
-            found.append(entry)
-            continue
-        attempt = entry.attempt
-        if entry.old_state != states.RUNNING:
-            found.append(Start(entry.job, entry.old_state, attempt, 0, entry.time))
-            attempt += 1
-        data = {**entry.outcome.data, "attempt": attempt}
-        outcome = Outcome(states.RUN_ERROR, entry.outcome.message, data)
-        found.append(End(entry.job, states.RUNNING, attempt, outcome, entry.time))
-    return found
-
-
-def hold_back(moves: Iterable[Move]) -> None:
-    """Let jobs wait for the back-off that their moves speak of."""
-    for move in moves:
-        until = move.hops[-1].data.get("not_before")
-        if isinstance(until, str):
-            backoff.hold([move.job], datetime.fromisoformat(until))
-
-
-def to_moves(entries: list[Entry], session: int) -> list[Move]:
-    """One move for each job: a start and the end that followed it become one way."""
-    moves: dict[int, Move] = {}
-    for entry in entries:
-        hop = hop_of(entry)
-        if isinstance(entry, Start):
-            moves[entry.job] = Move(
-                job=entry.job,
-                old_state=entry.old_state,
-                hops=(hop,),
-                attempt=entry.old_attempt,
-                next_attempt=entry.attempt,
-                session=session,
-                keep_lease=True,
-            )
-            continue
-        begun = moves.get(entry.job)
-        moves[entry.job] = Move(
-            job=entry.job,
-            old_state=begun.old_state if begun else entry.old_state,
-            hops=(*begun.hops, hop) if begun else (hop,),
-            attempt=begun.attempt if begun else entry.attempt,
-            next_attempt=begun.next_attempt if begun else None,
-            session=session,
-            return_code=_code(entry.outcome.data),
-            lost_attempts=lost(entry),
-        )
-    return list(moves.values())
-
-
-def lost(entry: Entry) -> int:
-    """1 for the end of an attempt that must not use up the user's attempts, 0 else."""
-    if not isinstance(entry, End) or entry.old_state != states.RUNNING:
-        return 0
-    return int(entry.outcome.data.get("cause") in _LOST)
-
-
-def hop_of(entry: Entry) -> Hop:
-    """The arrow of the state machine that an entry stands for."""
-    when = datetime.fromtimestamp(entry.time, timezone.utc)
-    if isinstance(entry, Start):
-        data = {"attempt": entry.attempt, "pid": entry.pid}
-        return Hop(states.RUNNING, entry.message, data, when)
-    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when)
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    """The journal's form of an entry: its fields (``asdict`` copies ten times slower)."""
-    plain = dict(vars(entry))
-    if not isinstance(entry, Start):
-        plain["outcome"] = vars(entry.outcome)
-    return plain
-
-
-def _code(data: Mapping[str, Any]) -> int | None:
-    code = data.get("returncode")
-    return code if isinstance(code, int) else None

@@ -61,10 +61,8 @@ class Ground:
     #: The hardware threads (numbers of the operating system) of each core.
     cpus: Sequence[Sequence[int]] = ()
     #: Variables that name the GPUs of a task, and others that belong to them.
-    gpu_masks: Sequence[str] = ("CUDA_VISIBLE_DEVICES",)
-    gpu_environ: Mapping[str, str] = field(
-        default_factory=lambda: {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    )
+    gpu_masks: Sequence[str] = ()
+    gpu_environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import backoff, bookkeeping, history, lease, sessions
-from balsam.core.advance import Hop, Move, advance, note
-from balsam.core.backoff import Rule
+from balsam.core import bookkeeping, history, lease, sessions
+from balsam.core.advance import advance, note
 from balsam.core.models import Session
 from balsam.core.sessions import Life
-from balsam.launcher import journal, ledger
+from balsam.launcher import journal
 from balsam.launcher.ensemble.search import orphan_seconds
-from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
-from balsam.outcomes import Outcome
+from balsam.launcher.entries import End, Entry, from_plain
+from balsam.launcher.rulings import hold_back
+from balsam.launcher.true_ends import true_ends
 from balsam.platform import node, process
 
 logger = logging.getLogger(__name__)
@@ -36,17 +34,6 @@ SESSION_MARK = "BALSAM_SESSION"
 def mark(project: str, session: int) -> str:
     """The value of ``SESSION_MARK`` that every process of a session carries."""
     return f"{project}:{session}"
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The ``number``-th loss of a job that was running, the rule for that (None: the crash limit),
-    and the host where the attempt may go on ('' if it can not).
-    """
-
-    number: int
-    rule: Rule | None = None
-    host: str = ""
 
 
 class Recovery:
@@ -145,132 +132,35 @@ class Recovery:
         """Bring the jobs of a claimed session to where they really are."""
         key = int(session.pk)
         path = journal.path_of(self._journals, key)
-        entries: dict[int, list[Entry]] = {}
+        told: dict[int, list[Entry]] = {}
         # Read before its tasks are ended: a launcher that is not dead, but late, would add that.
         for plain in journal.read(path):
-            entry = _entry(plain)
+            entry = from_plain(plain)
             if entry:
-                entries.setdefault(entry.job, []).append(entry)
+                told.setdefault(entry.job, []).append(entry)
         survivors = process.marked_processes(SESSION_MARK, mark(self._project, key))
         if survivors:
             logger.warning("session %s left %d processes behind", key, len(survivors))
             process.end_processes(survivors, self._grace_seconds)
         held = lease.held(key)
-        moves = self._true_ends(session, held, entries)
+        moves = true_ends(key, held, told, self._crash_limit, self._running_on(session))
         moved = advance(moves)
-        ledger.hold_back(move for move in moves if move.job in moved)
-        self._tell_killed(held, entries)
+        hold_back(move for move in moves if move.job in moved)
+        _tell_killed(held, told)
         sessions.close_session(key)
         bookkeeping.pass_jobs(held, self._max_attempts)
         path.unlink(missing_ok=True)
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))
-
-    def _true_ends(
-        self,
-        session: Session,
-        held: dict[int, tuple[str, int, int]],
-        entries: dict[int, list[Entry]],
-    ) -> list[Move]:
-        by_node = ledger.losses(
-            (entry for several in entries.values() for entry in several), self._crash_limit
-        )
-        crashes = backoff.losses(held)
-        rules = backoff.losses_allowed(held, states.LAUNCHER_LOST, self._crash_limit)
-        running_on = self._running_on(session)
-        moves = []
-        for job, row in held.items():
-            told = ledger.without_program(
-                [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
-            )
-            loss = Loss(crashes.get(job, 0) + 1, rules.get(job), running_on)
-            moves.append(self._true_end(int(session.pk), job, row, told, loss))
-        return [move for move in moves if move]
 
     def _running_on(self, session: Session) -> str:
         """The host where attempts of the session may go on: one whose processes we can not see."""
         host = str(session.lock).rpartition(":")[0]
         return "" if host == self._life.host or not host else host
 
-    def _true_end(
-        self,
-        session: int,
-        job: int,
-        row: tuple[str, int, int],
-        entries: Sequence[Entry],
-        loss: Loss,
-    ) -> Move | None:
-        """From where the record shows a job to where the journal says it got; None if nowhere.
 
-        An attempt without an outcome is lost: it is run again, or fails at the crash limit.
-        """
-        state, attempt, _ = row
-        here, now = state, attempt
-        lost_attempts = 0
-        hops: list[Hop] = []
-        code = None
-        for entry in entries:
-            if here != entry.old_state or now != _attempt_before(entry):
-                continue
-            hops.append(hop_of(entry))
-            lost_attempts += lost(entry)
-            if isinstance(entry, Start):
-                here, now = states.RUNNING, entry.attempt
-            else:
-                here, code = entry.outcome.state, entry.outcome.data.get("returncode")
-        if here == states.RUNNING:
-            hops.append(self._lost(now, loss))
-            lost_attempts += 1
-        if not hops:
-            return None
-        return Move(
-            job=job,
-            old_state=state,
-            hops=hops,
-            attempt=attempt,
-            next_attempt=now,
-            session=session,
-            lost_attempts=lost_attempts,
-            return_code=code if isinstance(code, int) else None,
-        )
-
-    def _lost(self, attempt: int, loss: Loss) -> Hop:
-        data: dict[str, Any] = {"cause": states.LAUNCHER_LOST, "attempt": attempt}
-        words = f"Attempt {attempt} was lost with its launcher: will be run again"
-        if loss.host:
-            data["host"] = loss.host
-            words += f"; it may go on running on {loss.host} until its launcher there notices"
-        again = Outcome(states.RESTART_READY, words, data)
-        rule = loss.rule or Rule(states.LAUNCHER_LOST, self._crash_limit - 1)
-        outcome = backoff.after_loss(again, rule, loss.number, time.time())
-        return Hop(outcome.state, outcome.message, outcome.data)
-
-    @staticmethod
-    def _tell_killed(
-        held: dict[int, tuple[str, int, int]], entries: dict[int, list[Entry]]
-    ) -> None:
-        """Killed jobs keep their state; what their last attempt came to is noted."""
-        for job, (state, _, _) in held.items():
-            last = entries.get(job, [None])[-1]
-            if state == states.USER_KILLED and isinstance(last, End):
-                note(job, state, last.outcome.message, last.outcome.data)
-
-
-def _attempt_before(entry: Entry) -> int:
-    return entry.old_attempt if isinstance(entry, Start) else entry.attempt
-
-
-def _entry(plain: dict[str, Any]) -> Entry | None:
-    """The ledger entry that a journal line holds; None for a line nobody here wrote."""
-    plain = dict(plain)
-    kind = plain.get("kind")
-    try:
-        if kind == journal.START:
-            return Start(**plain)
-        plain["outcome"] = Outcome(**plain["outcome"])
-        if kind == journal.END:
-            return End(**plain)
-        if kind == journal.STEP:
-            return StepEnd(**plain)
-    except (TypeError, KeyError):
-        pass
-    return None
+def _tell_killed(held: dict[int, tuple[str, int, int]], told: dict[int, list[Entry]]) -> None:
+    """Killed jobs keep their state; what their last attempt came to is noted."""
+    for job, (state, _, _) in held.items():
+        last = told.get(job, [None])[-1]
+        if state == states.USER_KILLED and isinstance(last, End):
+            note(job, state, last.outcome.message, last.outcome.data)

@@ -80,27 +80,11 @@ def resolve(
     threads count as cores. Raises AllocationError for nodes that are not there.
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
-    shape = machine.shape
-    if shape is None:
-        shape = _with_gpus_of(machine, ask(machine.separate_threads))
-        cores = settings.cores_per_node or _cores_given(allocation, nodes, shape)
-    else:
-        cores = settings.cores_per_node
-    shape = _with_cores(shape, cores)
-    masks, variables = machine.gpu_masks or _MASKS, machine.gpu_environ
-    if not machine.gpu_masks:
-        variables = _MASK_ENVIRON
-    if allocation.gpus and not machine.gpus:
-        shape = replace(shape, gpus=allocation.gpus.ids, gpu_numa=())
-        if allocation.gpus.masks:
-            # Its ids are those of the environment as it is.
-            masks, variables = allocation.gpus.masks, machine.gpu_environ
-    wanted = options.gpus_per_node
-    shape = _with_gpus(shape, settings.gpus_per_node or None if wanted is None else wanted)
+    masks, variables = _masks(machine, allocation)
     return Resources(
         machine=machine.name,
         nodes=nodes,
-        shape=shape,
+        shape=_shape(machine, settings, options, allocation, nodes, ask),
         scheduler=allocation.scheduler,
         batch_id=allocation.batch_id,
         ends=_ends(settings, options, allocation, now),
@@ -151,6 +135,37 @@ def offer(resources: Resources, options: LauncherOptions) -> Offer:
         batch_id=resources.batch_id,
         node_names=nodelist.compress(resources.nodes),
     )
+
+
+def _shape(
+    machine: Machine,
+    settings: LauncherSettings,
+    options: LauncherOptions,
+    allocation: Allocation,
+    nodes: tuple[str, ...],
+    ask: Callable[[bool], NodeShape],
+) -> NodeShape:
+    """What each of the nodes has."""
+    shape, cores = machine.shape, settings.cores_per_node
+    if shape is None:
+        shape = _with_gpus_of(machine, ask(machine.separate_threads))
+        cores = cores or _cores_given(allocation, nodes, shape)
+    shape = _with_cores(shape, cores)
+    if allocation.gpus and not machine.gpus:
+        shape = replace(shape, gpus=allocation.gpus.ids, gpu_numa=())
+    if options.gpus_per_node is not None:
+        return _with_gpus(shape, options.gpus_per_node)
+    return _with_gpus(shape, settings.gpus_per_node or None)
+
+
+def _masks(machine: Machine, allocation: Allocation) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The variables that tell a job its GPUs, and others that belong to them."""
+    if allocation.gpus and allocation.gpus.masks and not machine.gpus:
+        # The ids are those of the environment as it is.
+        return allocation.gpus.masks, machine.gpu_environ
+    if machine.gpu_masks:
+        return machine.gpu_masks, machine.gpu_environ
+    return _MASKS, _MASK_ENVIRON
 
 
 def _ends(

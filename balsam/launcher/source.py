@@ -1,4 +1,4 @@
-"""The launcher's view of the record: work leased in batches, and changes made by others."""
+"""Where a launcher's work comes from: jobs leased in batches, as the record changes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from balsam import states
-from balsam.core import bookkeeping, history, lease, misfits, queue
+from balsam.core import history, lease, queue
 from balsam.core.durations import Durations
 from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.queue import Bounds
-from balsam.errors import Unsatisfiable
-from balsam.launcher.node_pool import NodePool, Request, never
+from balsam.launcher.books import Books
+from balsam.launcher.node_pool import NodePool
 from balsam.launcher.tasks import Application, Task, from_row
 
-#: Rows moved set-wise between two looks at the running tasks.
-PAGE = 1000
 #: How long to go by what was known of the applications' durations.
 KNOWN_SECONDS = 60.0
 #: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
@@ -57,6 +55,7 @@ class Source:
     durations: Durations = field(default_factory=Durations)
     #: Nothing was left to lease within these (nodes, seconds) the last time.
     looked: tuple[int, float] | None = None
+    books: Books = field(init=False)
     _dirty: bool = True
     _next_refresh: float = 0.0
     _rest_until: float = 0.0
@@ -66,25 +65,34 @@ class Source:
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
-    _event: int = 0
-    _more_events: bool = False
-    _backlog: deque[tuple[str, int]] = field(default_factory=deque)
     _apps: dict[int | None, Application] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.books = Books(
+            self.scope, self.max_attempts, self.nodes, self.serial_only, self.leave_large
+        )
 
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
         queue.prepare(self.sort_by)
-        if self.scope.job is not None:
-            self._more_events = True
-            return
-        self._event = bookkeeping.last_event()
-        wanted = (*states.RUNNABLE_STATES, *reversed(states.PROCESSABLE_STATES))
-        self._backlog = deque((state, 0) for state in wanted)
+        self.books.begin()
 
     @property
     def busy(self) -> bool:
         """Whether bookkeeping has more to do at once."""
-        return bool(self._backlog) or self._more_events
+        return self.books.busy
+
+    def keep_books(self) -> bool:
+        """Move a page of jobs that need no step; whether any moved (or may now need a step)."""
+        if not self.books.keep():
+            return False
+        self.dirty = True
+        return True
+
+    def pass_jobs(self, ids: Collection[int]) -> None:
+        """Move those that need no step as far as they go."""
+        self.books.pass_jobs(ids)
+        self.dirty = True
 
     def changed(self) -> bool:
         """Whether another process has committed since this was last asked."""
@@ -92,7 +100,7 @@ class Source:
         if version == self._version:
             return False
         self._version = version
-        self._more_events = True
+        self.books.look_again()
         self._apps.clear()
         return True
 
@@ -109,54 +117,6 @@ class Source:
     def is_told(self) -> bool:
         """Whether changes wake the launcher."""
         return self._listener is not None
-
-    def keep_books(self) -> bool:
-        """Move a page of jobs that need no step; whether any moved (or may now need a step)."""
-        if self.scope.job is not None:
-            return self._keep_one(self.scope.job)
-        if self._backlog:
-            state, after = self._backlog.popleft()
-            ids = bookkeeping.backlog(state, after, PAGE)
-            if len(ids) == PAGE:
-                self._backlog.appendleft((state, ids[-1]))
-            self.pass_jobs(ids)
-            return True
-        if self._more_events:
-            self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
-            self.pass_jobs(ids)
-            return True
-        return False
-
-    def _keep_one(self, job: int) -> bool:
-        """A launcher of one job leaves the others to others."""
-        if not self._more_events:
-            return False
-        self._more_events = False
-        bookkeeping.pass_jobs([job], self.max_attempts)
-        self.dirty = True
-        return True
-
-    def pass_jobs(self, ids: Collection[int]) -> None:
-        """Move those that need no step as far as they go."""
-        here = bookkeeping.pass_jobs(ids, self.max_attempts)
-        self.turn_away([job for job, state in here.items() if state in states.RUNNABLE_STATES])
-        self.dirty = True
-
-    def turn_away(self, runnable: Collection[int]) -> None:
-        """Fail jobs that ask for more than this allocation can ever give, without their turn."""
-        if not runnable or self.leave_large:
-            return
-        reasons: dict[misfits.Shape, str] = {}
-        limits = self.nodes.limits
-        for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
-            try:
-                self.nodes.check(
-                    Request(job.num_nodes, job.ranks_per_node, gpus_per_rank=job.gpus_per_rank)
-                )
-            except Unsatisfiable as error:
-                reasons[job] = never(error)
-        if reasons:
-            misfits.fail(reasons)
 
     @property
     def dirty(self) -> bool:

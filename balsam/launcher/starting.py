@@ -11,7 +11,7 @@ from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ending import could_not_start
 from balsam.launcher.ledger import Ledger, Start
-from balsam.launcher.node_pool import Request
+from balsam.launcher.node_pool import ROUNDING, Request
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
 from balsam.launcher.tasks import Task
@@ -20,14 +20,10 @@ from balsam.launcher.tasks import Task
 MAX_UNCOMMITTED = 5000
 #: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
 AHEAD_SECONDS = 0.25
-
-
 #: At most so many are leased at once, and so few until it is known what the tasks ask for.
 MOST, FIRST = 1000, 64
 #: So many that wait for their share are kept, past the one at the head.
 KEPT = 16
-#: Cores.
-_ROUNDING = 1e-4
 
 
 @dataclass
@@ -106,7 +102,7 @@ class Starter:
         """Have a task wait for its share; whether others may be tried."""
         nodes = self.attempts.nodes
         if turn.head is None:
-            full = nodes.idle_cores <= _ROUNDING
+            full = nodes.idle_cores <= ROUNDING
             if full or nodes.fits(task.request, task.seconds, self.clock()):
                 return False  # it is not its width that it waits for
             turn.head = task
@@ -188,11 +184,11 @@ class Starter:
         if 2 * waiting > max(KEPT, self._ahead()):
             return False
         nodes, number = self.attempts.nodes, min(max(room, self._ahead(), KEPT - waiting), MOST)
-        if nodes.open_cores > _ROUNDING:
+        if nodes.open_cores > ROUNDING:
             return self.source.lease_past(number, max(1, nodes.idle_nodes)) > 0
         kept = nodes.reservation
         left = kept.starts - self.clock() if kept and kept.starts else 0.0
-        if left <= 0 or nodes.idle_cores <= _ROUNDING:
+        if left <= 0 or nodes.idle_cores <= ROUNDING:
             return False
         return self.source.lease_past(number, nodes.kept_idle_nodes or 1, left) > 0
 

@@ -1,4 +1,4 @@
-"""The machine's mpirun: where it is, of which flavour, what it must not inherit, why it failed."""
+"""The machine's mpirun: where it is, of which flavour, and why it failed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from balsam import states
 from balsam.errors import LaunchError, MpiUnavailable
+from balsam.platform import families
 from balsam.platform.commands import Command, Completed
 from balsam.platform.flavours import (
     APRUN,
@@ -26,6 +27,7 @@ from balsam.platform.flavours import (
     Flavour,
     Launch,
 )
+from balsam.platform.launch_state import scrub
 
 __all__ = [
     "FAILURE_TAIL_BYTES",
@@ -151,7 +153,7 @@ class Probe:
             while wait and answer is None:
                 answer = self._command.answer(wait)
         except LaunchError as error:
-            if self._setting == "openmpi":
+            if self._setting == families.OPEN_MPI:
                 return OPEN_MPI_4
             raise MpiUnavailable(
                 f"{error} Use another mpirun (mpi.mpirun), or {_ADVICE}."
@@ -161,7 +163,7 @@ class Probe:
     def _judged(self, answer: Completed) -> Flavour:
         said = answer.stdout + answer.stderr
         flavour = _flavour_of(said, PurePath(self._mpirun).name)
-        if self._setting == "openmpi":
+        if self._setting == families.OPEN_MPI:
             # Open MPI 5 still understands the options of 4.
             return OPEN_MPI_5 if flavour is OPEN_MPI_5 else OPEN_MPI_4
         if flavour is None:
@@ -200,49 +202,6 @@ def _flavour_of(banner: str, program: str) -> Flavour | None:
             return flavour
     # These three have no namesakes.
     return FLAVOURS[program] if program in (SRUN.name, APRUN.name, JSRUN.name) else None
-
-
-#: What launchers tell their ranks, by measurement, and what is the user's own among it: tuning
-#: (OMPI_MCA_btl, HYDRA_LAUNCHER, MPIR_CVAR_...) that the next mpirun should see too.
-_LAUNCH_STATE = (
-    ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "MPIR_")
-    + ("I_MPI_HYDRA_UUID", "I_MPI_HYDRA_TOPOLIB", "I_MPI_INFO_", "I_MPI_INTERNAL_")
-    + ("I_MPI_MPIRUN", "I_MPI_PIN_INFO", "I_MPI_PIN_MAPPING")
-    + ("I_MPI_BIND_WIN_ALLOCATE", "I_MPI_RETURN_WIN_MEM_NUMA")
-    + ("PALS_", "ALPS_APP_", "JSM_")
-    # What Slurm says of a step, or of the ranks of the batch job; an srun inside takes it for its
-    # options. What it says of the allocation is kept: every mpirun inside reads that.
-    + ("SLURM_STEP", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS")
-    + ("SLURM_TASK_PID", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_SRUN_COMM_", "SLURM_PMI")
-    + ("SLURM_CPU_BIND", "SLURM_DISTRIBUTION", "SLURM_NTASKS", "SLURM_NPROCS")
-)
-_TUNING = ("OMPI_ALLOW_", "OMPI_MCA_", "PRTE_MCA_", "MPIR_CVAR_", "PMI_NO_") + (
-    "HYDRA_LAUNCHER",
-    "HYDRA_RMK",
-    "HYDRA_IFACE",
-    "HYDRA_HOST_FILE",
-)
-_NO_TUNING = (
-    ("OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "OMPI_MCA_initial_wdir")
-    + ("OMPI_MCA_num_procs", "OMPI_MCA_cpu_type", "OMPI_MCA_PREFIXES")
-    + ("OMPI_MCA_mpi_oversubscribe", "OMPI_MCA_shmem_RUNTIME_QUERY_hint")
-    + ("PRTE_MCA_ess", "PRTE_MCA_prte_")
-)
-
-
-def scrub(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ`` without the traces of an MPI launch around this process.
-
-    A task that inherits them dies or hangs when it uses MPI itself. What a user sets to tune an
-    MPI is kept as far as its name tells it apart.
-    """
-    return {name: value for name, value in environ.items() if not _is_launch_state(name)}
-
-
-def _is_launch_state(name: str) -> bool:
-    if not name.startswith(_LAUNCH_STATE):
-        return False
-    return name.startswith(_NO_TUNING) or not name.startswith(_TUNING)
 
 
 def launch_failure(flavour: Flavour, output_tail: str, returncode: int, argv0: str) -> str | None:

@@ -39,7 +39,7 @@ class Driver:
 
     def _mpirun(self, nodes: Sequence[str]) -> RunSpec:
         count = len(nodes)
-        line = self._flavour.command(self._program, rank_command(), count, count)
+        line = self._flavour.run(self._program, rank_command(), mpirun.Launch(count, count))
         env = {**self.environ, **self._flavour.environ()}
         return RunSpec(line, "/", env, f"{self.directory}/ensemble.log")
 

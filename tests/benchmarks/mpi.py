@@ -39,7 +39,7 @@ def measure(options: Options) -> list[Table]:
         python = f"{sys.executable} -c '{IMPORT}'"
         cases.append(("Python importing mpi4py", python, max(10, options.tasks // 100)))
     for name, command, tasks in cases:
-        line = flavour.command(program, shlex.split(command), ranks=RANKS, ranks_per_node=RANKS)
+        line = flavour.run(program, shlex.split(command), mpirun.Launch(RANKS, RANKS))
         for at_once in (1, 2):
             with bench() as made:
                 launcher = made.start("--persistent")

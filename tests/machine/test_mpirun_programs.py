@@ -39,7 +39,7 @@ def fake(tmp_path: Path) -> Callable[..., str]:
 
 def launch(program: str, flavour: mpirun.Flavour, argv: list[str], ranks: int) -> Completed:
     env = {**flavour.environ(), **mpirun.scrub(os.environ)}
-    return run(flavour.command(program, argv, ranks, ranks), 60, env)
+    return run(flavour.run(program, argv, mpirun.Launch(ranks, ranks)), 60, env)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -204,7 +204,7 @@ def test_a_real_rank_may_run_mpi_programs_in_a_scrubbed_environment(
     real: tuple[str, mpirun.Flavour], tmp_path: Path
 ) -> None:
     program, flavour = real
-    inner = flavour.command(program, [sys.executable, "-c", SIZE], 2, 2)
+    inner = flavour.run(program, [sys.executable, "-c", SIZE], mpirun.Launch(2, 2))
     script = tmp_path / "nested.py"
     script.write_text(
         "import os, subprocess, sys\nfrom mpi4py import MPI\n"
@@ -216,7 +216,7 @@ def test_a_real_rank_may_run_mpi_programs_in_a_scrubbed_environment(
     )
     env = {**flavour.environ(), **mpirun.scrub(os.environ)}
     env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    done = run(flavour.command(program, [sys.executable, str(script)], 1, 1), 120, env)
+    done = run(flavour.run(program, [sys.executable, str(script)], mpirun.Launch(1, 1)), 120, env)
     assert joined(done.stdout) == "22code01code0", done.stderr
 
 

@@ -15,6 +15,7 @@ from balsam import states
 from balsam.core import history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
+from balsam.core.queue import WIDE_FIRST
 from balsam.errors import MpiUnavailable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ledger import Ledger
@@ -79,10 +80,10 @@ class Started(list[Any]):
         return 0  # all is committed at once
 
 
-def starter_on(machine: Machine, sort_by: str = "") -> Starter:
+def starter_on(machine: Machine, sort_by: str = WIDE_FIRST, leave_large: bool = False) -> Starter:
     life = sessions.Life("launcher", "h", "m", 1, 1)
-    source = Source(sessions.open_session(life), Scope(), 10, machine.nodes)
-    source.sort_by = sort_by or source.sort_by
+    session = sessions.open_session(life)
+    source = Source(session, Scope(), 10, machine.nodes, sort_by=sort_by, leave_large=leave_large)
     source.begin()
     return Starter(
         source,
@@ -294,7 +295,9 @@ shapes = st.fixed_dictionaries(
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(jobs=st.lists(shapes, min_size=1, max_size=40), sort_by=st.sampled_from(["", "fifo"]))
+@given(
+    jobs=st.lists(shapes, min_size=1, max_size=40), sort_by=st.sampled_from([WIDE_FIRST, "fifo"])
+)
 def test_every_job_is_started_once_whatever_the_mix(jobs: list[Any], sort_by: str) -> None:
     BalsamJob.objects.all().delete()
     machine = Machine(3, 3)
@@ -334,8 +337,7 @@ def test_launches_that_are_used_up_end_the_turn() -> None:
 
 
 def test_what_asks_for_more_than_there_is_is_left_to_another_in_a_batch_job() -> None:
-    starter = starter_on(Machine(2, 2))
-    starter.source.leave_large = True
+    starter = starter_on(Machine(2, 2), leave_large=True)
     runnable({"num_nodes": 3}, {"gpus_per_rank": 1.0}, {})
     starter.source.pass_jobs(list(BalsamJob.objects.values_list("pk", flat=True)))
     starter.start()

@@ -208,13 +208,7 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
         if not changed:
             return
         self.clean_values(changed)
-        renamed = {"name", "workflow"}.intersection(changed)
-        if renamed and not self.workdir and self.state not in states.WAITING_STATES:
-            self.workdir = default_workdir(
-                self._saved.get("workflow", self.workflow),
-                self._saved.get("name", self.name),
-                self.job_id,
-            )
+        if self._fix_directory(changed):
             changed.append("workdir")
         self.last_update = history.now()
         written = [*changed, "last_update"]
@@ -226,6 +220,18 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
                 waiting.reconsider([self.pk], "what it waits for was changed")
                 self.refresh_from_db(fields=["state", "state_timestamp"])
         self._remember(written)
+
+    def _fix_directory(self, changed: Iterable[str]) -> bool:
+        """Fix the directory of a job that gets a new name but may have begun; whether it had to."""
+        renamed = {"name", "workflow"}.intersection(changed)
+        if not renamed or self.workdir or self.state in states.WAITING_STATES:
+            return False
+        self.workdir = default_workdir(
+            self._saved.get("workflow", self.workflow),
+            self._saved.get("name", self.name),
+            self.job_id,
+        )
+        return True
 
     @staticmethod
     def _refuse(names: list[str]) -> None:

@@ -55,7 +55,6 @@ class Sweep:
         self.unused = [name for name in rows.names if name not in used | self.filled]
         self._refuse_unused()
         insert.check(BalsamJob, [self._constants])
-        self.varying = [name for name, _ in self._fills]
         text = self._constants.pop("name", "")
         if text:
             self._fills.insert(0, ("name", lambda row: f"{text}_{self.number}"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from balsam.launcher.placement.need import UNITS, Need
 from balsam.launcher.placement.node import PLAIN, Kind, Node
-from balsam.launcher.placement.request import UNITS, Need
 
 #: Kinds without any node are forgotten once there are so many.
 MANY_KINDS = 64

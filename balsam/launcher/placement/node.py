@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from balsam.launcher.placement.request import UNITS, Need
+from balsam.launcher.placement.need import UNITS, Need
 from balsam.platform.shape import NodeShape
 
 #: The end of what nobody can estimate.
@@ -39,12 +39,11 @@ class Layout:
         self.all_gpus = (1 << len(shape.gpus)) - 1
         self.domains = [sum(1 << core for core in domain) for domain in shape.numa]
         near = shape.gpu_numa if self.domains else ()
-        #: The GPUs next to each domain, and the domain next to each GPU.
+        #: The GPUs next to each domain.
         self.domain_gpus = [
             sum(1 << gpu for gpu, domain in enumerate(near) if domain == index)
             for index in range(len(self.domains))
         ]
-        self.gpu_domain = list(near)
 
     def choose_cores(self, free: int, number: int, gpus: int) -> int:
         """``number`` of the free cores: from one domain where they fit, next to these GPUs."""

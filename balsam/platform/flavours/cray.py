@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from balsam.platform import families
 from balsam.platform.flavours.flavour import Flavour, any_of, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION
 
@@ -21,7 +22,7 @@ def _node_id(host: str) -> str:
 
 
 APRUN = Flavour(
-    name="aprun",
+    name=families.APRUN,
     shares_nodes=False,
     label="Cray ALPS (aprun)",
     line=(
@@ -61,7 +62,7 @@ APRUN = Flavour(
 )
 
 PALS = Flavour(
-    name="pals",
+    name=families.PALS,
     label="HPE PALS (mpiexec)",
     line=(
         option("-np {ranks}"),

@@ -109,22 +109,6 @@ class Flavour:
     hosts_environment: Mapping[str, str] = field(default_factory=dict)
     root_environment: Mapping[str, str] = field(default_factory=dict)
 
-    def command(
-        self,
-        mpirun: str,
-        argv: Sequence[str],
-        ranks: int,
-        ranks_per_node: int,
-        hosts: Sequence[str] = (),
-        threads_per_rank: int = 1,
-        flags: Sequence[str] = (),
-    ) -> list[str]:
-        """:meth:`run` of a launch that asks for nothing special."""
-        launch = Launch(
-            ranks, ranks_per_node, hosts, threads_per_rank=threads_per_rank, flags=flags
-        )
-        return self.run(mpirun, argv, launch)
-
     def run(self, mpirun: str, argv: Sequence[str], launch: Launch) -> list[str]:
         """The line that runs ``argv`` on all ranks, unbound unless asked, oversubscribed if needed.
 

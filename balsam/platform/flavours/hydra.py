@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from balsam.platform import families
 from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, mask, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND, SSH_LOST
 
@@ -52,7 +53,7 @@ _BINDING = (
 _ALIASES = {"np": "n", "host": "hosts", "H": "hosts", "perhost": "ppn"}
 
 MPICH = Flavour(
-    name="mpich",
+    name=families.MPICH,
     label="MPICH (Hydra)",
     line=(*_SIZE, *_BINDING),
     workers_line=_SIZE,
@@ -70,7 +71,7 @@ MPICH = Flavour(
 
 
 INTEL = Flavour(
-    name="intel",
+    name=families.INTEL,
     label="Intel MPI (Hydra)",
     # Nothing else keeps it from starting even local ranks as a step of a Slurm job.
     line=(*_SIZE, option("-hosts localhost", "here")),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from balsam.platform import families
 from balsam.platform.flavours.flavour import Flavour, any_of, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION
 
 #: A resource set for each rank. There is no list of hosts: jsrun places, and queues what must wait.
 JSRUN = Flavour(
-    name="jsrun",
+    name=families.JSRUN,
     shares_nodes=False,
     label="IBM JSM (jsrun)",
     line=(

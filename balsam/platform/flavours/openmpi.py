@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from balsam.platform import families
 from balsam.platform.flavours.flavour import INNER_SRUN, Flavour, any_of, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND, SSH_LOST
 
@@ -59,7 +60,7 @@ _PREFIX = (option("taskset -c {held}", "list"),)
 _HOSTS = option("--host {hosts}", "hosts")
 
 OPEN_MPI_4 = Flavour(
-    name="openmpi4",
+    name=families.OPEN_MPI_4,
     label="Open MPI 4 (ORTE)",
     line=(
         option("-n {ranks}"),
@@ -93,7 +94,7 @@ OPEN_MPI_4 = Flavour(
 )
 OPEN_MPI_5 = replace(
     OPEN_MPI_4,
-    name="openmpi5",
+    name=families.OPEN_MPI_5,
     label="Open MPI 5 (PRRTE)",
     line=(
         option("-n {ranks}"),

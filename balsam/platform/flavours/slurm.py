@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from balsam.platform import families
 from balsam.platform.flavours.flavour import Flavour, any_of, mask, option
 from balsam.platform.flavours.messages import BROKEN_INSTALLATION, NOT_FOUND
 
@@ -14,7 +15,7 @@ def _masks(ranks: Sequence[Sequence[int]]) -> str:
 
 
 SRUN = Flavour(
-    name="srun",
+    name=families.SRUN,
     label="Slurm (srun)",
     line=(
         option("-n {ranks}"),

@@ -26,25 +26,29 @@ def one_node(cores: int, gpus: int = 0, max_ranks: int = 0) -> NodePool:
     return NodePool(("n",), uniform(cores, gpus=tuple(map(str, range(gpus)))), max_ranks)
 
 
+def wants_whole_gpus(request: Request) -> bool:
+    return request.gpus() > 0 and not request.gpu_part()
+
+
 @given(cores=st.integers(1, 16), gpus=st.integers(0, 4), history=histories)
 def test_never_over_committed_and_all_comes_back(
     cores: int, gpus: int, history: list[Request | int]
 ) -> None:
     pool = one_node(cores, gpus)
-    running: list[Placement] = []
+    running: list[tuple[Request, Placement]] = []
     for happening in history:
         if isinstance(happening, Request):
             placement = pool.place(happening)
             if placement is not None:
-                running.append(placement)
+                running.append((happening, placement))
         elif running:
-            pool.give_back(running.pop(happening % len(running)))
-        assert sum(placement.cores for placement in running) <= cores + 1e-4
-        own = [gpu for one in running if not one.shared_gpus for gpu in one.gpus]
-        shared = {gpu for one in running if one.shared_gpus for gpu in one.gpus}
+            pool.give_back(running.pop(happening % len(running))[1])
+        assert sum(placement.cores for _, placement in running) <= cores + 1e-4
+        own = [gpu for asked, one in running if wants_whole_gpus(asked) for gpu in one.gpus]
+        shared = {gpu for asked, one in running if not wants_whole_gpus(asked) for gpu in one.gpus}
         assert len(own) == len(set(own)) and not shared & set(own)
         assert shared | set(own) <= set(map(str, range(gpus)))
-    for placement in running:
+    for _, placement in running:
         pool.give_back(placement)
     assert pool.idle_cores == pytest.approx(cores, abs=1e-6)
     whole = Request(ranks_per_node=cores, gpus_per_rank=gpus / cores)
@@ -139,7 +143,7 @@ def test_whole_nodes_are_shared_with_nobody() -> None:
     pool.give_back(single)
     placement = pool.place(whole)
     assert placement is not None
-    assert (placement.cores, placement.gpus, placement.shared_gpus) == (4, ("0", "1"), False)
+    assert (placement.cores, placement.gpus) == (4, ("0", "1"))
     assert pool.place(Request(node_packing_count=64)) is None
     pool.give_back(placement)
     again = pool.place(Request(gpus_per_rank=2))

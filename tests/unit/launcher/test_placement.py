@@ -45,13 +45,23 @@ def nodes(number: int) -> list[str]:
     return [f"n{index}" for index in range(number)]
 
 
-def check_nothing_is_held_twice(running: list[Placement], shape: NodeShape) -> None:
+def part_of_gpu(request: Request, pack: bool) -> float:
+    """What a job holds of each GPU that it sees; 0 if it asked for none."""
+    if request.whole_nodes or request.num_nodes > 1 or not pack:
+        return 1.0
+    return request.gpu_part() or float(request.gpus() > 0)
+
+
+def check_nothing_is_held_twice(
+    running: list[tuple[Request, Placement]], shape: NodeShape, pack: bool
+) -> None:
     cores: defaultdict[str, float] = defaultdict(float)
     own: defaultdict[str, list[int]] = defaultdict(list)
     parts: defaultdict[str, set[int]] = defaultdict(set)
     gpus: defaultdict[tuple[str, str], float] = defaultdict(float)
     ridden: set[tuple[str, str]] = set()
-    for placement in running:
+    for request, placement in running:
+        part = part_of_gpu(request, pack)
         for name in placement.nodes:
             cores[name] += placement.cores
             held = placement.core_ids or tuple(range(shape.cores))
@@ -60,9 +70,9 @@ def check_nothing_is_held_twice(running: list[Placement], shape: NodeShape) -> N
             else:
                 parts[name].update(held)
             for gpu in placement.gpus:
-                if placement.shared_gpus and not placement.gpu_part:
+                if not part:
                     ridden.add((name, gpu))
-                gpus[name, gpu] += placement.gpu_part if placement.shared_gpus else 1.0
+                gpus[name, gpu] += part
     assert all(total <= shape.cores + 1e-6 for total in cores.values())
     assert all(total <= 1 + 1e-6 for total in gpus.values())
     assert not any(gpus[one] for one in ridden)
@@ -78,7 +88,7 @@ def test_any_history_leaves_nothing_held_twice_and_nothing_lost(
     number: int, shape: NodeShape, pack: bool, history: list[tuple[str, object, float | None]]
 ) -> None:
     pool = NodePool(nodes(number), shape, pack=pack)
-    running: list[Placement] = []
+    running: list[tuple[Request, Placement]] = []
     for now, (what, value, seconds) in enumerate(history):
         if what == "place" and isinstance(value, Request):
             fits = pool.fits(value, seconds, now)
@@ -87,21 +97,21 @@ def test_any_history_leaves_nothing_held_twice_and_nothing_lost(
             if placement is not None:
                 assert set(placement.nodes) <= set(pool.living)
                 assert len(set(placement.nodes)) == value.num_nodes
-                running.append(placement)
+                running.append((value, placement))
         elif what == "reserve" and isinstance(value, Request):
             kept = pool.reserve(value, now)
             assert (kept is None) == (value.num_nodes > len(pool.living))
         elif what == "end" and running and isinstance(value, int):
-            ended = running.pop(value % len(running))
+            _, ended = running.pop(value % len(running))
             pool.give_back(ended)
             pool.give_back(ended)
         elif what == "remove" and pool.living and isinstance(value, int):
             lost = pool.living[value % len(pool.living)]
             pool.remove(lost)
             assert lost not in pool.living
-        here = [one for one in running if set(one.nodes) & set(pool.living)]
-        check_nothing_is_held_twice(here, shape)
-    for placement in running:
+        here = [one for one in running if set(one[1].nodes) & set(pool.living)]
+        check_nothing_is_held_twice(here, shape, pack)
+    for _, placement in running:
         pool.give_back(placement)
     pool.unreserve()
     left = len(pool.living)
@@ -161,9 +171,8 @@ def test_parts_of_a_gpu_are_packed_and_whole_ones_left_whole() -> None:
     assert [one and (one.nodes, one.gpus) for one in placed] == [
         *[(("n0",), ("0",))] * 4, (("n0",), ("1",)),
     ]  # fmt: skip
-    assert all(one and one.shared_gpus and one.gpu_part == 0.25 for one in placed)
     whole = pool.place(Request(gpus_per_rank=1))
-    assert whole and whole.nodes == ("n1",) and not whole.shared_gpus
+    assert whole and whole.nodes == ("n1",)
     assert placed[4]
     pool.give_back(placed[4])
     again = pool.place(Request(gpus_per_rank=1))

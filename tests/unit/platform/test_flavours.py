@@ -283,12 +283,6 @@ def test_local_ranks_ask_no_batch_system_and_remote_ones_do_not_wait_for_it(name
     assert "SLURM_OVERLAP" not in here
 
 
-@pytest.mark.parametrize("name", FLAVOURS)
-def test_nothing_is_said_of_one_thread_ranks_without_wishes(name: str) -> None:
-    line = FLAVOURS[name].command("prog", PROGRAM, 2, 1, ["nid00001", "nid00020"])
-    assert line == FLAVOURS[name].run("prog", PROGRAM, Launch(2, 1, ("nid00001", "nid00020")))
-
-
 def test_the_node_that_was_lost() -> None:
     files = sorted(SAID.glob("*/node-lost.txt"))
     assert {file.parent.name for file in files} == set(FLAVOURS) - {"jsrun"}

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from balsam import states
 from balsam.platform import flavours
-from balsam.platform.flavours import FLAVOURS
-from balsam.platform.mpirun import launch_failure, scrub
+from balsam.platform.flavours import FLAVOURS, Launch
+from balsam.platform.launch_state import scrub
+from balsam.platform.mpirun import launch_failure
 
 SAID = Path(__file__).parents[2] / "fakes" / "launchers"
 PROGRAM = ["./simulate", "--in", "a b.dat"]
@@ -26,7 +27,7 @@ PROGRAM = ["./simulate", "--in", "a b.dat"]
     ],
 )
 def test_command_on_this_node(name: str, options: str) -> None:
-    command = FLAVOURS[name].command("/opt/mpi/bin/mpirun", PROGRAM, 4, 4, threads_per_rank=2)
+    command = FLAVOURS[name].run("/opt/mpi/bin/mpirun", PROGRAM, Launch(4, 4, threads_per_rank=2))
     assert command == ["/opt/mpi/bin/mpirun", *options.split(), *PROGRAM]
 
 
@@ -40,7 +41,7 @@ def test_command_on_this_node(name: str, options: str) -> None:
     ],
 )
 def test_command_on_named_nodes(name: str, options: str) -> None:
-    command = FLAVOURS[name].command("mpirun", PROGRAM, 4, 2, hosts=["a", "b"])
+    command = FLAVOURS[name].run("mpirun", PROGRAM, Launch(4, 2, ["a", "b"]))
     assert command == ["mpirun", *options.split(), *PROGRAM]
 
 
@@ -59,7 +60,7 @@ def test_command_on_named_nodes(name: str, options: str) -> None:
 def test_a_flag_of_the_user_replaces_the_option_of_that_name(
     name: str, flags: str, options: str
 ) -> None:
-    command = FLAVOURS[name].command("mpirun", PROGRAM, 4, 4, flags=flags.split())
+    command = FLAVOURS[name].run("mpirun", PROGRAM, Launch(4, 4, flags=flags.split()))
     assert command == ["mpirun", *options.split(), *PROGRAM]
 
 

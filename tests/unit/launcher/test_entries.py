@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam import states
-from balsam.launcher.ledger import End, Entry, Start, StepEnd, to_moves
+from balsam.launcher.entries import End, Entry, Start, StepEnd, to_moves
 from balsam.outcomes import Outcome
 
 SESSION = 5

@@ -11,21 +11,19 @@ from hypothesis import strategies as st
 
 from balsam import states
 from balsam.core.advance import Move
-from balsam.core.sessions import Life
+from balsam.core.backoff import Rule
 from balsam.launcher import journal
-from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
-from balsam.launcher.recovery import Loss, Recovery, _entry
+from balsam.launcher.entries import End, Entry, Start, StepEnd, from_plain
+from balsam.launcher.ledger import Ledger
+from balsam.launcher.true_ends import Loss, true_end
 from balsam.outcomes import Outcome
 
 SESSION, JOB, CRASH_LIMIT = 3, 8, 5
-RECOVERY = Recovery(
-    "project", Path("nowhere"), Life("launcher", "host", "machine", 1, 1),
-    lease_seconds=60, crash_limit=CRASH_LIMIT, max_attempts=10, grace_seconds=0,
-)  # fmt: skip
+RULE = Rule(states.LAUNCHER_LOST, CRASH_LIMIT - 1)
 
 
-def true_end(state: str, attempt: int, *entries: Entry, crashes: int = 0) -> Move | None:
-    return RECOVERY._true_end(SESSION, JOB, (state, attempt, 0), entries, Loss(crashes + 1))
+def end_of(state: str, attempt: int, *entries: Entry, crashes: int = 0) -> Move | None:
+    return true_end(SESSION, JOB, (state, attempt, 0), entries, Loss(crashes + 1, RULE))
 
 
 def start(attempt: int = 1) -> Start:
@@ -47,11 +45,11 @@ def way(move: Move | None) -> list[str]:
 
 
 def test_a_job_that_was_only_leased_stays_where_it_is() -> None:
-    assert true_end(states.PREPROCESSED, 0) is None
+    assert end_of(states.PREPROCESSED, 0) is None
 
 
 def test_an_uncommitted_run_is_committed_whole() -> None:
-    move = true_end(states.PREPROCESSED, 0, start(), end(code=4))
+    move = end_of(states.PREPROCESSED, 0, start(), end(code=4))
     assert way(move) == [states.PREPROCESSED, states.RUNNING, states.RUN_DONE]
     assert move is not None
     assert (move.attempt, move.next_attempt, move.return_code, move.lost_attempts) == (0, 1, 4, 0)
@@ -59,45 +57,45 @@ def test_an_uncommitted_run_is_committed_whole() -> None:
 
 @pytest.mark.parametrize("entries", [(start(), end()), (end(),)])
 def test_of_a_committed_start_only_the_end_is_replayed(entries: tuple[Entry, ...]) -> None:
-    move = true_end(states.RUNNING, 1, *entries)
+    move = end_of(states.RUNNING, 1, *entries)
     assert way(move) == [states.RUNNING, states.RUN_DONE]
 
 
 @pytest.mark.parametrize(("state", "attempt"), [(states.RUNNING, 1), (states.PREPROCESSED, 0)])
 def test_a_run_without_an_outcome_is_lost_and_run_again(state: str, attempt: int) -> None:
-    move = true_end(state, attempt, start())
+    move = end_of(state, attempt, start())
     assert way(move)[-2:] == [states.RUNNING, states.RESTART_READY]
     assert move is not None and (move.next_attempt, move.lost_attempts) == (1, 1)
     assert move.hops[-1].data == {"cause": states.LAUNCHER_LOST, "attempt": 1}
 
 
 def test_at_the_crash_limit_it_fails() -> None:
-    move = true_end(states.RUNNING, 5, crashes=CRASH_LIMIT - 1)
+    move = end_of(states.RUNNING, 5, crashes=CRASH_LIMIT - 1)
     assert way(move) == [states.RUNNING, states.FAILED]
     assert move is not None and "crash_limit" in move.hops[0].message
-    assert way(true_end(states.RUNNING, 4, crashes=CRASH_LIMIT - 2))[-1] == states.RESTART_READY
+    assert way(end_of(states.RUNNING, 4, crashes=CRASH_LIMIT - 2))[-1] == states.RESTART_READY
 
 
 def test_a_replayed_stop_of_the_launcher_uses_up_no_attempt() -> None:
     data = {"cause": states.BATCH_TIME_LIMIT, "returncode": 0}
     stopped = End(JOB, states.RUNNING, 1, Outcome(states.RUN_TIMEOUT, "", data), 2.0)
-    move = true_end(states.PREPROCESSED, 0, start(), stopped)
+    move = end_of(states.PREPROCESSED, 0, start(), stopped)
     assert way(move)[-1] == states.RUN_TIMEOUT
     assert move is not None and move.lost_attempts == 1
 
 
 def test_entries_of_an_earlier_attempt_are_not_taken_for_this_one() -> None:
     entries = (start(1), end(1, states.RUN_TIMEOUT), start(2))
-    assert way(true_end(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RESTART_READY]
+    assert way(end_of(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RESTART_READY]
     entries = (start(1), end(1, states.RUN_TIMEOUT), start(2), end(2))
-    assert way(true_end(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RUN_DONE]
+    assert way(end_of(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RUN_DONE]
 
 
 def test_a_step_is_replayed_unless_a_user_moved_the_job() -> None:
     done = step(states.READY, states.STAGED_IN)
-    assert way(true_end(states.READY, 0, done)) == [states.READY, states.STAGED_IN]
-    assert true_end(states.USER_KILLED, 0, done) is None
-    assert true_end(states.STAGED_IN, 0, done) is None
+    assert way(end_of(states.READY, 0, done)) == [states.READY, states.STAGED_IN]
+    assert end_of(states.USER_KILLED, 0, done) is None
+    assert end_of(states.STAGED_IN, 0, done) is None
 
 
 @given(committed=st.integers(0, 2), repeated=st.integers(0, 2))
@@ -107,7 +105,7 @@ def test_recovering_twice_or_from_anywhere_leads_to_the_same_end(
     """Whatever part of its way was committed before, and however often entries were written."""
     entries = [start(), end()]
     rows = [(states.PREPROCESSED, 0), (states.RUNNING, 1), (states.RUN_DONE, 1)]
-    move = true_end(*rows[committed], *entries, *entries[:repeated])
+    move = end_of(*rows[committed], *entries, *entries[:repeated])
     if committed == 2:
         assert move is None
     else:
@@ -123,7 +121,7 @@ def test_what_a_ledger_writes_is_what_recovery_reads(tmp_path: Path) -> None:
         ledger.add(entry)
     ledger.write()
     book.close(keep=True)
-    assert [_entry(plain) for plain in journal.read(path)] == given_
+    assert [from_plain(plain) for plain in journal.read(path)] == given_
 
 
 @pytest.mark.parametrize(
@@ -136,4 +134,4 @@ def test_what_a_ledger_writes_is_what_recovery_reads(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_of_another_version_is_passed_over(plain: dict[str, Any]) -> None:
-    assert _entry(plain) is None
+    assert from_plain(plain) is None

@@ -1,0 +1,93 @@
+"""Jobs that need neither a step nor a run to go on: moved by the launchers beside their work."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from balsam import states
+from balsam.core import bookkeeping, misfits
+from balsam.core.lease import Scope
+from balsam.errors import Unsatisfiable
+from balsam.launcher.node_pool import NodePool, Request, never
+
+#: Rows moved set-wise between two looks at the running tasks.
+PAGE = 1000
+
+
+@dataclass
+class Books:
+    """Goes once through all jobs that may need it, then through those that events tell of.
+
+    A launcher of one job leaves the others to others.
+    """
+
+    scope: Scope
+    max_attempts: int
+    nodes: NodePool
+    serial_only: bool = False
+    #: Jobs that ask for more than there is are left to a launcher that has it; else they fail.
+    leave_large: bool = False
+    _event: int = 0
+    _more_events: bool = False
+    #: States, and the last id that was looked at in each.
+    _backlog: deque[tuple[str, int]] = field(default_factory=deque)
+
+    def begin(self) -> None:
+        """Note where the record stands, and that everything in it has yet to be looked at."""
+        if self.scope.job is not None:
+            self._more_events = True
+            return
+        self._event = bookkeeping.last_event()
+        wanted = (*states.RUNNABLE_STATES, *reversed(states.PROCESSABLE_STATES))
+        self._backlog = deque((state, 0) for state in wanted)
+
+    def look_again(self) -> None:
+        """There may be new events."""
+        self._more_events = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to do at once."""
+        return bool(self._backlog) or self._more_events
+
+    def keep(self) -> bool:
+        """Look at a page of jobs; whether there was anything to look at."""
+        if self._backlog:
+            state, after = self._backlog.popleft()
+            ids = bookkeeping.backlog(state, after, PAGE)
+            if len(ids) == PAGE:
+                self._backlog.appendleft((state, ids[-1]))
+            self.pass_jobs(ids)
+            return True
+        if not self._more_events:
+            return False
+        if self.scope.job is not None:
+            self._more_events = False
+            bookkeeping.pass_jobs([self.scope.job], self.max_attempts)
+        else:
+            self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
+            self.pass_jobs(ids)
+        return True
+
+    def pass_jobs(self, ids: Collection[int]) -> None:
+        """Move those that need no step as far as they go."""
+        here = bookkeeping.pass_jobs(ids, self.max_attempts)
+        self.turn_away([job for job, state in here.items() if state in states.RUNNABLE_STATES])
+
+    def turn_away(self, runnable: Collection[int]) -> None:
+        """Fail jobs that ask for more than this allocation can ever give, without their turn."""
+        if not runnable or self.leave_large:
+            return
+        reasons: dict[misfits.Shape, str] = {}
+        limits = self.nodes.limits
+        for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
+            try:
+                self.nodes.check(
+                    Request(job.num_nodes, job.ranks_per_node, gpus_per_rank=job.gpus_per_rank)
+                )
+            except Unsatisfiable as error:
+                reasons[job] = never(error)
+        if reasons:
+            misfits.fail(reasons)
