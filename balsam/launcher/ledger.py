@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core import backoff, bookkeeping, lease, sessions
+from balsam.core import backoff, bookkeeping, lease, sessions, step_retries
 from balsam.core.advance import Hop, Move, advance
 from balsam.core.record import atomic
+from balsam.core.step_retries import Failure
 from balsam.errors import LeaseLost
 from balsam.launcher import journal
 from balsam.outcomes import Outcome
@@ -49,7 +50,10 @@ class End:
 
 @dataclass(frozen=True)
 class StepEnd:
-    """A step of a job in ``old_state`` returned its outcome."""
+    """A step of a job in ``old_state`` returned its outcome.
+
+    It is not made again if it is ``final``.
+    """
 
     job: int
     old_state: str
@@ -57,6 +61,7 @@ class StepEnd:
     outcome: Outcome
     time: float
     kind: str = journal.STEP
+    final: bool = False
 
 
 Entry = Start | End | StepEnd
@@ -139,11 +144,11 @@ class Ledger:
         with atomic():
             if not sessions.hold(self._session):
                 raise LeaseLost
-            by_node = losses(entries, self._crash_limit)
-            known = [by_node.get(id(entry), entry) for entry in entries]
-            moves = to_moves(without_program(known), self._session)
+            by_rule = told(entries, self._crash_limit)
+            entries = [entry for entry in entries if by_rule.get(id(entry), entry)]
+            moves = to_moves(without_program(as_told(entries, by_rule)), self._session)
             done = advance(moves)
-            if by_node:
+            if by_rule:
                 hold_back(move for move in moves if move.job in done)
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
             here = bookkeeping.pass_jobs(ended, self._max_attempts)
@@ -186,6 +191,41 @@ def node_lost(
         {**data, "cause": states.NODE_LOST, "attempt": attempt, "lost_node": node},
     )
     return End(job, states.RUNNING, attempt, outcome, when)
+
+
+def told(entries: Sequence[Entry], crash_limit: int) -> dict[int, End | StepEnd | None]:
+    """What rules for retries make of some entries: ``id`` of the entry -> what to commit instead.
+
+    None is for what is in the record already.
+    """
+    return {**losses(entries, crash_limit), **failures(entries)}
+
+
+def as_told(entries: Iterable[Entry], by_rule: Mapping[int, End | StepEnd | None]) -> list[Entry]:
+    """``entries`` with what :func:`told` says of them."""
+    known = (by_rule.get(id(entry), entry) for entry in entries)
+    return [entry for entry in known if entry]
+
+
+def failures(entries: Iterable[Entry]) -> dict[int, End | StepEnd | None]:
+    """What becomes of steps that failed, and of attempts that could not be prepared."""
+    failed = [
+        entry
+        for entry in entries
+        if not isinstance(entry, Start)
+        and entry.outcome.state == states.FAILED
+        and entry.outcome.data.get("cause") in step_retries.CAUSES
+        and not (isinstance(entry, StepEnd) and entry.final)
+    ]
+    if not failed:
+        return {}
+    outcomes = step_retries.judged(
+        [Failure(entry.job, entry.old_state, entry.outcome, entry.time) for entry in failed]
+    )
+    return {
+        id(entry): replace(entry, outcome=outcome) if outcome else None
+        for entry, outcome in zip(failed, outcomes, strict=True)
+    }
 
 
 def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
@@ -277,7 +317,7 @@ def to_moves(entries: list[Entry], session: int) -> list[Move]:
             attempt=begun.attempt if begun else entry.attempt,
             next_attempt=begun.next_attempt if begun else None,
             session=session,
-            return_code=_code(entry.outcome.data),
+            return_code=code_of(entry),
             lost_attempts=lost(entry),
         )
     return list(moves.values())
@@ -296,7 +336,8 @@ def hop_of(entry: Entry) -> Hop:
     if isinstance(entry, Start):
         data = {"attempt": entry.attempt, "pid": entry.pid}
         return Hop(states.RUNNING, entry.message, data, when)
-    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when)
+    again = entry.outcome.state == entry.old_state
+    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when, again)
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
@@ -307,6 +348,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
     return plain
 
 
-def _code(data: Mapping[str, Any]) -> int | None:
-    code = data.get("returncode")
-    return code if isinstance(code, int) else None
+def code_of(entry: End | StepEnd) -> int | None:
+    """The return code that the job has then, if it is another; a try that failed gives it none."""
+    code = entry.outcome.data.get("returncode")
+    return code if isinstance(code, int) and entry.outcome.state != entry.old_state else None

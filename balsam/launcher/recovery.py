@@ -22,7 +22,7 @@ from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal, ledger
 from balsam.launcher.ensemble.search import orphan_seconds
-from balsam.launcher.ledger import End, Entry, Start, StepEnd, hop_of, lost
+from balsam.launcher.ledger import End, Entry, Start, StepEnd, code_of, hop_of, lost
 from balsam.outcomes import Outcome
 from balsam.platform import node, process
 
@@ -171,19 +171,17 @@ class Recovery:
         held: dict[int, tuple[str, int, int]],
         entries: dict[int, list[Entry]],
     ) -> list[Move]:
-        by_node = ledger.losses(
-            (entry for several in entries.values() for entry in several), self._crash_limit
+        told = ledger.told(
+            [entry for several in entries.values() for entry in several], self._crash_limit
         )
         crashes = backoff.losses(held)
         rules = backoff.losses_allowed(held, states.LAUNCHER_LOST, self._crash_limit)
         running_on = self._running_on(session)
         moves = []
         for job, row in held.items():
-            told = ledger.without_program(
-                [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
-            )
+            known = ledger.without_program(ledger.as_told(entries.get(job, ()), told))
             loss = Loss(crashes.get(job, 0) + 1, rules.get(job), running_on)
-            moves.append(self._true_end(int(session.pk), job, row, told, loss))
+            moves.append(self._true_end(int(session.pk), job, row, known, loss))
         return [move for move in moves if move]
 
     def _running_on(self, session: Session) -> str:
@@ -216,7 +214,7 @@ class Recovery:
             if isinstance(entry, Start):
                 here, now = states.RUNNING, entry.attempt
             else:
-                here, code = entry.outcome.state, entry.outcome.data.get("returncode")
+                here, code = entry.outcome.state, code_of(entry)
         if here == states.RUNNING:
             hops.append(self._lost(now, loss))
             lost_attempts += 1
@@ -230,7 +228,7 @@ class Recovery:
             next_attempt=now,
             session=session,
             lost_attempts=lost_attempts,
-            return_code=code if isinstance(code, int) else None,
+            return_code=code,
         )
 
     def _lost(self, attempt: int, loss: Loss) -> Hop:
