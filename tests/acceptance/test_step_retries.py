@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from balsam import states
 
-from .conftest import Site
+from .conftest import PROGRAMS, Site
 
 
 def third_time(code: int = 3) -> str:
@@ -63,6 +64,18 @@ def test_a_handler_that_fails_is_called_again_to_handle(site: Site) -> None:
     assert "exit code 4" in first and "retry 1 of 1" in first
     assert "without setting a state" in second and "the retry for hook is used up" in second
     assert site.state("job") == states.FAILED
+
+
+def test_a_handler_that_set_a_state_before_it_failed_is_not_called_again(site: Site) -> None:
+    words = [sys.executable, str(PROGRAMS / "set_state.py"), states.RESTART_READY, "5"]
+    site.shell(
+        "job", "exit 7", retry="hook=3", post_error_handler=True, postprocess=shlex.join(words)
+    )
+    site.launch()
+    assert site.state("job") == states.FAILED
+    _, end = site.ends("job")
+    assert "exit code 5" in end.message and "used up" not in end.message
+    site.check_clean()
 
 
 def test_a_stage_in_whose_source_comes_later(site: Site, tmp_path: Path) -> None:
