@@ -1,4 +1,4 @@
-"""How often an attempt that went wrong is made again: limits by cause, from text or as data.
+"""How often an attempt or a step that went wrong is made again: limits by cause, from text or data.
 
 A limit counts retries, so 2 allows three attempts that end for this cause. The pause before the
 first retry is the back-off; it doubles with each further one.
@@ -25,7 +25,16 @@ CAUSES = (
     states.LAUNCHER_LOST,
     states.PROGRAM_MISSING,
     states.MPI_LAUNCH_FAILED,
+    states.STAGING,
+    states.HOOK,
 )
+#: Why the others take none.
+_NEVER = {
+    states.OK: "it is no failure",
+    states.KILLED: "what a user killed goes on only when a user says so",
+    states.PARENT_FAILED: "such a job goes on together with its parents",
+    states.UNSATISFIABLE: "the next try would ask for as much",
+}
 #: Without a word about them: what these causes get. Others are not tried again by this rule.
 DEFAULTS = {states.MPI_LAUNCH_FAILED: {"limit": 2, "backoff_seconds": 2.0}}
 LIMIT = "limit"
@@ -82,7 +91,7 @@ def _cause(name: object) -> str:
     if name in CAUSES:
         return str(name)
     if name in states.CAUSES:
-        raise InvalidValue(f"'{name}' is never tried again by itself, so retry takes no limit.")
+        raise InvalidValue(f"retry takes no limit for '{name}': {_NEVER[str(name)]}.")
     raise InvalidValue(
         f"There is no cause '{name}'{nearest(str(name), CAUSES)} (retry knows {', '.join(CAUSES)})."
     )

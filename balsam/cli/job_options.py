@@ -224,7 +224,7 @@ def retry_option() -> Decorator:
         "--retry",
         default="",
         metavar="CAUSE=LIMIT:PAUSE",
-        help="How often to run it again, by cause: 'oom=2:30s, exit=1'.",
+        help="How often to try again, by cause: 'oom=2:30s, exit=1, hook=1'.",
     )
 
 

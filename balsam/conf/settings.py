@@ -146,13 +146,13 @@ class Jobs:
     )
     retry: str = setting(
         "",
-        "How often an attempt is made again, by cause, with the pause before that, which doubles "
-        "each time: 'oom=2:30s, exit=1'.",
+        "How often an attempt, or staging or a hook, is made again, by cause, with the pause "
+        "before that, which doubles each time: 'oom=2:30s, hook=1'.",
         check=retries.rules,
         spell=retries.spelled,
     )
     max_backoff_seconds: float = setting(
-        3600.0, "The longest pause before an attempt is made again.", above=True
+        3600.0, "The longest pause before an attempt or a step is made again.", above=True
     )
 
 

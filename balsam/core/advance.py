@@ -44,12 +44,16 @@ _EVENT = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
 
 @dataclass(frozen=True)
 class Hop:
-    """One arrow of the state machine, with what its event says. ``time`` is UTC, aware."""
+    """One arrow of the state machine, with what its event says. ``time`` is UTC, aware.
+
+    With ``again`` it leads nowhere: the job stays in its state, for another try.
+    """
 
     state: str
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     time: datetime | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,7 +283,8 @@ def _data(hop: Hop, spell: Dialect) -> Any:
 
 def _check(job: int | None, old: str, hops: Sequence[Hop], actor: str = states.BALSAM) -> None:
     for hop in hops:
-        if not states.is_legal(old, hop.state, actor):
+        stays = hop.again and hop.state == old
+        if not stays and not states.is_legal(old, hop.state, actor):
             allowed = states.MOVES[actor].get(old, ())
             which = f"Job {job}" if job is not None else "A job"
             choice = f"possible: {', '.join(allowed)}" if allowed else f"{old} is final"

@@ -63,7 +63,7 @@ def make_again(
     if not ended:
         return {}
     failures = _failures([one.job for one in ended])
-    most = _policy().max_backoff_seconds
+    most = longest_seconds()
     now = history.now()
     hops: dict[int, tuple[str, Hop]] = {}
     pauses: dict[float, list[int]] = {}
@@ -122,6 +122,11 @@ def _policy() -> Jobs:
     return place.current_project().settings().jobs
 
 
+def longest_seconds() -> float:
+    """The longest pause before a retry."""
+    return _policy().max_backoff_seconds
+
+
 def _settings_rules() -> retries.Rules:
     return {**retries.DEFAULTS, **retries.rules(_policy().retry)}
 
@@ -153,7 +158,8 @@ def _ended(state: str, ids: Collection[int], max_attempts: int) -> list[Ended]:
         f"""SELECT job.id, job.attempt, job.retry, app.retry,
             {ATTEMPTS_LEFT.format(default=int(max_attempts))},
             (SELECT {cause} FROM balsam_event event WHERE event.job_id = job.id
-             AND event.to_state = '{state}' ORDER BY event.id DESC LIMIT 1)
+             AND event.to_state = '{state}' AND event.from_state <> event.to_state
+             ORDER BY event.id DESC LIMIT 1)
             FROM balsam_job job LEFT JOIN balsam_app app ON app.id = job.app_id
             WHERE job.id {among()} AND NOT {handled} {wanted}""",
         (key_list(ids),),
@@ -230,7 +236,7 @@ def after_loss(outcome: Outcome, rule: Rule, number: int, when: float) -> Outcom
         return Outcome(states.FAILED, words, outcome.data)
     if not rule.backoff_seconds:
         return outcome
-    pause = retries.pause_seconds(rule.backoff_seconds, number, _policy().max_backoff_seconds)
+    pause = retries.pause_seconds(rule.backoff_seconds, number, longest_seconds())
     until = datetime.fromtimestamp(when, timezone.utc) + timedelta(seconds=pause)
     words = f"{outcome.message}, not before {until:%H:%M:%S} UTC"
     return Outcome(outcome.state, words, {**outcome.data, "not_before": until.isoformat()})

@@ -146,13 +146,13 @@ def lease_runnable(
     return [tuple(row[1:]) for row in found]
 
 
-def next_due(scope: Scope) -> datetime | None:
-    """When the next of the runnable jobs that are not to start yet may start."""
+def next_due(scope: Scope, wanted: Sequence[str] = states.RUNNABLE_STATES) -> datetime | None:
+    """When the next of the jobs in the ``wanted`` states may go on that may not yet."""
     where, parameters = scope.sql()
     index = "INDEXED BY balsam_job_not_before" if is_sqlite() else ""
     found: list[datetime] = column(
         f"""SELECT not_before FROM balsam_job {index} WHERE not_before > %s
-            AND state IN ({_RUNNABLE}) AND session_id IS NULL AND {where}
+            AND state IN ({quoted(wanted)}) AND session_id IS NULL AND {where}
             ORDER BY not_before LIMIT 1""",
         (dialect().time(history.now()), *parameters),
     )
@@ -211,7 +211,9 @@ def lease_for_steps(
     spell = dialect()
     chosen = f"""SELECT id FROM balsam_job WHERE state = %s
         AND session_id IS NULL AND {_STILL_LIVE} AND {where}
+        AND (not_before IS NULL OR not_before <= %s)
         ORDER BY id LIMIT %s {spell.skip_locked}"""
+    now = spell.time(history.now())
     leased: list[tuple[int, str]] = []
     with transaction.atomic(), connection.cursor() as cursor:
         for state in wanted:
@@ -220,7 +222,7 @@ def lease_for_steps(
             cursor.execute(
                 f"""UPDATE balsam_job SET session_id = %s
                     WHERE id {spell.one_of.format(chosen)} RETURNING id, state""",
-                (session, state, session, *parameters, limit - len(leased)),
+                (session, state, session, *parameters, now, limit - len(leased)),
             )
             leased.extend(cursor.fetchall())
     return leased

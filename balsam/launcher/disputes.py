@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from balsam import states
 from balsam.core import bookkeeping, lease
@@ -137,8 +137,7 @@ class Disputes:
             if isinstance(entry, End) and state == states.USER_KILLED:
                 note(entry.job, state, entry.outcome.message, entry.outcome.data)
             if isinstance(entry, StepEnd) and _broke_after_all(entry, state):
-                again = StepEnd(entry.job, state, entry.attempt, entry.outcome, entry.time)
-                self.ledger.add(again)
+                self.ledger.add(replace(entry, old_state=state, final=True))
                 finished.discard(entry.job)
         if finished:
             self.release(finished, rescued)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -48,7 +47,10 @@ class End:
 
 @dataclass(frozen=True)
 class StepEnd:
-    """A step of a job in ``old_state`` returned its outcome."""
+    """A step of a job in ``old_state`` returned its outcome.
+
+    It is not made again if it is ``final``.
+    """
 
     job: int
     old_state: str
@@ -56,6 +58,7 @@ class StepEnd:
     outcome: Outcome
     time: float
     kind: str = journal.STEP
+    final: bool = False
 
 
 Entry = Start | End | StepEnd
@@ -104,7 +107,8 @@ def hop_of(entry: Entry) -> Hop:
     if isinstance(entry, Start):
         data = {"attempt": entry.attempt, "pid": entry.pid}
         return Hop(states.RUNNING, entry.message, data, when)
-    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when)
+    again = entry.outcome.state == entry.old_state
+    return Hop(entry.outcome.state, entry.outcome.message, entry.outcome.data, when, again)
 
 
 def to_moves(entries: list[Entry], session: int) -> list[Move]:
@@ -131,12 +135,13 @@ def to_moves(entries: list[Entry], session: int) -> list[Move]:
             attempt=begun.attempt if begun else entry.attempt,
             next_attempt=begun.next_attempt if begun else None,
             session=session,
-            return_code=_code(entry.outcome.data),
+            return_code=code_of(entry),
             lost_attempts=lost(entry),
         )
     return list(moves.values())
 
 
-def _code(data: Mapping[str, Any]) -> int | None:
-    code = data.get("returncode")
-    return code if isinstance(code, int) else None
+def code_of(entry: End | StepEnd) -> int | None:
+    """The return code that the job has then, if it is another; a try that failed gives it none."""
+    code = entry.outcome.data.get("returncode")
+    return code if isinstance(code, int) and entry.outcome.state != entry.old_state else None

@@ -14,7 +14,7 @@ from balsam.launcher.steps import Steps
 
 #: With no unfinished job left in scope, how long to wait for a last hook or user to add one.
 DONE_SECONDS = 0.5
-#: A pause before another attempt is waited for, if it is over within this time.
+#: A pause before another attempt or step is waited for, if it is over within this time.
 PAUSE_SECONDS = 60.0
 
 
@@ -41,6 +41,7 @@ class Idling:
 
     def over(self) -> bool:
         """Whether it has been idle for long enough."""
+        deadlines = [self.source.deadline, self.steps.deadline]
         soon = self.source.busy or self.source.dirty or self.steps.dirty or self.recovery.waiting
         if self.busy() or soon:
             self._since = None
@@ -48,8 +49,7 @@ class Idling:
         if self.persistent:
             return False
         now = time.monotonic()
-        due = self.source.deadline
-        if due is not None and due - now <= PAUSE_SECONDS:
+        if any(due is not None and due - now <= PAUSE_SECONDS for due in deadlines):
             return False
         if self._since is None:
             self._since = now

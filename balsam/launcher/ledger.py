@@ -13,7 +13,7 @@ from balsam.core.record import atomic
 from balsam.errors import LeaseLost
 from balsam.launcher import journal
 from balsam.launcher.entries import End, Entry, Start, StepEnd, to_moves, to_plain
-from balsam.launcher.rulings import hold_back, losses, node_lost, without_program
+from balsam.launcher.rulings import as_told, hold_back, node_lost, told, without_program
 
 __all__ = ["Committed", "End", "Entry", "Ledger", "Start", "StepEnd", "node_lost", "unknown"]
 
@@ -93,11 +93,11 @@ class Ledger:
         with atomic():
             if not sessions.hold(self._session):
                 raise LeaseLost
-            by_node = losses(entries, self._crash_limit)
-            known = [by_node.get(id(entry), entry) for entry in entries]
-            moves = to_moves(without_program(known), self._session)
+            by_rule = told(entries, self._crash_limit)
+            entries = [entry for entry in entries if by_rule.get(id(entry), entry)]
+            moves = to_moves(without_program(as_told(entries, by_rule)), self._session)
             done = advance(moves)
-            if by_node:
+            if by_rule:
                 hold_back(move for move in moves if move.job in done)
             ended = [move.job for move in moves if move.job in done and not move.keep_lease]
             here = bookkeeping.pass_jobs(ended, self._max_attempts)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from balsam import states
-from balsam.core import backoff
+from balsam.core import backoff, step_retries
 from balsam.core.advance import Move
-from balsam.launcher.entries import End, Entry, Start
+from balsam.core.step_retries import Failure
+from balsam.launcher.entries import End, Entry, Start, StepEnd
 from balsam.outcomes import Outcome
 
 
@@ -28,6 +29,41 @@ def node_lost(
         {**data, "cause": states.NODE_LOST, "attempt": attempt, "lost_node": node},
     )
     return End(job, states.RUNNING, attempt, outcome, when)
+
+
+def told(entries: Sequence[Entry], crash_limit: int) -> dict[int, End | StepEnd | None]:
+    """What rules for retries make of some entries: ``id`` of the entry -> what to commit instead.
+
+    None is for what is in the record already.
+    """
+    return {**losses(entries, crash_limit), **failures(entries)}
+
+
+def as_told(entries: Iterable[Entry], by_rule: Mapping[int, End | StepEnd | None]) -> list[Entry]:
+    """``entries`` with what :func:`told` says of them."""
+    known = (by_rule.get(id(entry), entry) for entry in entries)
+    return [entry for entry in known if entry]
+
+
+def failures(entries: Iterable[Entry]) -> dict[int, End | StepEnd | None]:
+    """What becomes of steps that failed, and of attempts that could not be prepared."""
+    failed = [
+        entry
+        for entry in entries
+        if not isinstance(entry, Start)
+        and entry.outcome.state == states.FAILED
+        and entry.outcome.data.get("cause") in step_retries.CAUSES
+        and not (isinstance(entry, StepEnd) and entry.final)
+    ]
+    if not failed:
+        return {}
+    outcomes = step_retries.judged(
+        [Failure(entry.job, entry.old_state, entry.outcome, entry.time) for entry in failed]
+    )
+    return {
+        id(entry): replace(entry, outcome=outcome) if outcome else None
+        for entry, outcome in zip(failed, outcomes, strict=True)
+    }
 
 
 def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:

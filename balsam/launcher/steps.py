@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import ids, lease
+from balsam.core import history, ids, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.errors import BalsamError, LaunchError
@@ -70,13 +70,26 @@ class Steps:
     data: Path
     environ: dict[str, str]
     time_limit_seconds: float
-    #: Jobs may wait for a step that were not leased yet.
-    dirty: bool = True
     #: Jobs that were leased for nothing, for they were moved or need no step: to be released.
     moved: set[int] = field(default_factory=set)
+    _dirty: bool = True
+    #: When (monotonic) the next of the jobs may go on that may not yet.
+    _due: float | None = None
     _held: dict[int, str] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     _closed: bool = False
+
+    @property
+    def dirty(self) -> bool:
+        """Whether jobs may wait for a step that were not leased yet."""
+        if self._due is not None and time.monotonic() >= self._due:
+            self._due = None
+            self._dirty = True
+        return self._dirty
+
+    @dirty.setter
+    def dirty(self, value: bool) -> None:
+        self._dirty = value
 
     def fill(self) -> list[StepEnd]:
         """Lease jobs and hand their steps to workers; steps that could not even be described."""
@@ -85,6 +98,9 @@ class Steps:
             waiting, self._held = self._held or self._lease(self.pool.capacity), {}
             self.dirty = bool(waiting)
             if not waiting:
+                due = lease.next_due(self.scope, WANTED)
+                wait = (due - history.now()).total_seconds() if due else 0.0
+                self._due = time.monotonic() + wait if due else None
                 break
             for job in BalsamJob.objects.for_steps(waiting):
                 if job.state != waiting[job.pk] or not _needed(job):
@@ -135,8 +151,13 @@ class Steps:
 
     @property
     def deadline(self) -> float | None:
-        """When (monotonic) to poll even if nothing became readable."""
-        return None if self._closed else self.pool.deadline
+        """When (monotonic) to poll, or fill, even if nothing became readable."""
+        if self._closed:
+            return None
+        # What is due already does not wait for the time.
+        due = None if self.dirty else self._due
+        times = (self.pool.deadline, due)
+        return min((when for when in times if when is not None), default=None)
 
     def jobs(self) -> set[int]:
         """Jobs whose steps are with the pool."""

@@ -12,7 +12,7 @@ from balsam.core import backoff
 from balsam.core.advance import Hop, Move
 from balsam.core.backoff import Rule
 from balsam.launcher import rulings
-from balsam.launcher.entries import Entry, Start, attempt_before, hop_of, lost
+from balsam.launcher.entries import Entry, Start, attempt_before, code_of, hop_of, lost
 from balsam.outcomes import Outcome
 
 #: What the record shows of a leased job: its state, attempt, and lost attempts.
@@ -41,19 +41,15 @@ def true_ends(
 
     ``host`` is where its attempts may go on, '' where none can.
     """
-    by_node = rulings.losses(
-        (entry for several in entries.values() for entry in several), crash_limit
-    )
+    told = rulings.told([entry for several in entries.values() for entry in several], crash_limit)
     before = backoff.losses(held)
     rules = backoff.losses_allowed(held, states.LAUNCHER_LOST, crash_limit)
     limit = Rule(states.LAUNCHER_LOST, crash_limit - 1)
     moves = []
     for job, row in held.items():
-        told = rulings.without_program(
-            [by_node.get(id(entry), entry) for entry in entries.get(job, ())]
-        )
+        known = rulings.without_program(rulings.as_told(entries.get(job, ()), told))
         loss = Loss(before.get(job, 0) + 1, rules.get(job) or limit, host)
-        moves.append(true_end(session, job, row, told, loss))
+        moves.append(true_end(session, job, row, known, loss))
     return [move for move in moves if move]
 
 
@@ -81,7 +77,7 @@ def true_end(
         if isinstance(entry, Start):
             here, now = states.RUNNING, entry.attempt
         else:
-            here, code = entry.outcome.state, entry.outcome.data.get("returncode")
+            here, code = entry.outcome.state, code_of(entry)
     if here == states.RUNNING:
         hops.append(_lost(now, loss))
         lost_attempts += 1
@@ -95,7 +91,7 @@ def true_end(
         next_attempt=now,
         session=session,
         lost_attempts=lost_attempts,
-        return_code=code if isinstance(code, int) else None,
+        return_code=code,
     )
 
 

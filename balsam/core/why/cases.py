@@ -64,9 +64,12 @@ class Case:
     @property
     def next_thing(self) -> str:
         """What a launcher would do with it."""
-        if self.facts.need == conditions.STAGING:
+        need = self.facts.need
+        if need == conditions.BACKOFF:
+            _, need = conditions.STEPS.get(self.job.state, ("", ""))
+        if need == conditions.STAGING:
             return "Its files are to be staged"
-        if self.facts.need == conditions.HOOK:
+        if need == conditions.HOOK:
             return f"Its {SCRIPTS.get(self.job.state, 'handler')} is next"
         if self.job.state == states.RESTART_READY:
             return f"It is to be run again (attempt {self.job.attempt + 1})"

@@ -53,7 +53,7 @@ FINISHED = "finished"
 LABELS = {
     PARENTS: "waits for parents",
     PARENT_BROKEN: "a parent failed or was killed",
-    BACKOFF: "waits before it is run again",
+    BACKOFF: "waits before it is tried again",
     NO_LAUNCHER: "no launcher is alive",
     OTHER_WORKFLOW: "no launcher runs its workflow",
     JOB_MODE: "no launcher runs jobs of its kind",
@@ -75,6 +75,15 @@ LABELS = {
     KILLED: "killed",
     FINISHED: "finished",
 }
+#: State -> what has to be so for a job to need a step there, and what it needs then.
+STEPS = {
+    states.READY: (NEEDS_STAGE_IN, STAGING),
+    states.STAGED_IN: (HAS_PREPROCESS, HOOK),
+    states.RUN_DONE: (HAS_POSTPROCESS, HOOK),
+    states.RUN_ERROR: (HANDLES_ERROR, HOOK),
+    states.RUN_TIMEOUT: (HANDLES_TIMEOUT, HOOK),
+    states.POSTPROCESSED: (NEEDS_STAGE_OUT, STAGING),
+}
 _RUNNING_STEP = {STAGING: STAGING_RUNS, HOOK: HOOK_RUNS}
 
 _NEEDS = f"""
@@ -93,12 +102,14 @@ CASE job.state
         for state in states.RUNNABLE_STATES
     )
 }
-    WHEN '{states.READY}' THEN CASE WHEN {NEEDS_STAGE_IN} THEN '{STAGING}' ELSE '' END
-    WHEN '{states.STAGED_IN}' THEN CASE WHEN {HAS_PREPROCESS} THEN '{HOOK}' ELSE '' END
-    WHEN '{states.RUN_DONE}' THEN CASE WHEN {HAS_POSTPROCESS} THEN '{HOOK}' ELSE '' END
-    WHEN '{states.RUN_ERROR}' THEN CASE WHEN {HANDLES_ERROR} THEN '{HOOK}' ELSE '' END
-    WHEN '{states.RUN_TIMEOUT}' THEN CASE WHEN {HANDLES_TIMEOUT} THEN '{HOOK}' ELSE '' END
-    WHEN '{states.POSTPROCESSED}' THEN CASE WHEN {NEEDS_STAGE_OUT} THEN '{STAGING}' ELSE '' END
+    {
+    " ".join(
+        f"WHEN '{state}' THEN CASE WHEN NOT {wanted} THEN '' "
+        f"WHEN job.session_id IS NULL AND job.not_before > {{present}} THEN '{BACKOFF}' "
+        f"ELSE '{need}' END"
+        for state, (wanted, need) in STEPS.items()
+    )
+}
     ELSE '' END
 """
 _ENDED = quoted(states.END_STATES)

@@ -32,8 +32,8 @@ def finished(job: Any, when: str) -> str:
     if not job.attempt:
         return f"{words}, without being run."
     attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
-    ended = end(job)
-    seconds = ended.data.get("wall_seconds") if ended else None
+    ended = job.events.filter(data__has_key="wall_seconds").order_by("-id").first()
+    seconds = ended.data["wall_seconds"] if ended else None
     if not isinstance(seconds, (int, float)):
         return f"{words}, after {attempts}."
     last = "the last of " if job.attempt > 1 else ""

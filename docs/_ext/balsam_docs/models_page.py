@@ -51,7 +51,7 @@ JOB_MEANINGS = {
     "post_timeout_handler": "Whether the postprocess script is called after a timeout.",
     "auto_timeout_retry": "Whether it is run again after a timeout.",
     "max_attempts": "The most attempts; 0 means the setting ``jobs.max_attempts``.",
-    "retry": "How often an attempt is made again, by cause: ``oom=2:30s, exit=1``. Causes that are "
+    "retry": "How often it is tried again, by cause: ``oom=2:30s, hook=1``. Causes that are "
     "not named here have the application's limit, or that of ``jobs.retry``. See "
     ":doc:`/how-to/errors-and-timeouts`.",
     "signal": "A signal (``USR1``) that a run gets before its launcher has to end.",
@@ -61,7 +61,8 @@ JOB_MEANINGS = {
     "attempt": "The number of its latest attempt; 0 before the first.",
     "lost_attempts": "How many attempts were lost or stopped with their launcher; they do "
     "not count against ``max_attempts``.",
-    "not_before": "It does not start before this time (UTC). Set while it waits for a retry.",
+    "not_before": "It does not start before this time (UTC), nor does its next step. Set while it "
+    "waits for a retry.",
     "session": "The launcher that holds it now.",
     "queued_launch": "The batch job it is meant for. Nothing reads it yet.",
     "return_code": "The exit code of its latest attempt.",
@@ -83,7 +84,7 @@ APP_MEANINGS = {
     "command_template": "Kept; nothing reads it yet.",
     "parameters": "Kept; nothing reads it yet.",
     "transfers": "Kept; nothing reads it yet.",
-    "retry": "How often attempts of its jobs are made again, by cause; see the field of jobs.",
+    "retry": "How often its jobs are tried again, by cause; see the field of jobs.",
     "serialized_class": "Kept; nothing reads it yet.",
     "source_code": "Kept; nothing reads it yet.",
 }

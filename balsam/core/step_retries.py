@@ -1,0 +1,114 @@
+"""Steps that failed and are made again by rule: how often, and when.
+
+The rules are those of ``balsam.core.backoff``. The job stays in its state for the next try, and the
+event of each try that failed tells; so does that of an attempt that could not even be prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from balsam import retries, states
+from balsam.core import backoff
+from balsam.core.backoff import LIMIT, Rule
+from balsam.core.sql import among, is_sqlite, key_list, quoted, rows
+from balsam.outcomes import Outcome
+
+CAUSES = (states.STAGING, states.HOOK)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was to lead a job on from ``state`` failed at ``time``, in seconds since the epoch."""
+
+    job: int
+    state: str
+    outcome: Outcome
+    time: float
+
+    @property
+    def cause(self) -> str:
+        """One of ``CAUSES``."""
+        return str(self.outcome.data["cause"])
+
+    @property
+    def when(self) -> datetime:
+        """The time as events have it."""
+        return datetime.fromtimestamp(self.time, timezone.utc)
+
+
+def judged(failures: Sequence[Failure]) -> list[Outcome | None]:
+    """What each of them, oldest first, comes to: another try, or the end of its job.
+
+    Without a rule it stays as it is. None: it is in the record already.
+    """
+    rules = {
+        cause: backoff.rules_of({one.job for one in failures if one.cause == cause}, cause)
+        for cause in {one.cause for one in failures}
+    }
+    ruled = {one.job for one in failures if _limit(rules[one.cause].get(one.job))}
+    before = _times(ruled)
+    found: list[Outcome | None] = []
+    for one in failures:
+        rule = rules[one.cause].get(one.job)
+        if rule is None or not rule.limit:
+            found.append(one.outcome)
+            continue
+        times = before.setdefault((one.job, one.cause), [])
+        if one.when in times:
+            found.append(None)
+            continue
+        times.append(one.when)
+        number = len(times)
+        found.append(_again(one, rule, number) if number <= rule.limit else _given_up(one, rule))
+    return found
+
+
+def _limit(rule: Rule | None) -> int:
+    return rule.limit if rule else 0
+
+
+def _again(one: Failure, rule: Rule, number: int) -> Outcome:
+    data: dict[str, Any] = {**one.outcome.data, "retry": number, LIMIT: rule.limit}
+    words = f"will be tried again after {rule.cause}: retry {number} of {rule.limit}"
+    pause = retries.pause_seconds(rule.backoff_seconds, number, backoff.longest_seconds())
+    if pause:
+        until = one.when + timedelta(seconds=pause)
+        data["not_before"] = until.isoformat()
+        words += f", not before {until:%H:%M:%S} UTC"
+    return Outcome(one.state, _joined(one.outcome.message, words), data)
+
+
+def _given_up(one: Failure, rule: Rule) -> Outcome:
+    used = "retry" if rule.limit == 1 else f"{rule.limit} retries"
+    words = f"the {used} for {rule.cause} {'is' if rule.limit == 1 else 'are'} used up"
+    return Outcome(states.FAILED, _joined(one.outcome.message, words), one.outcome.data)
+
+
+def _joined(message: str, words: str) -> str:
+    first, line, rest = message.partition("\n")
+    return f"{first.rstrip().removesuffix('.')}; {words}{line}{rest}"
+
+
+def _times(jobs: Collection[int]) -> dict[tuple[int, str], list[datetime]]:
+    """When jobs failed for each of ``CAUSES``, since a person last let them go on."""
+    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
+    found: dict[tuple[int, str], list[datetime]] = {}
+    if not jobs:
+        return found
+    for job, when, old, why in rows(
+        f"""SELECT job_id, timestamp, from_state, {cause} FROM balsam_event
+            WHERE job_id {among()} AND (from_state IN ({quoted(states.BROKEN_STATES)})
+                OR {cause} IN ({quoted(CAUSES)})) ORDER BY id""",
+        (key_list(jobs),),
+    ):
+        if old in states.BROKEN_STATES:
+            for each in CAUSES:
+                found.pop((job, each), None)
+        else:
+            # SQLite keeps times in UTC without saying so.
+            found.setdefault((job, why), []).append(when.replace(tzinfo=timezone.utc))
+    return found
