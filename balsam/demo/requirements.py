@@ -32,8 +32,9 @@ def check() -> None:
             f"The demo's main step is an MPI program, and there is no MPI to run it: type {HOW}, "
             f"or load an MPI module. ({str(error).rstrip('.')}.)"
         ) from error
-    line = flavour.run(program, [sys.executable, "-c", _PROBE], Launch(RANKS, RANKS))
-    answer = commands.run(line, PROBE_SECONDS, {**flavour.environ(), **environ})
+    launch = Launch(RANKS, RANKS)
+    line = flavour.run(program, [sys.executable, "-c", _PROBE], launch)
+    answer = commands.run(line, PROBE_SECONDS, {**flavour.environ(launch), **environ})
     if answer.stdout.count(f"<{RANKS}>") == RANKS:
         return
     lines = (answer.stdout + answer.stderr).splitlines()

@@ -77,7 +77,7 @@ def _run(
     launch = Launch(RANKS, RANKS, flags=settings.flags.split())
     line = flavour.run(program, [sys.executable, "-c", code], launch)
     try:
-        answer = commands.run(line, seconds, {**flavour.environ(), **clean})
+        answer = commands.run(line, seconds, {**flavour.environ(launch), **clean})
     except LaunchError as error:
         return problem("mpi", str(error), "Check mpi.mpirun and mpi.flags in settings.yml.")
     if answer.returncode:

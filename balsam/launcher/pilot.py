@@ -144,7 +144,7 @@ class Launcher(Equipment):
             due.append(self._mpi.deadline)
         if self.steps.deadline is not None:
             due.append(self.steps.deadline)
-        if self.source.deadline is not None:
+        if self.source.deadline is not None and not self.stopping.why:
             due.append(self.source.deadline)
         return max(0.0, min(due) - now)
 

@@ -249,6 +249,8 @@ def test_leasing_a_batch_costs_the_same_for_many_as_for_few(project: Any) -> Non
 @pytest.fixture
 def source(project: Any) -> Any:
     source = BalsamJob.source
+    # It is that of the whole process, and may know a session of another test's project.
+    source.release_all_owned()
     yield source
     source.release_all_owned()
     source.workflow = ""
