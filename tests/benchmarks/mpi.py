@@ -11,8 +11,10 @@ from functools import partial
 
 from balsam.errors import MpiUnavailable
 from balsam.platform import mpirun
+from balsam.platform.flavours import Flavour, Launch
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, run_peer, scratch, stop, until
+from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.table import Table, interleave, ratios
 
 RANKS = 2
@@ -27,8 +29,12 @@ def measure(options: Options) -> list[Table]:
     except MpiUnavailable as error:
         print(f"No MPI benchmark: {error}")
         return []
+    return [_table(options, one, program, flavour) for one in options.databases]
+
+
+def _table(options: Options, database: str, program: str, flavour: Flavour) -> Table:
     table = Table(
-        f"MPI tasks of {RANKS} ranks",
+        f"MPI tasks of {RANKS} ranks, {NAMES[database]}",
         f"{flavour.label}. The loop is bash with ``wait -n`` and runs the very lines that Balsam "
         "runs, each with its output in a file; its time is from start to end. Balsam's launcher "
         "waits for jobs, and its time is from the first RUNNING to the last commit. Many short "
@@ -39,15 +45,16 @@ def measure(options: Options) -> list[Table]:
         python = f"{sys.executable} -c '{IMPORT}'"
         cases.append(("Python importing mpi4py", python, max(10, options.tasks // 100)))
     for name, command, tasks in cases:
-        line = flavour.run(program, shlex.split(command), mpirun.Launch(RANKS, RANKS))
+        launch = Launch(RANKS, RANKS)
+        line = flavour.run(program, shlex.split(command), launch)
         for at_once in (1, 2):
-            with bench() as made:
+            with bench(database) as made:
                 launcher = made.start("--persistent")
                 try:
                     found = interleave(
                         {
                             "balsam": partial(_balsam, made, command, tasks, at_once),
-                            "shell": partial(_shell, line, flavour.environ(), tasks, at_once),
+                            "shell": partial(_shell, line, flavour.environ(launch), tasks, at_once),
                         },
                         3 * options.repeat,
                     )
@@ -58,7 +65,7 @@ def measure(options: Options) -> list[Table]:
             table.add(f"shell loop: {what}", "/s", found["shell"])
             values = ratios(found["balsam"], found["shell"])
             table.add(f"Balsam to the shell loop: {what}", "x", values, least=0.9)
-    return [table]
+    return table
 
 
 def _balsam(made: Bench, command: str, tasks: int, at_once: int) -> float:

@@ -12,6 +12,7 @@ from tests.benchmarks import history
 from tests.benchmarks.memory import peak_of
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, stop, until
+from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.serial import balsam_rate
 from tests.benchmarks.table import Table, interleave, ratios
 
@@ -23,20 +24,24 @@ WATCH_SECONDS = 30.0
 
 def measure(options: Options) -> list[Table]:
     """Tables of throughput, and of what a launcher needs."""
+    return [table for database in options.databases for table in _tables(options, database)]
+
+
+def _tables(options: Options, database: str) -> list[Table]:
     with contextlib.ExitStack() as stack:
-        middle, large = (stack.enter_context(bench()) for _ in range(2))
+        middle, large = (stack.enter_context(bench(database)) for _ in range(2))
         history.add_finished(middle, MIDDLE)
         history.add_finished(large, options.rows)
         rates = interleave(
             {
-                "small": lambda: _fresh(options.tasks),
+                "small": lambda: _fresh(options.tasks, database),
                 "middle": lambda: balsam_rate(middle, options.tasks),
                 "large": lambda: balsam_rate(large, options.tasks),
             },
             options.repeat,
         )
         table = Table(
-            f"{options.tasks:,} serial tasks in projects of different size",
+            f"{options.tasks:,} serial tasks in projects of different size, {NAMES[database]}",
             "The other jobs of each project have finished, with all their events.",
         )
         table.add(f"{SMALL:,} jobs", "/s", rates["small"])
@@ -48,15 +53,15 @@ def measure(options: Options) -> list[Table]:
         return [table, _needs(large, options)]
 
 
-def _fresh(tasks: int) -> float:
-    with bench() as made:
+def _fresh(tasks: int, database: str) -> float:
+    with bench(database) as made:
         history.add_finished(made, SMALL)
         return balsam_rate(made, tasks)
 
 
 def _needs(large: Bench, options: Options) -> Table:
     table = Table(
-        "What a launcher needs",
+        f"What a launcher needs, {NAMES[large.kind]}",
         "Memory is the largest resident set of the launcher's own process, CPU is of the launcher "
         "and its step workers, in percent of a core.",
     )
@@ -68,15 +73,15 @@ def _needs(large: Bench, options: Options) -> Table:
         time.sleep(0.05)
     what = f"memory: {options.rows:,} finished jobs, {options.tasks:,} run"
     table.add(what, "MB", [peak], most=200)
-    _add_waiting(table, options)
-    with bench() as made:
+    _add_waiting(table, options, large.kind)
+    with bench(large.kind) as made:
         table.add("idle CPU: empty project", "%", _idle(made), most=5)
     table.add(f"idle CPU: {options.rows:,} jobs", "%", _idle(large), most=5)
     return table
 
 
-def _add_waiting(table: Table, options: Options) -> None:
-    with bench() as made:
+def _add_waiting(table: Table, options: Options, database: str) -> None:
+    with bench(database) as made:
         history.add_waiting(made, options.rows)
         begin = time.monotonic()
         launcher = made.start("--persistent")

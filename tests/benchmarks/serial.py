@@ -6,10 +6,13 @@ import importlib.util
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, run_peer, scratch
+from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.table import Contender, Table, interleave, ratios
 
 PEERS = Path(__file__).parent / "peers"
@@ -27,9 +30,12 @@ _NOTE = (
 def measure(options: Options) -> list[Table]:
     """Rates in tasks per second, all on the same cores in the same rounds."""
     tasks, cores = options.tasks, options.cores
-    whole: list[float] = []
+    whole: dict[str, list[float]] = {database: [] for database in options.databases}
     contenders: dict[str, Contender] = {
-        "balsam": lambda: _balsam(tasks, whole),
+        database: partial(_balsam, database, tasks, whole[database])
+        for database in options.databases
+    }
+    contenders |= {
         "spawn": lambda: _spawn_loop(tasks, cores),
         "spawn4": lambda: _spawn_loop(tasks, 4),
     }
@@ -38,8 +44,14 @@ def measure(options: Options) -> list[Table]:
     if shutil.which("parallel"):
         contenders["parallel"] = lambda: parallel_rate(tasks, cores)
     found = interleave(contenders, options.repeat)
-    table = Table(f"Serial tasks: {tasks:,} times /bin/true", _NOTE)
-    table.add("Balsam", "/s", found["balsam"])
+    return [_table(tasks, one, found, whole[one]) for one in options.databases]
+
+
+def _table(
+    tasks: int, database: str, found: Mapping[str, Sequence[float]], whole: Sequence[float]
+) -> Table:
+    table = Table(f"Serial tasks: {tasks:,} times /bin/true, {NAMES[database]}", _NOTE)
+    table.add("Balsam", "/s", found[database])
     table.add("Balsam, start and end of the launcher included", "/s", whole)
     names = {
         "hyperqueue": ("HyperQueue", 2.0),
@@ -52,16 +64,16 @@ def measure(options: Options) -> list[Table]:
             table.add(name, "/s", found[key])
     for key, (name, bar) in names.items():
         if key in found:
-            values = ratios(found["balsam"], found[key])
+            values = ratios(found[database], found[key])
             table.add(f"Balsam to {name}", "x", values, least=bar)
     ran: list[float] = []
-    table.add(f"Balsam, {LONG:,} tasks in one go", "/s", [_balsam(LONG, ran)])
+    table.add(f"Balsam, {LONG:,} tasks in one go", "/s", [_balsam(database, LONG, ran)])
     table.add(f"Balsam, {LONG:,} tasks in one go, from command to prompt", "s", [LONG / ran[0]])
-    return [table]
+    return table
 
 
-def _balsam(tasks: int, whole: list[float]) -> float:
-    with bench() as made:
+def _balsam(database: str, tasks: int, whole: list[float]) -> float:
+    with bench(database) as made:
         return balsam_rate(made, tasks, whole)
 
 
