@@ -216,6 +216,8 @@ def is_quiet(site: Site, host: str) -> bool:
 def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str) -> None:
     """A worker, the process that keeps its tasks, or the mpirun that started all workers."""
     gate = site.home / "gate"
+    # Long enough for a busy machine to start the workers anew before theirs take us for gone.
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=40)
     names = gated(site, 3 * CORES, gate)
     allocation = Allocation(site, hosts, hosts.names)
     allocation.until(lambda: running(site, names), "tasks fill all hosts")

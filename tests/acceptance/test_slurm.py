@@ -83,6 +83,8 @@ def test_a_mixture_fills_four_nodes(site: Site, slurm: Cluster) -> None:
 def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster) -> None:
     """Serial tasks on all nodes; those elsewhere do not even notice."""
     gate = site.home / "gate"
+    # Long enough for a busy machine to start the workers anew before theirs take us for gone.
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=40)
     names = gated(site, SLOTS, gate, attempts=1)
     batch = BatchJob(site, slurm)
     batch.until(lambda: running(site, names), "tasks fill all nodes")
