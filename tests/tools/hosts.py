@@ -16,8 +16,6 @@ from pathlib import Path
 
 from tests.tools.emulated import PATH, Machine, lacking, wait_for
 
-#: Open MPI's daemons call their directories by pids alone, and /tmp is that of all hosts.
-OWN_TMP = "/var/tmp"
 PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen")
 _CLIENT = """\
 Host *
@@ -32,7 +30,6 @@ HostKey {at}/hostkey
 AuthorizedKeysFile {at}/key.pub
 StrictModes no
 PermitRootLogin yes
-SetEnv TMPDIR={tmp}
 UsePAM no
 PidFile none
 MaxStartups 100
@@ -156,7 +153,9 @@ class Hosts:
             "I_MPI_HYDRA_BOOTSTRAP_EXEC": agent,
             "OMPI_MCA_plm_rsh_agent": agent,
             "PRTE_MCA_plm_ssh_agent": agent,
-            "TMPDIR": OWN_TMP,
+            # The daemons call their directories by pids alone, and /tmp is that of all hosts.
+            "OMPI_MCA_orte_tmpdir_base": "/var/tmp",
+            "PRTE_MCA_prte_tmpdir_base": "/var/tmp",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         }
@@ -175,7 +174,7 @@ class Hosts:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(at / key)]
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         (at / "ssh_config").write_text(_CLIENT.format(at=at))
-        (at / "sshd_config").write_text(_SERVER.format(at=at, tmp=OWN_TMP))
+        (at / "sshd_config").write_text(_SERVER.format(at=at))
         self.agent.write_text(f'#!/bin/sh\nexec ssh -F {at}/ssh_config "$@"\n')
         self.agent.chmod(0o755)
         known = "".join(f"{self._address(name)} {name}\n" for name in self.names)

@@ -128,7 +128,7 @@ class Crew:
         if self.complaint:
             return self.complaint
         how = "mpirun was ended" if self.end is None else f"mpirun ended with {_how(self.end)}"
-        words = [line for line in self.words().splitlines() if line.strip(" =-|*")]
+        words = [line for line in self.words().splitlines() if re.search(r"\w", line)]
         return (self.verdict or how) + (f": {words[-1].strip()}" if words else "")
 
     def named(self) -> set[str]:

@@ -23,6 +23,7 @@ _REFUSED = any_of(
     "command line option was listed more than once",
     "No executable was specified on the|has detected an attempt to run as root",
     "A daemon failed to report back after being spawned",
+    "The PMIx server's listener thread failed to start",
     "(?:ORTE|PRTE) was unable to reliably start one or more daemons",
     "(?:ORTE|PRTE|PRRTE) daemon has unexpectedly failed after launch",
     "was unable to find the specified executable file",
