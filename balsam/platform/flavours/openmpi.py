@@ -38,6 +38,8 @@ _RAN = any_of(
     "detected that one or more processes exited with non-zero status",
     r"noticed that process rank \d+ with PID \d+ on node \S+ exited on",
     "MPI_ABORT was invoked on rank",
+    # Then a node died under a job; Open MPI 5 says now and then that its daemon did not start.
+    SSH_LOST,
 )
 _LOST = any_of(
     r"(?:ORTE|PRTE|PRRTE) has lost communication with a remote daemon"
