@@ -111,7 +111,9 @@ class Launcher:
         30.0, "Time between two progress lines where there is no terminal.", above=True
     )
     max_launches: int = setting(
-        0, "The most mpiruns over the life of one batch job; 0 = as many as the machine allows."
+        0,
+        "The most mpiruns over the life of one batch job, those that start the workers for serial "
+        "jobs included; 0 = as many as the machine allows.",
     )
     cores_per_node: int = setting(
         0, "Cores of a node that jobs may use; 0 = all that the machine has."

@@ -176,13 +176,20 @@ class Attempts:
 
     def _launcher(self) -> Mpi | None:
         """The mpirun for one more run, None for the moment. Raises MpiUnavailable."""
-        most = self._bounds.launches
-        if most and self._near.launches >= most:
-            raise MpiUnavailable(
-                f"This allocation is good for {most} launches, and they are used up."
-            )
+        if self.spent:
+            raise MpiUnavailable(f"No mpirun can be started any more: {self.spent}.")
         mpi = self._mpi.get()
         return None if self._near.mpiruns >= self._bounds.mpiruns else mpi
+
+    @property
+    def spent(self) -> str:
+        """In a clause, that no mpirun is left of those that an allocation allows; '' if one is."""
+        most = self._bounds.launches
+        workers = self._far.hands.launches if self._far else 0
+        if not most or self._near.launches + workers < most:
+            return ""
+        used = f"this allocation is good for {most} launches, and they are used up (max_launches)"
+        return f"{used}, {workers} of them by the workers for serial jobs" if workers else used
 
     def needs_mpi(self, task: Task) -> bool:
         """Whether it is run by mpirun."""

@@ -125,7 +125,9 @@ class Launcher(Equipment):
         self._left = self.source.left_for_mpi()
         if self._left:
             some = "1 job was" if self._left == 1 else f"{self._left} jobs were"
-            self._teller.tell(f"{some} not run for want of a usable mpirun.")
+            spent = self.attempts.spent
+            why = f": {spent}" if spent else " for want of a usable mpirun"
+            self._teller.tell(f"{some} not run{why}.")
 
     def _pause(self) -> float:
         """Seconds until something has to be done even if nothing happens."""

@@ -30,6 +30,8 @@ _NO_TUNING = (
     + ("OMPI_MCA_mpi_oversubscribe", "OMPI_MCA_shmem_RUNTIME_QUERY_hint")
     + ("PRTE_MCA_ess", "PRTE_MCA_prte_")
 )
+#: Where Open MPI's daemons have their directories: no launch tells its ranks, only users do.
+_PLACES = "_tmpdir_base"
 
 
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
@@ -44,4 +46,6 @@ def scrub(environ: Mapping[str, str]) -> dict[str, str]:
 def _is_launch_state(name: str) -> bool:
     if not name.startswith(_LAUNCH_STATE):
         return False
-    return name.startswith(_NO_TUNING) or not name.startswith(_TUNING)
+    if name.startswith(_NO_TUNING) and not name.endswith(_PLACES):
+        return True
+    return not name.startswith(_TUNING)

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.platform import commandline
@@ -72,9 +73,10 @@ def shortage(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in _SHORTAGES
 
 
-def spawn(spec: RunSpec) -> int:
+def spawn(spec: RunSpec, pipes: tuple[int, int] | None = None) -> int:
     """Start ``spec`` with its own process group, no standard input, output in its file; its pid.
 
+    With ``pipes`` these are its standard input and output, and only its errors go to the file.
     ``argv[0]`` is a path (see ``commandline``). ``posix_spawn`` takes no directory, so the
     calling process changes its own: callers are single threaded and use absolute paths.
     Raises ProgramMissing and LaunchError.
@@ -93,6 +95,9 @@ def spawn(spec: RunSpec) -> int:
             f"The output file {spec.output} can not be written: {error.strerror}."
         ) from error
     ours = None
+    stdin: tuple[Any, ...] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    if pipes:
+        stdin = (os.POSIX_SPAWN_DUP2, pipes[0], 0)
     try:
         if spec.cpus:
             ours = _confine(spec.cpus)
@@ -101,8 +106,8 @@ def spawn(spec: RunSpec) -> int:
             tuple(spec.argv),
             spec.env,
             file_actions=(
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
+                stdin,
+                (os.POSIX_SPAWN_DUP2, pipes[1] if pipes else output, 1),
                 (os.POSIX_SPAWN_DUP2, output, 2),
             ),
             setpgroup=0,

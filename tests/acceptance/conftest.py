@@ -44,6 +44,7 @@ launcher:
   kill_grace_seconds: 0.3
   cores_per_node: {cores_per_node}
   crash_limit: {crash_limit}
+  max_launches: {max_launches}
 transitions:
   num_workers: {num_workers}
   hook_time_limit_seconds: {hook_time_limit_seconds}
@@ -59,6 +60,7 @@ DEFAULTS: dict[str, object] = {
     "stop_grace_seconds": 2,
     "cores_per_node": 2,
     "crash_limit": 5,
+    "max_launches": 0,
     "num_workers": 2,
     "hook_time_limit_seconds": 60,
     "max_attempts": 10,

@@ -176,8 +176,10 @@ class Driver:
         """Have a node's rank and keeper die, with all that runs there; nothing starts there."""
         self.cut_off.add(node)
         mark = f"{self.session}@{node}"
-        pids = [*process.marked_processes(KEEPER_MARK, mark), self.keepers()[node]]
-        process.signal_all([*pids, self.ranks()[self.nodes.index(node)]], signal.SIGKILL)
+        told = [self.keepers()[node], self.ranks()[self.nodes.index(node)]]
+        # They die at once: none is left for a moment to tell of another's death.
+        process.signal_all(told, signal.SIGSTOP)
+        process.signal_all([*process.marked_processes(KEEPER_MARK, mark), *told], signal.SIGKILL)
 
     def mpiruns(self) -> list[int]:
         """The mpirun processes of this ensemble that live: children of this process."""

@@ -133,6 +133,7 @@ def test_killing_mpirun_disturbs_no_task(make: Make) -> None:
     os.kill(driver.mpiruns()[0], signal.SIGKILL)
     driver.until(lambda: len(driver.started) > 1, "another mpirun")
     driver.ready()
+    assert driver.ensemble.launches == len(driver.started)
     assert set(driver.tasks()) == set(pids.values())
     for number in range(4):
         driver.ensemble.stop(f"{number}:1", 5.0)

@@ -19,6 +19,8 @@ class FakeHands:
     ) -> None:
         self.ready_nodes = frozenset(names)
         self.failing, self.dying = failing, dying
+        #: What it took to reach the nodes.
+        self.launches = 1
         #: What was sent: token, node and specification.
         self.sent: list[tuple[str, str, RunSpec]] = []
         self.signals: list[tuple[str, int]] = []

@@ -48,9 +48,11 @@ def missing() -> str:
 def free_names() -> tuple[str, str]:
     """A prefix of names and a network that no others have."""
     links = _ip("-o", "link").stdout + _ip("-o", "addr").stdout
+    # What is left of a run that was killed may be networks without links.
+    taken = [line[: len("b00n")] for line in _ip("netns").stdout.splitlines()]
     for number in range(100):
         prefix, network = f"b{number:02}n", f"10.{100 + number}.0"
-        if f" {prefix}-" not in links and f" {network}." not in links:
+        if prefix not in taken and f" {prefix}-" not in links and f" {network}." not in links:
             return prefix, network
     raise RuntimeError("no free network")
 

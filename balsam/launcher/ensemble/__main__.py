@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 
-from balsam.launcher.ensemble import meeting, wire
+from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.mail import MpiMail
 from balsam.launcher.ensemble.rank import Rank
 from balsam.launcher.ensemble.root import Root
@@ -28,9 +27,6 @@ def main() -> None:
         words = " ".join(str(error).split())
         os.write(1, wire.control(error=f"mpi4py can not be used by {sys.executable}: {words}"))
         sys.exit(1)
-    for descriptor in meeting.descriptors():
-        with contextlib.suppress(OSError):
-            os.set_inheritable(descriptor, False)
     mail = MpiMail(MPI)
     rank = Rank(mail) if mail.rank else Root(mail)
     rank.begin()

@@ -8,16 +8,15 @@ import re
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from balsam.errors import LaunchError
 from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.pipes import Pipe
 from balsam.launcher.ensemble.search import Wave
-from balsam.platform import commandline, evidence, process
+from balsam.platform import evidence, process
 from balsam.platform.process import Exit, RunSpec
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP)
 _PIPE_BYTES = 1 << 20
 #: Linux; Python 3.9 has no name for it.
 _F_SETPIPE_SZ = 1031
@@ -53,7 +52,8 @@ class Crew:
         try:
             for descriptor in (inner_in, inner_out):
                 _enlarge(descriptor)
-            self.pid = _spawn(spec, inner_in, inner_out)
+            # Several mpiruns of an ensemble share a log.
+            self.pid = process.spawn(replace(spec, append=True), (inner_in, inner_out))
         except BaseException:
             os.close(writer)
             os.close(reader)
@@ -128,7 +128,7 @@ class Crew:
         if self.complaint:
             return self.complaint
         how = "mpirun was ended" if self.end is None else f"mpirun ended with {_how(self.end)}"
-        words = [line for line in self.words().splitlines() if line.strip(" =-|*")]
+        words = [line for line in self.words().splitlines() if re.search(r"\w", line)]
         return (self.verdict or how) + (f": {words[-1].strip()}" if words else "")
 
     def named(self) -> set[str]:
@@ -155,33 +155,3 @@ def _enlarge(descriptor: int) -> None:
 
     with contextlib.suppress(OSError):
         fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-def _spawn(spec: RunSpec, stdin: int, stdout: int) -> int:
-    """Start mpirun between two pipes; its errors go to the end of ``spec.output``."""
-    try:
-        os.chdir(spec.cwd)
-        return os.posix_spawn(
-            spec.argv[0],
-            tuple(spec.argv),
-            spec.env,
-            file_actions=(
-                (os.POSIX_SPAWN_DUP2, stdin, 0),
-                (os.POSIX_SPAWN_DUP2, stdout, 1),
-                (
-                    os.POSIX_SPAWN_OPEN,
-                    2,
-                    spec.output,
-                    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-                    0o666,
-                ),
-            ),
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        if isinstance(error, OSError) and error.errno in commandline.UNRUNNABLE:
-            reason = commandline.refusal(spec.argv[0], error)
-        raise LaunchError(f"'{spec.argv[0]}' can not be run: {reason}.") from error

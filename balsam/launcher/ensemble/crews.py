@@ -54,14 +54,13 @@ class Crews:
         start_seconds: float,
     ) -> None:
         self.living: list[Crew] = []
-        #: How many never ran.
-        self.failures = 0
+        #: How many were started in all; how many of them never ran.
+        self.launches = self.failures = 0
         self._start = start
         self._config = config
         self._mute_seconds = max(3 * config["beat"], min(5.0, config["silence"] / 2))
         self._start_seconds = start_seconds
         self._pace = Pace(start_seconds, config["orphan"])
-        self._generation = 0
         self._again: list[_Waiting] = []
 
     def fds(self) -> list[int]:
@@ -80,10 +79,10 @@ class Crews:
 
     def launch(self, nodes: Sequence[str], tries: int = 0, wave: Wave | None = None) -> None:
         """Start an mpirun over some nodes. Raises LaunchError."""
-        self._generation += 1
         crew = Crew(nodes, self._start(nodes), wave or Wave(), tries)
+        self.launches += 1
         self.living.append(crew)
-        config = {**self._config, "nodes": crew.nodes, "generation": self._generation}
+        config = {**self._config, "nodes": crew.nodes, "generation": self.launches}
         crew.tell(wire.control(config=config))
         logger.info("mpirun %d over %s", crew.pid, names(nodes))
 

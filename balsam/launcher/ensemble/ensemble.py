@@ -104,6 +104,11 @@ class Ensemble:
         return self._roster.ready
 
     @property
+    def launches(self) -> int:
+        """How many mpiruns were started for them, that of their keepers among them."""
+        return self._crews.launches + bool(self._keepers)
+
+    @property
     def deadline(self) -> float | None:
         """When (monotonic) to call ``poll`` at the latest."""
         if self._roster.events or self._trouble:

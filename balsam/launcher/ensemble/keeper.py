@@ -278,7 +278,13 @@ def keep(directory: Path, node: str, session: str, starter: tuple[int, int] | No
 
 
 def be_free() -> None:
-    """Leave the process group, the session and the CPUs of the rank, and stay no child of it."""
+    """Leave the process group, the session and the CPUs of the rank, and stay no child of it.
+
+    And close what it had open: other ranks see that it died by the end of its connections.
+    """
+    for descriptor in meeting.descriptors():
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
     if os.fork():
         os._exit(0)
     os.setsid()

@@ -87,6 +87,11 @@ class Hands(Protocol):
         ...
 
     @property
+    def launches(self) -> int:
+        """How many mpiruns it has started to reach the nodes, whatever became of them."""
+        ...
+
+    @property
     def deadline(self) -> float | None:
         """When (monotonic) to call ``poll`` at the latest; None if there is nothing to wait for."""
         ...

@@ -24,6 +24,7 @@ _REFUSED = any_of(
     "command line option was listed more than once",
     "No executable was specified on the|has detected an attempt to run as root",
     "A daemon failed to report back after being spawned",
+    "The PMIx server's listener thread failed to start",
     "(?:ORTE|PRTE) was unable to reliably start one or more daemons",
     "(?:ORTE|PRTE|PRRTE) daemon has unexpectedly failed after launch",
     "was unable to find the specified executable file",
@@ -38,6 +39,8 @@ _RAN = any_of(
     "detected that one or more processes exited with non-zero status",
     r"noticed that process rank \d+ with PID \d+ on node \S+ exited on",
     "MPI_ABORT was invoked on rank",
+    # Then a node died under a job; Open MPI 5 says now and then that its daemon did not start.
+    SSH_LOST,
 )
 _LOST = any_of(
     r"(?:ORTE|PRTE|PRRTE) has lost communication with a remote daemon"

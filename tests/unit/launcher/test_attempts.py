@@ -237,6 +237,29 @@ def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> 
     ended(attempts, 1)
 
 
+def test_launches_that_reach_the_workers_are_used_up_too(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    hands = FakeHands(["n"])
+    far = Attempts(
+        NodePool(("n",), uniform(2)),
+        attempts._preparer,
+        LauncherSettings(),
+        answering_mpirun(tmp_path),
+        AUTO,
+        Bounds(launches=3),
+        hands,
+    )
+    wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
+    assert far.start(wide, Application())
+    ended(far, 1)
+    assert not far.spent
+    # They had to be started again.
+    hands.launches = 2
+    with pytest.raises(MpiUnavailable, match="used up .*, 2 of them by the workers"):
+        far.start(replace(wide, id=2), Application())
+
+
 #: Tells what it got, and goes on.
 HEEDING = "/bin/sh -c \"trap 'echo got' USR1; echo up; while :; do sleep 0.01; done\""
 

@@ -83,6 +83,7 @@ REFUSED = [
     "as-root",
     "binding",
     "no-gpus",
+    "no-listener",
     "no-mpi-plugin",
     "unreachable",
     "no-program",
@@ -144,6 +145,13 @@ def test_a_broken_installation_is_a_failed_launch(flavour: str) -> None:
     assert launch_failure(FLAVOURS[flavour], output, 127, "a") == states.MPI_LAUNCH_FAILED
 
 
+def test_a_daemon_whose_connection_ends_was_there() -> None:
+    """Its node died under the job: that is no failed launch, whatever prterun says of it."""
+    assert cause_of("openmpi5", "node-lost-by-ssh", "true") is None
+    text = (SAID / "openmpi5" / "node-lost-by-ssh.txt").read_text()
+    assert FLAVOURS["openmpi5"].lost_node(text) == "nid0002"
+
+
 def test_hydra_itself_ends_with_255_only() -> None:
     assert cause_of("mpich", "unknown-host", "true", returncode=1) is None
 
@@ -184,6 +192,9 @@ TUNING = [
     "OMPI_MCA_plm_rsh_agent",
     "PRTE_MCA_rmaps_default_mapping_policy",
     "PRTE_MCA_plm_ssh_agent",
+    "OMPI_MCA_orte_tmpdir_base",
+    "PRTE_MCA_prte_tmpdir_base",
+    "PRTE_MCA_prte_remote_tmpdir_base",
     "MPIR_CVAR_CH4_NETMOD",
     "MPICH_ASYNC_PROGRESS",
     "I_MPI_PIN",

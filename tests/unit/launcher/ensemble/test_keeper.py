@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,12 @@ class Node:
         self.words = [sys.executable, "-m", "balsam.launcher.ensemble.keeper"]
         self.begin()
 
-    def begin(self, starter: int = 0) -> None:
+    def begin(self, starter: int = 0, inherited: Sequence[int] = ()) -> None:
         rank = starter or os.getpid()
         me = [str(rank), str(machine.start_time(rank))]
         words = [*self.words, str(self.directory), "n0", self.session, *me]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(words, env=env, cwd="/", check=True, timeout=20)
+        subprocess.run(words, env=env, cwd="/", check=True, timeout=20, pass_fds=inherited)
         self.until(lambda: meeting.connect(self.directory))
 
     def until(self, condition: Any) -> None:
@@ -206,6 +206,22 @@ def test_a_rank_that_is_refused_and_has_gone_already_disturbs_nobody(tmp_path: P
         guests[0].close()
         keeper.step()
         assert not keeper._guests
+
+
+def test_it_keeps_no_connection_of_the_rank_open(node: Node) -> None:
+    """Open MPI connects ranks as late as they talk; those of a rank that dies have to end."""
+    met = meeting.connect(node.directory)
+    assert met
+    with met[0]:
+        os.kill(met[1], signal.SIGTERM)
+    node.until(lambda: not node.directory.exists())
+    meeting.directory_of(node.session, "n0")
+    ours, ranks = socket.socketpair()
+    with ours, ranks:
+        node.begin(inherited=[ranks.fileno()])
+        ranks.close()
+        ours.settimeout(20)
+        assert ours.recv(1) == b""
 
 
 def test_silence_ends_the_tasks_and_the_keeper(node: Node) -> None:
