@@ -88,7 +88,7 @@ class Equipment:
         self._progress = Progress(self._scope, given.seconds_left(time.time()))
         self.source.seconds_left = self._progress.seconds_left
         self._teller = Teller(report, self._progress, self.attempts)
-        self._guard = Guard(self._teller.tell)
+        self._guard = Guard(self._teller.tell, self.settings.launcher.lease_seconds)
         self._connect(given, nodes)
         self._connect_ends(written)
         if self._notice:

@@ -18,8 +18,10 @@ MOST_RETRY_SECONDS = 15.0
 class Guard:
     """Does things with the database, and leaves it alone for a while when it does not answer."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], lease_seconds: float) -> None:
         self._tell = tell
+        # Who is away for longer than a lease after the database is back is taken for dead.
+        self._most_pause = min(MOST_RETRY_SECONDS, lease_seconds / 3)
         #: When (monotonic) to try again.
         self.retry_at = 0.0
         #: It failed since somebody last took notice.
@@ -37,7 +39,7 @@ class Guard:
             action()
         except TROUBLE as error:
             self.retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, MOST_RETRY_SECONDS)
+            self._pause = min(2 * self._pause, self._most_pause)
             self.shaken = True
             logger.error("the database does not answer: %s", error)
             said = str(error).rstrip(".\n")

@@ -233,6 +233,8 @@ class Launcher(Equipment):
             self._guard.run(self._recover)
 
     def _recover(self) -> None:
+        if self._guard.shaken:
+            return  # until we have caught up ourselves
         if self._recovery.run(self.session):
             self.source.dirty = self.steps.dirty = True
 

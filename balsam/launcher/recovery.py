@@ -51,8 +51,8 @@ class Recovery:
         grace_seconds: float,
         patience_seconds: float = 0.0,
     ) -> None:
-        """``patience_seconds``: how long the heartbeat of another machine's session has to stand
-        still before our eyes; our two clocks may not agree, or one of them may have been set.
+        """``patience_seconds``: how long the heartbeat of a session has to stand still before our
+        eyes if its process runs, or is on another machine, whose clock may not agree with ours.
         """
         self._project = project
         self._journals = journals
@@ -97,9 +97,12 @@ class Recovery:
         here = session.machine == self._life.machine
         if here and not node.process_alive(session.pid, session.pid_start):
             return self._quiet_elsewhere(session)
-        if here:
-            return sessions.expired(session, self._lease_seconds)
         still = self._still_for(session)
+        if here:
+            late = sessions.expired(session, self._lease_seconds)
+            # It runs: perhaps it comes back only now, like us, from where nobody could be reached.
+            self.waiting |= late and still < self._patience_seconds
+            return late and still >= self._patience_seconds
         if still > self._lease_seconds:
             return True
         # It may be dead: then its jobs are soon to be had.

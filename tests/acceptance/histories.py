@@ -183,6 +183,9 @@ def _attempt_faults(job: BalsamJob, end: EventLog, seen: list[Sign], unrecorded:
         faults.append(f"attempt {attempt} ran more than once: ranks {dict(ranks)}")
     if cause == states.OK:
         whole = [sign for sign in seen if sign.ended]
+        if unrecorded:
+            # What the killed launcher had not noted may have run to its end, too.
+            whole = list({sign.rank: sign for sign in whole}.values())
         wanted = job.num_nodes * job.ranks_per_node
         if sorted(sign.rank for sign in whole) != list(range(wanted)):
             faults.append(f"attempt {attempt} is ok, but of {wanted} ranks ended {len(whole)}")

@@ -188,6 +188,28 @@ def test_a_session_elsewhere_whose_heartbeat_stands_still_is_dead_whatever_its_c
     assert look.is_dead(session)
 
 
+def test_a_process_that_runs_and_is_late_may_be_coming_back(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the database was away, nobody could beat: the first to be back takes no jobs."""
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
+    look = recovery(project, patience=20)
+    key = sessions.open_session(HERE)
+    Session.objects.filter(pk=key).update(heartbeat_monotonic=time.monotonic() - 130)
+    session = Session.objects.get(pk=key)
+    ticks = [time.monotonic()]
+    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
+    assert look.run(None) == 0 and look.waiting
+    ticks[0] += 19
+    assert not look.is_dead(session)
+    ticks[0] += 2
+    assert look.is_dead(session)
+    # Who has beaten since is back.
+    session.heartbeat_monotonic += 140
+    session.heartbeat = history.now()
+    assert not look.is_dead(session)
+
+
 # -- programs that are missing ------------------------------------------------------------------
 
 
