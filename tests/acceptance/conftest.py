@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +116,16 @@ class Launcher:
         if self.running:
             self.process.kill()
         self.process.wait()
+
+
+def _is_free(database: Path) -> bool:
+    """Whether one can write to an SQLite database soon."""
+    with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 class Site:
@@ -250,6 +262,18 @@ class Site:
                 pytest.fail(f"not in {seconds:g} s: {what}\n{self.diagnosis()}")
             time.sleep(0.01)
         return time.monotonic() - begin
+
+    def suspend(self, launcher: Any) -> None:
+        """Stop a launcher, but not within a transaction: in SQLite that keeps out everybody."""
+
+        def outside() -> bool:
+            launcher.signal(signal.SIGSTOP)
+            if connection.vendor != "sqlite" or _is_free(Project(self.path).database_file):
+                return True
+            launcher.signal(signal.SIGCONT)
+            return False
+
+        self.until(outside, "it is stopped outside of its transactions")
 
     def until_state(self, name: str, *wanted: str) -> None:
         """Wait until a job is in one of these states."""

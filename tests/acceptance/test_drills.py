@@ -92,7 +92,7 @@ def test_launchers_killed_or_suspended_at_any_moment(site: Site, seed: int) -> N
             launcher.signal(signal.SIGKILL)
             launcher.process.wait()
         elif launcher.running:
-            launcher.signal(signal.SIGSTOP)
+            site.suspend(launcher)
             suspended.append(launcher)
             # The last one: it also gives its name to sessions that it recovers.
             mine = Session.objects.filter(pid=launcher.process.pid).latest("id")

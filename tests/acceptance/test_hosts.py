@@ -292,7 +292,7 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     first.until(lambda: running(site, names), "tasks run on two hosts")
     for name in names:
         site.until_state(name, states.RUNNING)
-    first.signal(signal.SIGSTOP)
+    site.suspend(first)
     second = Allocation(site, hosts, hosts.names[2:], "--consume-all", "--persistent")
     second.until(
         lambda: all(site.named(name).attempt == 2 for name in names[:CORES]),

@@ -250,7 +250,7 @@ def test_a_launcher_suspended_past_its_lease_commits_nothing(site: Site) -> None
     first = site.start()
     site.until_state("running", states.RUNNING)
     site.until(Path(site.named("hooked").working_directory, "been").exists, "the hook runs")
-    first.signal(signal.SIGSTOP)
+    site.suspend(first)
     site.launch()
     finished = site.counts()
     assert finished == {states.JOB_FINISHED: 52}, site.diagnosis()
