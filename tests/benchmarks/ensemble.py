@@ -20,8 +20,8 @@ from tests.benchmarks.serial import PEERS, parallel_rate
 from tests.benchmarks.table import Contender, Table, interleave, ratios
 
 RANKS = 4
-#: A launcher gets so many times the tasks: its nodes do not begin at once.
-LAUNCHER_ROUNDS = 4
+#: A launcher gets so many times the tasks, for its nodes do not begin at once.
+LAUNCHER_ROUNDS = 12
 _NOTE = (
     f"{RANKS} ranks on this host, each with a keeper, one task at a time on each, and one more "
     "that waits for its end. The driver of the ensemble commits nothing. Waiting is measured when "
@@ -34,7 +34,7 @@ _NOTE = (
 _LAUNCHER_NOTE = (
     f"{RANKS} emulated hosts of this machine, one task at a time on each. As with one node, every "
     "job gets a work directory and eight events, each committed, and the time is from the first "
-    "RUNNING to the commit of the last JOB_FINISHED. The peers run as many tasks in one round."
+    "RUNNING to the commit of the last JOB_FINISHED."
 )
 _PEERS = {
     "spawn": (f"a bare posix_spawn loop, {RANKS} in flight", 0.5),
@@ -55,7 +55,8 @@ def measure(options: Options) -> list[Table]:
     return [*_launchers(options, label), _drivers(options, program, label)]
 
 
-def _peers(options: Options, tasks: int) -> dict[str, Contender]:
+def _peers(options: Options) -> dict[str, Contender]:
+    tasks = options.tasks
     peers: dict[str, Contender] = {
         "spawn": lambda: _peer("spawn_loop.py", tasks, RANKS),
         "spawn2": lambda: _peer("spawn_loop.py", tasks, options.cores),
@@ -76,13 +77,13 @@ def _compare(table: Table, name: str, found: Mapping[str, Sequence[float]], own:
 
 def _launchers(options: Options, label: str) -> list[Table]:
     """Whole launchers; no table where no hosts can be emulated."""
-    tasks = LAUNCHER_ROUNDS * options.tasks
+    tasks, of_peers = LAUNCHER_ROUNDS * options.tasks, options.tasks
     with nodes.emulated(RANKS) as hosts:
         if hosts is None:
             return []
-        contenders = _peers(options, tasks)
+        contenders = _peers(options)
         if shutil.which("parallel"):
-            contenders["parallel"] = lambda: parallel_rate(tasks, options.cores)
+            contenders["parallel"] = lambda: parallel_rate(of_peers, options.cores)
         for database in options.databases:
             contenders[database] = partial(nodes.rate, hosts, tasks, database)
         found = interleave(contenders, options.repeat)
@@ -98,7 +99,7 @@ def _launchers(options: Options, label: str) -> list[Table]:
 def _drivers(options: Options, program: str, label: str) -> Table:
     """The ensemble alone."""
     tasks, waits = options.tasks, list[dict[str, float]]()
-    contenders = {"own": partial(_ensemble, program, tasks, waits), **_peers(options, tasks)}
+    contenders = {"own": partial(_ensemble, program, tasks, waits), **_peers(options)}
     found = interleave(contenders, options.repeat)
     table = Table(f"Ensemble of {RANKS} ranks: {tasks:,} times /bin/true", f"{label}. {_NOTE}")
     _compare(table, "Ensemble", found, "own")
