@@ -20,6 +20,20 @@ ROWS = 10_000
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
+def _as_json(value: Any) -> Any:
+    """Values that Postgres reads from the JSON of a row, and JSON does not know."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    if type(value).__name__ == "Jsonb":  # without psycopg there are none
+        return value.obj
+    raise TypeError(f"{value!r} can not be sent to Postgres in a row.")
+
+
+_encode_row = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_as_json).encode
+
+
 class Sqlite:
     """SQLite's spelling. All times are aware, in UTC."""
 
@@ -62,7 +76,8 @@ class Postgres:
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:
-        return list(ids)
+        # The driver would quote one after the other.
+        return f"{{{','.join(map(str, map(int, ids)))}}}"
 
     @staticmethod
     def time(value: datetime) -> Any:
@@ -115,10 +130,24 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
             marks = ", ".join(["%s"] * len(names))
             cursor.executemany(f"{into} VALUES ({marks})", given)
             return
-        lists = ", ".join(f"%s::{kind}[]" for kind in _kinds(table, tuple(names)))
+        source = recordset(zip(names, _kinds(table, tuple(names)), strict=True))
         for start in range(0, len(given), ROWS):
-            columns = [list(values) for values in zip(*given[start : start + ROWS], strict=True)]
-            cursor.execute(f"{into} SELECT * FROM unnest({lists})", columns)
+            listed = rowlist(names, given[start : start + ROWS])
+            cursor.execute(f"{into} SELECT * FROM {source}", (listed,))
+
+
+def recordset(columns: Iterable[tuple[str, str]]) -> str:
+    """Rows of named and typed columns, for Postgres, from the one parameter of :func:`rowlist`.
+
+    The driver takes several times as long to make an array of each column.
+    """
+    listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    return f"json_to_recordset(%s::json) AS given ({listed})"
+
+
+def rowlist(names: Sequence[str], given: Iterable[Sequence[Any]]) -> str:
+    """The parameter for :func:`recordset`."""
+    return _encode_row([dict(zip(names, row, strict=True)) for row in given])
 
 
 @functools.cache
