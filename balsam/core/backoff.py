@@ -29,7 +29,8 @@ EXCUSED = "excused"
 #: In the data of an event: the limit that ended the job, or would.
 LIMIT = "limit"
 _LOSSES = (states.NODE_LOST, states.LAUNCHER_LOST)
-_BROKEN = quoted(states.BROKEN_STATES)
+#: Only a person leads a job out of these.
+_ENDS = quoted(states.END_STATES)
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
     for job, event, old, cause, attempt, excused in rows(
         f"""SELECT job_id, id, from_state, data {arrow.format("cause")},
             data {arrow.format("attempt")}, data {arrow.format(EXCUSED)} FROM balsam_event
-            WHERE job_id {among()} AND (from_state IN ('{states.RUNNING}', {_BROKEN})
+            WHERE job_id {among()} AND (from_state IN ('{states.RUNNING}', {_ENDS})
                 OR data {arrow.format(EXCUSED)} IS NOT NULL) ORDER BY id""",
         (key_list(jobs),),
     ):
@@ -191,7 +192,7 @@ def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
         if excused is not None:
             for ended in causes.values():
                 ended.discard(str(excused))
-        elif old in states.BROKEN_STATES:
+        elif old in states.END_STATES:
             causes.clear()
         elif cause:
             causes.setdefault(cause, set()).add(str(attempt) if attempt else f"event {event}")

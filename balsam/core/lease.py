@@ -146,15 +146,20 @@ def lease_runnable(
     return [tuple(row[1:]) for row in found]
 
 
-def next_due(scope: Scope, wanted: Sequence[str] = states.RUNNABLE_STATES) -> datetime | None:
-    """When the next of the jobs in the ``wanted`` states may go on that may not yet."""
+def next_due(
+    scope: Scope, since: datetime, wanted: Sequence[str] = states.RUNNABLE_STATES
+) -> datetime | None:
+    """When the next of the jobs in the ``wanted`` states may go on that could not ``since``.
+
+    That is a moment before one looked for jobs to lease, so that none comes due unseen.
+    """
     where, parameters = scope.sql()
     index = "INDEXED BY balsam_job_not_before" if is_sqlite() else ""
     found: list[datetime] = column(
         f"""SELECT not_before FROM balsam_job {index} WHERE not_before > %s
             AND state IN ({quoted(wanted)}) AND session_id IS NULL AND {where}
             ORDER BY not_before LIMIT 1""",
-        (dialect().time(history.now()), *parameters),
+        (dialect().time(since), *parameters),
     )
     # SQLite keeps times in UTC without saying so.
     return found[0].replace(tzinfo=timezone.utc) if found else None

@@ -101,11 +101,11 @@ def _times(jobs: Collection[int]) -> dict[tuple[int, str], list[datetime]]:
         return found
     for job, when, old, why in rows(
         f"""SELECT job_id, timestamp, from_state, {cause} FROM balsam_event
-            WHERE job_id {among()} AND (from_state IN ({quoted(states.BROKEN_STATES)})
+            WHERE job_id {among()} AND (from_state IN ({quoted(states.END_STATES)})
                 OR {cause} IN ({quoted(CAUSES)})) ORDER BY id""",
         (key_list(jobs),),
     ):
-        if old in states.BROKEN_STATES:
+        if old in states.END_STATES:
             for each in CAUSES:
                 found.pop((job, each), None)
         else:

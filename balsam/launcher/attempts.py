@@ -305,7 +305,8 @@ class Attempts:
 
     def stop_all(self, cause: str, grace_seconds: float) -> None:
         """End every attempt, by force after the grace."""
-        self.endings.stop_all(cause, grace_seconds, even_ended=self._stop_requested)
+        by_scheduler = self._stop_requested or self.terminated
+        self.endings.stop_all(cause, grace_seconds, even_ended=by_scheduler)
 
     # -- time -----------------------------------------------------------------------------------
 

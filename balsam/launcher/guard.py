@@ -26,6 +26,8 @@ class Guard:
         self.retry_at = 0.0
         #: It failed since somebody last took notice.
         self.shaken = False
+        self._failed_at: float | None = None
+        self._away_seconds = 0.0
         self._pause = RETRY_SECONDS
 
     def run(self, action: Callable[[], None]) -> bool:
@@ -38,6 +40,7 @@ class Guard:
         try:
             action()
         except TROUBLE as error:
+            self._failed_at = self._failed_at or time.monotonic()
             self.retry_at = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, self._most_pause)
             self.shaken = True
@@ -46,4 +49,12 @@ class Guard:
             self._tell(f"The database does not answer ({said}); tasks go on, trying again.")
             return False
         self._pause = RETRY_SECONDS
+        if self._failed_at is not None:
+            self._away_seconds = self.away()
+            self._failed_at = None
         return True
+
+    def away(self) -> float:
+        """For how many seconds the database has not answered, now or the last time."""
+        failed = self._failed_at
+        return self._away_seconds if failed is None else time.monotonic() - failed

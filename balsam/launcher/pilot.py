@@ -131,10 +131,13 @@ class Launcher(Equipment):
 
     def _pause(self) -> float:
         """Seconds until something has to be done even if nothing happens."""
-        if self.source.busy and not self.stopping.why:
-            return 0.0
         now = time.monotonic()
+        busy = self.source.busy and not self.stopping.why
+        if busy and now >= self._guard.retry_at:
+            return 0.0
         due = [self._next_look, self._next_beat, self._next_sessions]
+        if busy:
+            due.append(self._guard.retry_at)
         if len(self.ledger):
             due.append(self._committer.due_at())
         if self.stopping.why and len(self.attempts):
@@ -156,8 +159,9 @@ class Launcher(Equipment):
         if self._guard.shaken:
             self._disputes.catch_up()
             self._guard.shaken = False
-            # As long as we could reach nobody, the others may have been in no better place.
-            self._next_sessions = time.monotonic() + self.settings.launcher.lease_seconds
+            if self._guard.away() > self.settings.launcher.heartbeat_seconds:
+                # As long as we could reach nobody, the others may have been in no better place.
+                self._next_sessions = time.monotonic() + self.settings.launcher.lease_seconds
         now = time.monotonic()
         if now >= self._next_look or self.source.is_told:
             seldom = TOLD_SECONDS if self.source.is_told else 0.0

@@ -64,6 +64,8 @@ class Recovery:
         self._patience_seconds = patience_seconds
         #: Session -> its last heartbeat, and when (monotonic) we first saw that.
         self._seen: dict[int, tuple[Any, float]] = {}
+        #: Sessions whose heartbeat has changed since we first saw it.
+        self._moved: set[int] = set()
         #: Session -> when (monotonic) we first saw that its process is dead.
         self._dead: dict[int, float] = {}
         #: A session is dead, and will soon be recovered.
@@ -105,9 +107,12 @@ class Recovery:
             return late and still >= self._patience_seconds
         if still > self._lease_seconds:
             return True
-        # It may be dead: then its jobs are soon to be had.
-        late = (history.now() - session.heartbeat).total_seconds()
-        self.waiting |= late > self._patience_seconds
+        # It may be dead: then its jobs are soon to be had. Whose heartbeat has moved before our
+        # eyes is not, whatever its clock says, until it stands still.
+        quiet = still
+        if int(session.pk) not in self._moved:
+            quiet = (history.now() - session.heartbeat).total_seconds()
+        self.waiting |= quiet > self._patience_seconds
         return still >= self._patience_seconds and sessions.expired(session, self._lease_seconds)
 
     def _quiet_elsewhere(self, session: Session) -> bool:
@@ -128,6 +133,8 @@ class Recovery:
         now = time.monotonic()
         key = int(session.pk)
         if self._seen.get(key, (None,))[0] != session.heartbeat:
+            if key in self._seen:
+                self._moved.add(key)
             self._seen[key] = (session.heartbeat, now)
         return now - self._seen[key][1]
 

@@ -69,10 +69,12 @@ class Run:
 
         An attempt that has ended already keeps its own outcome, unless ``even_ended``. Any other
         was stopped, whatever its exit code: a program may save a checkpoint when it is asked to
-        end, and exit with 0. One that is ``over`` but does not count yet takes the cause.
+        end, and exit with 0. One that is ``over``, but does not count yet, takes the loss of a
+        node, too.
         """
         if self.over:
-            self.stopping = self.stopping or cause
+            if even_ended or cause == states.NODE_LOST:
+                self.stopping = self.stopping or cause
             return
         if not self.stopping:
             if not even_ended and process.ended(self.pid):
@@ -92,9 +94,10 @@ class Run:
 
     def kill(self) -> None:
         """KILL the group, all descendants, and whatever carries the attempt's mark."""
-        everyone = process.family(self.pid)
-        process.signal_group(self.pid, signal.SIGKILL)
-        process.signal_all(everyone, signal.SIGKILL)
+        if not self.over:
+            everyone = process.family(self.pid)
+            process.signal_group(self.pid, signal.SIGKILL)
+            process.signal_all(everyone, signal.SIGKILL)
         self.kill_leftovers()
 
     def kill_leftovers(self) -> None:

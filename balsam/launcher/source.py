@@ -139,10 +139,11 @@ class Source:
         if self._resting():
             return 0
         number = max(number, self._least)
+        since = history.now()
         found = self._lease(number, self.bounds())
         self.dirty = found == number
         if not self._dirty:
-            due = lease.next_due(self.scope)
+            due = lease.next_due(self.scope, since)
             wait = (due - history.now()).total_seconds() if due else 0.0
             self._due = time.monotonic() + wait if due else None
         return found

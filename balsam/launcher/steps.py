@@ -95,10 +95,11 @@ class Steps:
         """Lease jobs and hand their steps to workers; steps that could not even be described."""
         failed: list[StepEnd] = []
         while self.dirty and not self._closed and self.pool.capacity:
+            since = history.now()
             waiting, self._held = self._held or self._lease(self.pool.capacity), {}
             self.dirty = bool(waiting)
             if not waiting:
-                due = lease.next_due(self.scope, WANTED)
+                due = lease.next_due(self.scope, since, WANTED)
                 wait = (due - history.now()).total_seconds() if due else 0.0
                 self._due = time.monotonic() + wait if due else None
                 break

@@ -188,6 +188,28 @@ def test_a_session_elsewhere_whose_heartbeat_stands_still_is_dead_whatever_its_c
     assert look.is_dead(session)
 
 
+def test_nobody_waits_for_a_session_elsewhere_whose_clock_is_behind(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
+    look = recovery(project, patience=20)
+    key = sessions.open_session(ELSEWHERE)
+    ticks = [time.monotonic()]
+    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
+    beat = history.now() - timedelta(seconds=60)
+    waited = []
+    for _ in range(3):
+        Session.objects.filter(pk=key).update(heartbeat=beat)
+        assert look.run(None) == 0
+        waited.append(look.waiting)
+        ticks[0] += 15
+        beat += timedelta(seconds=15)
+    # At first it may be dead; then its heartbeat moves.
+    assert waited == [True, False, False]
+    ticks[0] += 10
+    assert look.run(None) == 0 and look.waiting
+
+
 def test_a_process_that_runs_and_is_late_may_be_coming_back(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,8 +86,11 @@ def test_not_before_its_time(put: Put, session: int) -> None:
     runnable(put, not_before=soon, workflow="w")
     now = runnable(put)
     assert leased(session) == [past.pk, now.pk]
-    assert lease.next_due(Scope()) == soon == lease.next_due(Scope("w"))
-    assert lease.next_due(Scope("other")) is None
+    since = history.now()
+    assert lease.next_due(Scope(), since) == soon == lease.next_due(Scope("w"), since)
+    assert lease.next_due(Scope("other"), since) is None
+    # What has come due after one had looked is not overlooked.
+    assert lease.next_due(Scope(), past.not_before - timedelta(seconds=1)) == past.not_before
 
 
 # -- in which order -------------------------------------------------------------------------------

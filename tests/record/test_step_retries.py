@@ -120,8 +120,8 @@ def test_no_step_before_its_time_and_none_behind_it_waits(pilot: Pilot) -> None:
     pilot.fail(first)
     assert not pilot.lease(first)
     assert lease.lease_for_steps(pilot.session, Scope(), WANTED, 1) == [(second.pk, second.state)]
-    assert lease.next_due(Scope(), WANTED) == first.not_before
-    assert lease.next_due(Scope()) is None
+    assert lease.next_due(Scope(), history.now(), WANTED) == first.not_before
+    assert lease.next_due(Scope(), history.now()) is None
     first.modify("not_before", "now")
     assert pilot.lease(first)
 
@@ -168,6 +168,9 @@ def test_a_person_who_retries_starts_the_count_anew(pilot: Pilot) -> None:
     pilot.fail(one)
     assert pilot.fail(one).to_state == states.FAILED
     BalsamJob.objects.filter(pk=one.pk).retry()
+    assert "retry 1 of 1" in pilot.fail(one).message
+    one.update_state(states.JOB_FINISHED)
+    one.update_state(states.STAGED_IN)
     assert "retry 1 of 1" in pilot.fail(one).message
 
 

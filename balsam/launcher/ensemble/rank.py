@@ -196,6 +196,8 @@ class Rank:
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, 2, 1),
+                # By the end of its connections other ranks see that this one died.
+                *((os.POSIX_SPAWN_CLOSE, one) for one in meeting.descriptors()),
             ),
             setpgroup=0,
         )

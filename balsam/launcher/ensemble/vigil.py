@@ -53,6 +53,9 @@ class Vigil:
 
     def greeted(self, config: Any) -> None:
         """A rank came, and said how long its launcher may be silent, and who that is."""
+        if self._config is None:
+            # Before that there was nobody to hear from, and there is no task yet.
+            self._heard = self._clock()
         self._config = config
         self._silence_seconds = config["silence"]
         self._orphan_at = None

@@ -42,6 +42,7 @@ def test_a_stop_is_the_cause_of_what_failed_right_before(attempts: Attempts) -> 
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as another:
         # Its pid may be another's by now, who is left alone.
         attempts._running[1].pid = another.pid
+        attempts.stop_requested()
         attempts.stop_all(states.BATCH_TIME_LIMIT, 0.0)
         attempts.timers()
         end = ended(attempts, 1)[1]
@@ -59,6 +60,16 @@ def test_a_node_that_is_lost_is_the_cause_too(attempts: Attempts) -> None:
     until(lambda: is_held(attempts))
     attempts.endings.leave("n", states.NODE_LOST, 0.0)
     assert ended(attempts, 1)[1].outcome.data["cause"] == states.NODE_LOST
+
+
+@pytest.mark.parametrize("cause", [states.BATCH_TIME_LIMIT, states.KILLED])
+def test_what_the_launcher_does_by_itself_is_not_the_cause(attempts: Attempts, cause: str) -> None:
+    doubting(attempts, 0.2)
+    attempts.start(task(1, BY_TERM), Application())
+    until(lambda: is_held(attempts))
+    attempts.stop_all(cause, 0.0)
+    attempts.kill_all()
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.SIGNAL
 
 
 def test_without_news_it_counts_for_what_it_is(attempts: Attempts) -> None:
@@ -91,6 +102,7 @@ def test_an_mpirun_may_hide_the_signal(attempts: Attempts, tmp_path: Path) -> No
         if number == 0:
             until(lambda: is_held(attempts))
     assert ended(attempts, 1).keys() == {1}
+    attempts.stop_requested()
     attempts.stop_all(states.BATCH_TIME_LIMIT, 0.0)
     assert ended(attempts, 1)[0].outcome.data["cause"] == states.BATCH_TIME_LIMIT
 

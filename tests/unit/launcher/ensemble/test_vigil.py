@@ -65,6 +65,17 @@ def test_who_is_heard_of_is_there() -> None:
     assert vigil.verdict(alone=False) == Verdict("its launcher has been silent for 10 s")
 
 
+def test_who_is_greeted_late_has_all_the_time_from_then_on() -> None:
+    clock = Clock()
+    vigil = Vigil(clock=clock)
+    clock.now += 20
+    vigil.greeted(launcher(1, identity="another host"))
+    assert vigil.verdict(alone=False) is None and vigil.due(alone=False) == 10
+    clock.now += 5
+    vigil.greeted(launcher(1, identity="another host"))
+    assert vigil.due(alone=False) == 5
+
+
 def test_a_scheduler_ends_it() -> None:
     vigil = Vigil(clock=Clock())
     vigil.terminated()
