@@ -26,22 +26,22 @@ UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s, sessio
     attempt = %s, lost_attempts = lost_attempts + %s, return_code = COALESCE(%s, return_code)
 WHERE id = %s AND state = %s AND attempt = %s AND COALESCE(session_id, 0) = %s
 """
-#: The same for all moves at once, where each statement is a journey to the server and back.
-_UPDATE_ALL = """
-UPDATE balsam_job job SET state = given.state, state_timestamp = given.stamp, last_update = %s,
-    session_id = given.session, attempt = given.attempt,
-    lost_attempts = job.lost_attempts + given.lost,
-    return_code = COALESCE(given.code, job.return_code)
-FROM {given}
-WHERE job.id = given.id AND job.state = given.old_state AND job.attempt = given.old_attempt
-    AND COALESCE(job.session_id, 0) = given.held
-RETURNING job.id
-"""
-#: Its rows, in the order of :func:`_values`.
+#: Changes of many rows, in the order of :func:`_values`, and their types in Postgres.
 _CHANGES = {
     "state": "text", "stamp": "timestamptz", "session": "bigint", "attempt": "int", "lost": "int",
     "code": "int", "id": "bigint", "old_state": "text", "old_attempt": "int", "held": "bigint",
 }  # fmt: skip
+#: The same for all moves at once, where each statement is a journey to the server and back.
+_UPDATE_ALL = f"""
+UPDATE balsam_job job SET state = given.state, state_timestamp = given.stamp, last_update = %s,
+    session_id = given.session, attempt = given.attempt,
+    lost_attempts = job.lost_attempts + given.lost,
+    return_code = COALESCE(given.code, job.return_code)
+FROM {sql.recordset(_CHANGES.items())}
+WHERE job.id = given.id AND job.state = given.old_state AND job.attempt = given.old_attempt
+    AND COALESCE(job.session_id, 0) = given.held
+RETURNING job.id
+"""
 _EVENT = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
 
 
@@ -112,8 +112,7 @@ def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
         if not sql.is_sqlite() and len({move.job for move in moves}) == len(moves):
             if not moves:
                 return []
-            statement = _UPDATE_ALL.format(given=sql.recordset(_CHANGES.items()))
-            cursor.execute(statement, (now, sql.rowlist(tuple(_CHANGES), values)))
+            cursor.execute(_UPDATE_ALL, (now, sql.rowlist(tuple(_CHANGES), values)))
             done = {row[0] for row in cursor.fetchall()}
             return [move for move in moves if move.job in done]
         moved = []

@@ -130,7 +130,7 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
             marks = ", ".join(["%s"] * len(names))
             cursor.executemany(f"{into} VALUES ({marks})", given)
             return
-        source = recordset(zip(names, _kinds(table, tuple(names)), strict=True))
+        source = _recordset_of(table, tuple(names))
         for start in range(0, len(given), ROWS):
             listed = rowlist(names, given[start : start + ROWS])
             cursor.execute(f"{into} SELECT * FROM {source}", (listed,))
@@ -151,12 +151,12 @@ def rowlist(names: Sequence[str], given: Iterable[Sequence[Any]]) -> str:
 
 
 @functools.cache
-def _kinds(table: str, names: Sequence[str]) -> list[str]:
-    """Postgres' types of columns."""
+def _recordset_of(table: str, names: Sequence[str]) -> str:
+    """Rows of some columns of a table."""
     (model,) = (model for model in apps.get_models() if model._meta.db_table == table)
     kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
     # A cast to a limited length would cut a text off.
-    return [kinds[name] if "char" not in kinds[name] else "text" for name in names]
+    return recordset((name, "text" if "char" in kinds[name] else kinds[name]) for name in names)
 
 
 def copy_statement(table: str, names: Sequence[str]) -> str:

@@ -21,8 +21,8 @@ from balsam.launcher.doubts import Doubts
 from balsam.launcher.ending import Endings
 from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import Hands, NodeLost
+from balsam.launcher.entries import End, Start
 from balsam.launcher.far import Far, Returned
-from balsam.launcher.ledger import End, Start
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.near import Near
 from balsam.launcher.node_pool import NodePool, slots

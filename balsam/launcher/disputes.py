@@ -11,7 +11,8 @@ from balsam import states
 from balsam.core import bookkeeping, lease
 from balsam.core.advance import note
 from balsam.launcher.attempts import Attempts
-from balsam.launcher.ledger import End, Entry, Ledger, Start, StepEnd
+from balsam.launcher.entries import End, Entry, Start, StepEnd
+from balsam.launcher.ledger import Ledger
 from balsam.launcher.source import Source
 from balsam.launcher.steps import Steps
 

@@ -26,8 +26,7 @@ class Doubts:
 
     def take(self, run: Run, end: Exit, outcome: Outcome) -> bool:
         """Hold an attempt if it failed as one might that was ended by a scheduler."""
-        by_term = signal.SIGTERM in (end.signal, end.returncode - 128)
-        likely = by_term or run.mpi is not None
+        likely = end.by(signal.SIGTERM) or run.mpi is not None
         if not self._seconds or not likely or outcome.data["cause"] not in _DOUBTFUL:
             return False
         run.over = True

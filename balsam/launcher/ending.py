@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
-from balsam.launcher.ledger import End
+from balsam.launcher.entries import End
 from balsam.launcher.node_pool import never
 from balsam.launcher.runs import Run
 from balsam.launcher.tasks import Task

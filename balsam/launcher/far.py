@@ -10,7 +10,7 @@ from balsam import states
 from balsam.launcher.chains import Chains
 from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import Ended, Hands, NodeLost, Refused, Started
-from balsam.launcher.ledger import End, Start
+from balsam.launcher.entries import End, Start
 from balsam.launcher.node_pool import NodePool, Placement
 from balsam.launcher.runs import Run, Traces, lost, outcome
 from balsam.launcher.shortages import Shortages

@@ -12,10 +12,8 @@ from balsam.core.advance import advance
 from balsam.core.record import atomic
 from balsam.errors import LeaseLost
 from balsam.launcher import journal
-from balsam.launcher.entries import End, Entry, Start, StepEnd, to_moves, to_plain
-from balsam.launcher.rulings import as_told, hold_back, node_lost, told, without_program
-
-__all__ = ["Committed", "End", "Entry", "Ledger", "Start", "StepEnd", "node_lost", "unknown"]
+from balsam.launcher.entries import Entry, Start, to_moves, to_plain
+from balsam.launcher.rulings import as_told, hold_back, told, without_program
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from balsam.conf.project import Project
 from balsam.core import sessions
 from balsam.errors import LeaseLost
+from balsam.launcher.entries import End, Start
 from balsam.launcher.equipment import Equipment
 from balsam.launcher.far import Returned
-from balsam.launcher.ledger import End, Start
 from balsam.launcher.options import LauncherOptions, Report, silent
 from balsam.launcher.wakeup import Wakeup
 

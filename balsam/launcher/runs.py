@@ -11,8 +11,9 @@ from typing import Any
 
 from balsam import states
 from balsam.launcher.ensemble.protocol import RUN_MARK
-from balsam.launcher.ledger import End, Start, node_lost
+from balsam.launcher.entries import End, Start
 from balsam.launcher.node_pool import Placement
+from balsam.launcher.rulings import node_lost
 from balsam.launcher.tasks import Mpi, Task
 from balsam.outcomes import Outcome
 from balsam.platform import evidence, mpirun, process
@@ -187,7 +188,7 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
     if end.returncode == 0:
         quiet = mpi is not None and mpi.flavour.quiet_loss
         return states.NODE_LOST if quiet and mpi and _lost_node(run, mpi) else states.OK
-    killed = end.signal == signal.SIGKILL or end.returncode == 128 + signal.SIGKILL
+    killed = end.by(signal.SIGKILL)
     alone = end.signal == signal.SIGKILL and mpi is None
     if (killed or mpi is not None) and traces.oom(run.pid if alone else 0):
         return states.OOM

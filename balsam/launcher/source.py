@@ -16,6 +16,7 @@ from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.queue import Bounds
 from balsam.launcher.books import Books
+from balsam.launcher.due import Due
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.tasks import Application, Task, from_row
 
@@ -60,8 +61,7 @@ class Source:
     _next_refresh: float = 0.0
     _rest_until: float = 0.0
     _least: int = 0
-    #: When (monotonic) the next of the jobs may start that may not yet.
-    _due: float | None = None
+    _due: Due = field(default_factory=Due)
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
@@ -121,8 +121,7 @@ class Source:
     @property
     def dirty(self) -> bool:
         """Whether something may be runnable that was not leased yet."""
-        if self._due is not None and time.monotonic() >= self._due:
-            self._due = None
+        if self._due.passed():
             self.dirty = True
         return self._dirty
 
@@ -143,9 +142,7 @@ class Source:
         found = self._lease(number, self.bounds())
         self.dirty = found == number
         if not self._dirty:
-            due = lease.next_due(self.scope, since)
-            wait = (due - history.now()).total_seconds() if due else 0.0
-            self._due = time.monotonic() + wait if due else None
+            self._due.look(self.scope, since, states.RUNNABLE_STATES)
         return found
 
     def lease_past(self, number: int, nodes: int, within: float | None = None) -> int:
@@ -199,7 +196,7 @@ class Source:
         """When (monotonic) there will be something to lease, if nothing happens before."""
         if self._dirty and self._resting():
             return self._rest_until
-        return self._due
+        return self._due.at
 
     def _resting(self) -> bool:
         """Whether it is too early to go again through many jobs that do not fit."""

@@ -10,7 +10,8 @@ from itertools import islice
 from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ledger import Ledger, Start
+from balsam.launcher.entries import Start
+from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import ROUNDING, Request
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source

@@ -14,7 +14,8 @@ from balsam.core import history, ids, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.errors import BalsamError, LaunchError
-from balsam.launcher.ledger import StepEnd
+from balsam.launcher.due import Due
+from balsam.launcher.entries import StepEnd
 from balsam.launcher.tasks import CWD, chosen_directory
 from balsam.outcomes import Outcome
 from balsam.transitions.pool import StepPool
@@ -73,8 +74,7 @@ class Steps:
     #: Jobs that were leased for nothing, for they were moved or need no step: to be released.
     moved: set[int] = field(default_factory=set)
     _dirty: bool = True
-    #: When (monotonic) the next of the jobs may go on that may not yet.
-    _due: float | None = None
+    _due: Due = field(default_factory=Due)
     _held: dict[int, str] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     _closed: bool = False
@@ -82,9 +82,7 @@ class Steps:
     @property
     def dirty(self) -> bool:
         """Whether jobs may wait for a step that were not leased yet."""
-        if self._due is not None and time.monotonic() >= self._due:
-            self._due = None
-            self._dirty = True
+        self._dirty |= self._due.passed()
         return self._dirty
 
     @dirty.setter
@@ -99,9 +97,7 @@ class Steps:
             waiting, self._held = self._held or self._lease(self.pool.capacity), {}
             self.dirty = bool(waiting)
             if not waiting:
-                due = lease.next_due(self.scope, since, WANTED)
-                wait = (due - history.now()).total_seconds() if due else 0.0
-                self._due = time.monotonic() + wait if due else None
+                self._due.look(self.scope, since, WANTED)
                 break
             for job in BalsamJob.objects.for_steps(waiting):
                 if job.state != waiting[job.pk] or not _needed(job):
@@ -156,7 +152,7 @@ class Steps:
         if self._closed:
             return None
         # What is due already does not wait for the time.
-        due = None if self.dirty else self._due
+        due = None if self.dirty else self._due.at
         times = (self.pool.deadline, due)
         return min((when for when in times if when is not None), default=None)
 

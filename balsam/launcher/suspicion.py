@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from balsam import states
 from balsam.core import excuse
 from balsam.launcher.attempts import Attempts
+from balsam.launcher.entries import End
 from balsam.launcher.guard import Guard
 from balsam.launcher.health import NodeHealth, Suspect, verdict
-from balsam.launcher.ledger import End
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.source import Source
 from balsam.launcher.tasks import Task

@@ -66,6 +66,10 @@ class Exit:
     write_bytes: int = 0
     time: float = field(default_factory=time.time)
 
+    def by(self, number: int) -> bool:
+        """Whether a signal ended it, or a child whose end a shell passes on."""
+        return number in (self.signal, self.returncode - 128)
+
 
 def shortage(error: BaseException) -> bool:
     """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.benchmarks.project import Bench, bench
 from tests.tools import hosts as host_tools
@@ -23,15 +20,8 @@ def emulated(number: int) -> Iterator[Hosts | None]:
         print(f"No benchmark of several hosts: {reason}")
         yield None
         return
-    directory = Path(tempfile.mkdtemp(prefix="bho-", dir="/tmp"))
-    prefix, network = host_tools.free_names()
-    made = Hosts(directory, number, prefix, network, bound=True)
-    try:
-        made.start()
+    with host_tools.temporary(number) as made:
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def rate(hosts: Hosts, tasks: int, database: str) -> float:

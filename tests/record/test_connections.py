@@ -19,8 +19,9 @@ from balsam.core.models import BalsamJob, Session
 from balsam.core.sessions import Life
 from balsam.errors import InvalidValue, LeaseLost
 from balsam.launcher import ledger as ledgers
+from balsam.launcher.entries import End, Start
 from balsam.launcher.journal import Journal
-from balsam.launcher.ledger import End, Ledger, Start
+from balsam.launcher.ledger import Ledger
 from balsam.outcomes import Outcome
 from tests import databases
 

@@ -16,8 +16,10 @@ from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal
-from balsam.launcher.ledger import End, Ledger, Start, node_lost
+from balsam.launcher.entries import End, Start
+from balsam.launcher.ledger import Ledger
 from balsam.launcher.recovery import Recovery
+from balsam.launcher.rulings import node_lost
 from balsam.outcomes import Outcome
 from balsam.platform import node
 
@@ -149,15 +151,21 @@ def test_recovery_says_where_an_attempt_may_go_on(project: Any) -> None:
 # -- clocks that jump ---------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock by which recovery looks on, as a list of one; the database has always been up."""
+    found = [time.monotonic()]
+    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: found[0])
+    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
+    return found
+
+
 @pytest.mark.parametrize("hours", [6, -6])
 def test_no_jump_of_the_clock_ends_a_session_that_lives(
-    project: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+    project: Any, ticks: list[float], monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     look = recovery(project, patience=20)
     keys = [sessions.open_session(life) for life in (HERE, ELSEWHERE)]
-    ticks = [time.monotonic()]
-    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
     now = history.now() + timedelta(hours=hours)
     monkeypatch.setattr(history, "now", lambda: now)
     for _ in range(30):  # the living beat by their own clocks, which nobody has set
@@ -173,14 +181,12 @@ def test_no_jump_of_the_clock_ends_a_session_that_lives(
 
 
 def test_a_session_elsewhere_whose_heartbeat_stands_still_is_dead_whatever_its_clock_says(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Any, ticks: list[float]
 ) -> None:
     look = recovery(project, patience=20)
     key = sessions.open_session(ELSEWHERE)
     Session.objects.filter(pk=key).update(heartbeat=history.now() + timedelta(hours=5))
     session = Session.objects.get(pk=key)
-    ticks = [time.monotonic()]
-    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
     assert not look.is_dead(session)
     ticks[0] += 119
     assert not look.is_dead(session)
@@ -189,13 +195,10 @@ def test_a_session_elsewhere_whose_heartbeat_stands_still_is_dead_whatever_its_c
 
 
 def test_nobody_waits_for_a_session_elsewhere_whose_clock_is_behind(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Any, ticks: list[float]
 ) -> None:
-    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     look = recovery(project, patience=20)
     key = sessions.open_session(ELSEWHERE)
-    ticks = [time.monotonic()]
-    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
     beat = history.now() - timedelta(seconds=60)
     waited = []
     for _ in range(3):
@@ -211,16 +214,13 @@ def test_nobody_waits_for_a_session_elsewhere_whose_clock_is_behind(
 
 
 def test_a_process_that_runs_and_is_late_may_be_coming_back(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Any, ticks: list[float]
 ) -> None:
     """As long as the database was away, nobody could beat: the first to be back takes no jobs."""
-    monkeypatch.setattr(type(connections["default"]), "up_since", lambda self: None)
     look = recovery(project, patience=20)
     key = sessions.open_session(HERE)
     Session.objects.filter(pk=key).update(heartbeat_monotonic=time.monotonic() - 130)
     session = Session.objects.get(pk=key)
-    ticks = [time.monotonic()]
-    monkeypatch.setattr("balsam.launcher.recovery.time.monotonic", lambda: ticks[0])
     assert look.run(None) == 0 and look.waiting
     ticks[0] += 19
     assert not look.is_dead(session)

@@ -15,7 +15,8 @@ from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.sessions import Life
 from balsam.launcher import journal
-from balsam.launcher.ledger import Ledger, StepEnd
+from balsam.launcher.entries import StepEnd
+from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.source import Source
 from balsam.outcomes import Outcome

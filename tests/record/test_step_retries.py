@@ -17,7 +17,8 @@ from balsam.core.sessions import Life
 from balsam.errors import LaunchError
 from balsam.launcher import journal
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ledger import Entry, Ledger, StepEnd
+from balsam.launcher.entries import Entry, StepEnd
+from balsam.launcher.ledger import Ledger
 from balsam.launcher.recovery import Recovery
 from balsam.launcher.steps import WANTED
 from balsam.launcher.tasks import from_row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,15 +56,8 @@ def all_hosts() -> Iterator[Hosts]:
     reason = host_tools.missing()
     if reason:
         pytest.skip(reason)
-    directory = Path(tempfile.mkdtemp(prefix="bho-", dir="/tmp"))
-    prefix, network = host_tools.free_names()
-    made = Hosts(directory, HOSTS, prefix, network, bound=True)
-    try:
-        made.start()
+    with host_tools.temporary(HOSTS) as made:
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

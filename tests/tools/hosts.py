@@ -8,10 +8,13 @@ for mpirun (``-launcher-exec``, ``plm_ssh_agent``) that knows their keys is DIR/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.tools.emulated import PATH, Machine, lacking, wait_for
@@ -205,6 +208,20 @@ class Hosts:
             return False
         command = self.inside(other, str(self.agent), name, "true")
         return not subprocess.run(command, capture_output=True, timeout=30).returncode
+
+
+@contextlib.contextmanager
+def temporary(number: int) -> Iterator[Hosts]:
+    """So many hosts that end with this process, with names and a network that no others have."""
+    directory = Path(tempfile.mkdtemp(prefix="bho-", dir="/tmp"))
+    prefix, network = free_names()
+    made = Hosts(directory, number, prefix, network, bound=True)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _ip(*words: str) -> subprocess.CompletedProcess[str]:

@@ -86,32 +86,23 @@ STEPS = {
 }
 _RUNNING_STEP = {STAGING: STAGING_RUNS, HOOK: HOOK_RUNS}
 
-_NEEDS = f"""
-CASE job.state
-    {
-    " ".join(
-        f"WHEN '{state}' THEN CASE WHEN job.wait_for_parents AND {BROKEN_PARENT} "
-        f"THEN '{PARENT_BROKEN}' WHEN job.wait_for_parents AND {UNFINISHED_PARENT} "
-        f"THEN '{PARENTS}' ELSE '' END"
-        for state in states.WAITING_STATES
-    )
-}
-    {
-    " ".join(
-        f"WHEN '{state}' THEN CASE WHEN job.not_before > {{present}} THEN '{BACKOFF}' ELSE '' END"
-        for state in states.RUNNABLE_STATES
-    )
-}
-    {
-    " ".join(
-        f"WHEN '{state}' THEN CASE WHEN NOT {wanted} THEN '' "
-        f"WHEN job.session_id IS NULL AND job.not_before > {{present}} THEN '{BACKOFF}' "
-        f"ELSE '{need}' END"
-        for state, (wanted, need) in STEPS.items()
-    )
-}
-    ELSE '' END
-"""
+_OF_WAITING = " ".join(
+    f"WHEN '{state}' THEN CASE WHEN job.wait_for_parents AND {BROKEN_PARENT} "
+    f"THEN '{PARENT_BROKEN}' WHEN job.wait_for_parents AND {UNFINISHED_PARENT} "
+    f"THEN '{PARENTS}' ELSE '' END"
+    for state in states.WAITING_STATES
+)
+_OF_RUNNABLE = " ".join(
+    f"WHEN '{state}' THEN CASE WHEN job.not_before > {{present}} THEN '{BACKOFF}' ELSE '' END"
+    for state in states.RUNNABLE_STATES
+)
+_OF_STEPS = " ".join(
+    f"WHEN '{state}' THEN CASE WHEN NOT {wanted} THEN '' "
+    f"WHEN job.session_id IS NULL AND job.not_before > {{present}} THEN '{BACKOFF}' "
+    f"ELSE '{need}' END"
+    for state, (wanted, need) in STEPS.items()
+)
+_NEEDS = f"CASE job.state {_OF_WAITING} {_OF_RUNNABLE} {_OF_STEPS} ELSE '' END"
 _ENDED = quoted(states.END_STATES)
 _ENDINGS = {
     states.JOB_FINISHED: FINISHED, states.USER_KILLED: KILLED, states.FAILED: FAILED,

@@ -155,13 +155,13 @@ class NodeTasks:
                 unclean.add(run.spec.env.get(RUN_MARK, ""))
             oom = tail = None
             if end.returncode:
-                killed = signal.SIGKILL in (end.signal, end.returncode - 128)
+                killed = end.by(signal.SIGKILL)
                 alone = end.signal == signal.SIGKILL
                 oom = killed and self._oom.struck(run.pid if alone else 0, run.began)
                 tail = evidence.tail(run.spec.output, self.tail_lines)
             message = [ENDED, run.token, vars(end), round(wall, 6), oom, tail or ""]
             message += [run.note, run.stopped]
-            self._tell_end(message, signal.SIGTERM in (end.signal, end.returncode - 128))
+            self._tell_end(message, end.by(signal.SIGTERM))
             if self._followers:
                 self._begin_followers(run.token)
         if unclean:

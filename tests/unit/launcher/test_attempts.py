@@ -22,7 +22,7 @@ from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfi
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ending import could_not_start
 from balsam.launcher.ensemble.protocol import Started
-from balsam.launcher.ledger import End
+from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
 from balsam.launcher.options import AUTO

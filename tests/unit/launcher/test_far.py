@@ -12,8 +12,8 @@ from balsam import states
 from balsam.core.lease import RUN_COLUMNS
 from balsam.launcher import far, shortages
 from balsam.launcher.ensemble.protocol import Ended, Refused, Started
+from balsam.launcher.entries import End, Start
 from balsam.launcher.far import Far, Returned
-from balsam.launcher.ledger import End, Start
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.tasks import Task, from_row
 from balsam.platform.process import Exit, RunSpec
