@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from balsam import states
 from balsam.core import history, sql
 from balsam.core.sql import Dialect, dialect
-from balsam.core.values import storable
+from balsam.core.values import UNSTORABLE, storable
 from balsam.errors import IllegalMove, InvalidValue
 
 _UPDATE = """
@@ -76,6 +76,11 @@ class Move:
     next_attempt: int | None = None
     lost_attempts: int = 0
     return_code: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows on it."""
+        return self.hops[-1].state in states.END_STATES
 
 
 def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]:
@@ -224,7 +229,7 @@ def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
     hop = Hop(state, message, data)
     with transaction.atomic():
         now = spell.time(history.now())
-        event = (job, now, state, state, _message(hop), _data(hop, spell))
+        event = (job, now, state, state, _message(hop), _data(hop))
         sql.insert("balsam_event", _EVENT, [event])
 
 
@@ -239,9 +244,8 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
             f"SELECT id, state FROM balsam_job WHERE id {spell.among}", (spell.key_list(jobs),)
         )
         same = [(job, state) for job, state in found if jobs[job] == state]
-        none = spell.json({})
         sql.insert(
-            "balsam_event", _EVENT, [(job, now, state, state, message, none) for job, state in same]
+            "balsam_event", _EVENT, [(job, now, state, state, message, "{}") for job, state in same]
         )
 
 
@@ -264,7 +268,7 @@ def _events(
     tails = []
     for hop in hops:
         time = spell.time(hop.time) if hop.time else now
-        tails.append((time, old, hop.state, _message(hop), _data(hop, spell)))
+        tails.append((time, old, hop.state, _message(hop), _data(hop)))
         old = hop.state
     return [(job, *tail) for job in jobs for tail in tails]
 
@@ -275,9 +279,16 @@ def _message(hop: Hop) -> Any:
     return storable(hop.message)
 
 
-def _data(hop: Hop, spell: Dialect) -> Any:
+def _data(hop: Hop) -> str:
+    if not hop.data:
+        return "{}"
     try:
-        return spell.json(storable(dict(hop.data)))
+        given = dict(hop.data)
+        try:
+            text = sql.encoded(given)
+        except TypeError:  # of mappings that are no dicts, perhaps
+            text = sql.encoded(storable(given))
+        return sql.encoded(storable(given)) if UNSTORABLE(text) else text
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(
             f"The data of an event is a dict that can be stored as JSON, not {hop.data!r}: {error}."

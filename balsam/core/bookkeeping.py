@@ -6,8 +6,8 @@ What is left in a processable state afterwards needs a step (see ``balsam.transi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import transaction
@@ -109,6 +109,8 @@ PASSES = (
     ),
     Pass(states.POSTPROCESSED, states.JOB_FINISHED, f"NOT {NEEDS_STAGE_OUT}"),
 )
+#: What goes on from here asks for nothing that changes on the way here.
+_SETTLED = (states.RUN_DONE, states.POSTPROCESSED)
 _LEADING_ON = quoted((*states.PROCESSABLE_STATES, *states.RUNNABLE_STATES))
 
 
@@ -133,6 +135,23 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
                     moved = advance.advance_set(fitting, state, path, released=todo)
                     here.update(dict.fromkeys(moved, path[-1].state))
     return here
+
+
+def go_on(moves: Iterable[advance.Move], max_attempts: int) -> list[advance.Move]:
+    """``moves``, those to the end of a run or of its postprocess on to where no more work is due.
+
+    A row that is written once costs half of one that is written twice.
+    """
+    moves = list(moves)
+    further: dict[int, tuple[advance.Hop, ...]] = {}
+    for state in _SETTLED:
+        jobs = [move.job for move in moves if move.hops[-1].state == state]
+        for hops, fitting in _paths(state, jobs, max_attempts):
+            further.update(dict.fromkeys(fitting, hops))
+    return [
+        replace(move, hops=(*move.hops, *further[move.job])) if move.job in further else move
+        for move in moves
+    ]
 
 
 def _by_state(ids: Collection[int]) -> dict[str, list[int]]:

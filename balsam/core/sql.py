@@ -17,7 +17,8 @@ FEW = 4
 #: Rows of one statement.
 ROWS = 10_000
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+#: JSON, as the databases are given it. Raises TypeError and ValueError.
+encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _as_json(value: Any) -> Any:
@@ -49,7 +50,7 @@ class Sqlite:
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:
-        return _encode(list(ids))
+        return encoded(list(ids))
 
     @staticmethod
     def time(value: datetime) -> Any:
@@ -57,7 +58,7 @@ class Sqlite:
 
     @staticmethod
     def json(value: Any) -> Any:
-        return _encode(value) if value else "{}"
+        return encoded(value) if value else "{}"
 
     @staticmethod
     def uuid(value: uuid.UUID) -> Any:
@@ -85,7 +86,7 @@ class Postgres:
 
     @staticmethod
     def json(value: Any) -> Any:
-        _encode(value)  # psycopg would complain too late, and take what is no JSON
+        encoded(value)  # psycopg would complain too late, and take what is no JSON
         return connection.ops.adapt_json_value(value, None)
 
     @staticmethod
@@ -130,10 +131,10 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
             marks = ", ".join(["%s"] * len(names))
             cursor.executemany(f"{into} VALUES ({marks})", given)
             return
-        source = _recordset_of(table, tuple(names))
+        selected = _selected(table, tuple(names))
         for start in range(0, len(given), ROWS):
             listed = rowlist(names, given[start : start + ROWS])
-            cursor.execute(f"{into} SELECT * FROM {source}", (listed,))
+            cursor.execute(f"{into} {selected}", (listed,))
 
 
 def recordset(columns: Iterable[tuple[str, str]]) -> str:
@@ -151,12 +152,15 @@ def rowlist(names: Sequence[str], given: Iterable[Sequence[Any]]) -> str:
 
 
 @functools.cache
-def _recordset_of(table: str, names: Sequence[str]) -> str:
-    """Rows of some columns of a table."""
+def _selected(table: str, names: Sequence[str]) -> str:
+    """Rows of some columns of a table; JSON among them may come as the text of itself."""
     (model,) = (model for model in apps.get_models() if model._meta.db_table == table)
     kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
     # A cast to a limited length would cut a text off.
-    return recordset((name, "text" if "char" in kinds[name] else kinds[name]) for name in names)
+    texts = [name for name in names if "char" in kinds[name] or kinds[name] == "jsonb"]
+    source = recordset((name, "text" if name in texts else kinds[name]) for name in names)
+    casts = (f'"{name}"' + ("::jsonb" if kinds[name] == "jsonb" else "") for name in names)
+    return f"SELECT {', '.join(casts)} FROM {source}"
 
 
 def copy_statement(table: str, names: Sequence[str]) -> str:

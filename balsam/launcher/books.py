@@ -52,29 +52,27 @@ class Books:
         """Whether there is more to do at once."""
         return bool(self._backlog) or self._more_events
 
-    def keep(self) -> bool:
-        """Look at a page of jobs; whether there was anything to look at."""
+    def keep(self) -> set[str]:
+        """Look at a page of jobs; the states from which they go on now, by a step or a run."""
         if self._backlog:
             state, after = self._backlog.popleft()
             ids = bookkeeping.backlog(state, after, PAGE)
             if len(ids) == PAGE:
                 self._backlog.appendleft((state, ids[-1]))
-            self.pass_jobs(ids)
-            return True
+            return self.pass_jobs(ids)
         if not self._more_events:
-            return False
+            return set()
         if self.scope.job is not None:
             self._more_events = False
-            bookkeeping.pass_jobs([self.scope.job], self.max_attempts)
-        else:
-            self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
-            self.pass_jobs(ids)
-        return True
+            return set(bookkeeping.pass_jobs([self.scope.job], self.max_attempts).values())
+        self._event, ids, self._more_events = bookkeeping.changed_since(self._event, PAGE)
+        return self.pass_jobs(ids)
 
-    def pass_jobs(self, ids: Collection[int]) -> None:
-        """Move those that need no step as far as they go."""
+    def pass_jobs(self, ids: Collection[int]) -> set[str]:
+        """Move those that need no step as far as they go; the states they are in then."""
         here = bookkeeping.pass_jobs(ids, self.max_attempts)
         self.turn_away([job for job, state in here.items() if state in states.RUNNABLE_STATES])
+        return set(here.values())
 
     def turn_away(self, runnable: Collection[int]) -> None:
         """Fail jobs that ask for more than this allocation can ever give, without their turn."""

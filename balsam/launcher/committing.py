@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: Commits take at most this share of a busy launcher's time, so that they wait for more to share
 #: them: up to so many times the configured delay.
 COMMIT_SHARE = 0.03
-MOST_DELAYS = 4
+MOST_DELAYS = 16
 
 
 @dataclass

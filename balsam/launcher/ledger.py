@@ -79,9 +79,11 @@ class Ledger:
         """Commit all entries in one transaction, also those that the journal would not take.
 
         Jobs that need no step go on at once. A DatabaseError leaves everything pending, and so does
-        LeaseLost: what is pending may tell of what others did to tasks that they took over.
+        LeaseLost: what is pending may tell of what others did to tasks that they took over. What
+        is added while the database works stays for the next commit.
         """
         entries = self._pending + self._unwritten
+        number = len(entries)
         if self._in_doubt:
             entries = unknown(entries, lease.held(self._session))
         doubtful, self._in_doubt = self._in_doubt, True
@@ -94,22 +96,31 @@ class Ledger:
             by_rule = told(entries, self._crash_limit)
             entries = [entry for entry in entries if by_rule.get(id(entry), entry)]
             moves = to_moves(without_program(as_told(entries, by_rule)), self._session)
-            done = advance(moves)
+            moves = bookkeeping.go_on(moves, self._max_attempts)
+            released: set[int] = set()
+            done = advance(moves, released)
             if by_rule:
                 hold_back(move for move in moves if move.job in done)
-            ended = [move.job for move in moves if move.job in done and not move.keep_lease]
-            here = bookkeeping.pass_jobs(ended, self._max_attempts)
+            left = {move.job for move in moves if not move.keep_lease and not move.is_final}
+            here = bookkeeping.pass_jobs(left & done | released, self._max_attempts)
             if self._afterwards:
                 self._afterwards()
         self._in_doubt = False
-        self._pending = []
-        self._unwritten = []
-        self._journal.all_committed()
+        self._forget(number)
         return Committed(
             late=[entry for entry in entries if entry.job not in done],
             runnable=[job for job, state in here.items() if state in states.RUNNABLE_STATES],
             steps=not set(here.values()).isdisjoint(states.PROCESSABLE_STATES),
         )
+
+    def _forget(self, number: int) -> None:
+        """The first so many entries are committed."""
+        unwritten = max(0, number - len(self._pending))
+        self._pending = self._pending[number:]
+        self._unwritten = self._unwritten[unwritten:]
+        self._journal.all_committed(map(to_plain, self._pending))
+        if self:
+            self.oldest = time.monotonic()
 
 
 def unknown(entries: Sequence[Entry], held: Mapping[int, tuple[str, int, int]]) -> list[Entry]:

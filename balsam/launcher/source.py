@@ -83,11 +83,11 @@ class Source:
         return self.books.busy
 
     def keep_books(self) -> bool:
-        """Move a page of jobs that need no step; whether any moved (or may now need a step)."""
-        if not self.books.keep():
-            return False
-        self.dirty = True
-        return True
+        """Move a page of jobs that need no step; whether any of those it looked at needs one."""
+        found = self.books.keep()
+        if not found.isdisjoint(states.RUNNABLE_STATES):
+            self.dirty = True
+        return not found.isdisjoint(states.PROCESSABLE_STATES)
 
     def pass_jobs(self, ids: Collection[int]) -> None:
         """Move those that need no step as far as they go."""
@@ -95,11 +95,15 @@ class Source:
         self.dirty = True
 
     def changed(self) -> bool:
-        """Whether another process has committed since this was last asked."""
+        """Whether another process has committed since this was last asked.
+
+        It may have given leases back, of which no event tells.
+        """
         version = lease.data_version()
         if version == self._version:
             return False
         self._version = version
+        self.dirty = True
         self.books.look_again()
         self._apps.clear()
         return True
@@ -251,6 +255,10 @@ class Source:
                 else Application()
             )
         return self._apps[key]
+
+    def known_application(self, key: int | None) -> Application | None:
+        """The same, None if the record would have to be asked."""
+        return self._apps.get(key)
 
     def give_back(self, tasks: Iterable[Task]) -> None:
         """Release leases of tasks that were not started."""

@@ -11,6 +11,7 @@ import pytest
 
 from balsam import states
 from balsam.conf.project import Project
+from balsam.core import lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.errors import LaunchError
 from balsam.launcher import parts
@@ -137,14 +138,49 @@ def test_the_backlog_of_runnable_jobs_is_looked_at_once(
     for job in (fits, wide, some):
         put(job, state=states.RESTART_READY)
     launcher.source.begin()
-    while launcher.source.keep_books():
-        pass
+    while launcher.source.busy:
+        launcher.source.keep_books()
     for job in (fits, wide, some):
         job.refresh_from_db()
     assert [job.state for job in (fits, wide, some)] == [
         states.RESTART_READY, states.FAILED, states.FAILED,
     ]  # fmt: skip
     assert "asks for 1 GPU per node; the node has 0 (if there" in some.state_history
+
+
+def test_steps_are_only_looked_for_where_some_may_be(launcher: Launcher) -> None:
+    """Each look is a transaction of several statements."""
+    step_until(launcher, lambda: idle(launcher))
+    BalsamJob.objects.create(name="plain", direct_command="/bin/true")
+    launcher.source.begin()
+    launcher.source.dirty = False
+    while launcher.source.busy:
+        assert not launcher.source.keep_books()
+    assert launcher.source.dirty
+    BalsamJob.objects.create(name="staged", direct_command="/bin/true", preprocess="true")
+    launcher.source.begin()
+    found: list[bool] = []
+    while launcher.source.busy:
+        found.append(launcher.source.keep_books())
+    assert any(found)
+
+
+def test_a_lease_that_another_gives_back_is_seen(
+    launcher: Launcher, script: Callable[..., str], put: Callable[..., None]
+) -> None:
+    """No event tells of it."""
+    job = BalsamJob.objects.create(name="x", direct_command="/bin/true")
+    put(job, state=states.PREPROCESSED)
+    other = sessions.open_session(parts.life("launcher"))
+    assert lease.take(other, job.pk)
+    step_until(launcher, lambda: idle(launcher))
+    script(
+        "from balsam.launcher import dag; from balsam.core import lease;"
+        f"lease.release({other}, [{job.pk}])",
+        BALSAM_DB_PATH=launcher.project.path,
+    )
+    step_until(launcher, lambda: launcher.source.stock or len(launcher.attempts))
+    sessions.close_session(other)
 
 
 @pytest.mark.parametrize("what", ["attempts", "steps"])
