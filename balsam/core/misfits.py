@@ -59,7 +59,7 @@ def beyond(
 
 
 def fail(reasons: Mapping[Shape, str]) -> set[int]:
-    """Fail jobs that are still free, and what waits for them; the ids that failed."""
+    """Fail jobs that are still free, and what waits for them; children that go on all the same."""
     hops = {
         job.id: (
             job.state,
@@ -69,7 +69,8 @@ def fail(reasons: Mapping[Shape, str]) -> set[int]:
         )
         for job, words in reasons.items()
     }
+    released: set[int] = set()
     with transaction.atomic():
         failed = advance.advance_each(hops)
-        advance.follow(dict.fromkeys(failed, states.FAILED))
-    return failed
+        advance.follow(dict.fromkeys(failed, states.FAILED), released)
+    return released

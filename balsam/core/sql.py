@@ -28,7 +28,7 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return value.hex
     if type(value).__name__ == "Jsonb":  # without psycopg there are none
-        return value.obj
+        return encoded(value.obj)
     raise TypeError(f"{value!r} can not be sent to Postgres in a row.")
 
 
@@ -118,7 +118,7 @@ def key_list(ids: Collection[int]) -> Any:
 
 
 def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> None:
-    """Insert rows whose values the driver takes as they are.
+    """Insert rows whose values the driver takes as they are, JSON as text (:func:`encoded`).
 
     No COPY, in which a client that stops half-way keeps its turn for ever: the server has all of a
     statement before it begins, or takes the transaction of a client for idle.
@@ -153,7 +153,7 @@ def rowlist(names: Sequence[str], given: Iterable[Sequence[Any]]) -> str:
 
 @functools.cache
 def _selected(table: str, names: Sequence[str]) -> str:
-    """Rows of some columns of a table; JSON among them may come as the text of itself."""
+    """Rows of some columns of a table, JSON given as the text of itself."""
     (model,) = (model for model in apps.get_models() if model._meta.db_table == table)
     kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
     # A cast to a limited length would cut a text off.

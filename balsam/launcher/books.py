@@ -71,13 +71,16 @@ class Books:
     def pass_jobs(self, ids: Collection[int]) -> set[str]:
         """Move those that need no step as far as they go; the states they are in then."""
         here = bookkeeping.pass_jobs(ids, self.max_attempts)
-        self.turn_away([job for job, state in here.items() if state in states.RUNNABLE_STATES])
-        return set(here.values())
+        runnable = [job for job, state in here.items() if state in states.RUNNABLE_STATES]
+        return {*here.values(), *self.turn_away(runnable)}
 
-    def turn_away(self, runnable: Collection[int]) -> None:
-        """Fail jobs that ask for more than this allocation can ever give, without their turn."""
+    def turn_away(self, runnable: Collection[int]) -> set[str]:
+        """Fail jobs that ask for more than this allocation can ever give, without their turn.
+
+        Returns the states of children that go on all the same.
+        """
         if not runnable or self.leave_large:
-            return
+            return set()
         reasons: dict[misfits.Shape, str] = {}
         limits = self.nodes.limits
         for job in misfits.beyond(limits, runnable, self.scope, serial_only=self.serial_only):
@@ -87,5 +90,5 @@ class Books:
                 )
             except Unsatisfiable as error:
                 reasons[job] = never(error)
-        if reasons:
-            misfits.fail(reasons)
+        released = misfits.fail(reasons) if reasons else ()
+        return self.pass_jobs(released) if released else set()

@@ -71,4 +71,5 @@ class Committer:
         self.steps.dirty |= committed.steps
         if committed.late:
             self.disputes.too_late(committed.late)
-        self.source.books.turn_away(committed.runnable)
+        if self.source.turn_away(committed.runnable):
+            self.steps.dirty = True

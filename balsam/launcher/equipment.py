@@ -19,7 +19,6 @@ from balsam.launcher.guard import Guard
 from balsam.launcher.health import NodeHealth
 from balsam.launcher.idling import Idling
 from balsam.launcher.ledger import Ledger
-from balsam.launcher.meanwhile import Meanwhile
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, Report
@@ -174,14 +173,6 @@ class Equipment:
             self._guard,
             self._teller.tell,
         )
-        self._meanwhile = Meanwhile(
-            self._wakeup,
-            self.attempts,
-            self.starter,
-            self._reap,
-            self._committer.write,
-            self._is_leaving,
-        )
         self.stopping = Stopping(
             self.session,
             config.stop_grace_seconds,
@@ -235,15 +226,6 @@ class Equipment:
     def _choose(self) -> Scope:
         """What to work on; the session is open by now."""
         return Scope(self.options.wf_filter, tags=self.options.tags)
-
-    def _reap(self) -> bool:
-        """Take in the ends of attempts; whether there were any."""
-        raise NotImplementedError
-
-    def _is_leaving(self) -> bool:
-        """Whether it stops, or is asked to."""
-        asked = self._wakeup.stop_requests > self._patience or self.attempts.terminated
-        return asked or bool(self.stopping.why)
 
     def _hold(self) -> None:
         """Called in the transaction of every commit, so that nobody can come between."""

@@ -33,10 +33,6 @@ _MARK = f'{{"kind":"{COMMITTED}"}}\n'.encode()
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
-def _lines(entries: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(_encode(entry) + "\n" for entry in entries).encode()
-
-
 class Journal:
     """An open journal. Entries are in the kernel's hands when ``append`` returns.
 
@@ -55,7 +51,8 @@ class Journal:
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write entries; raises OSError (a full disk), after which some may be missing."""
-        self._write(_lines(entries))
+        text = "".join(_encode(entry) + "\n" for entry in entries)
+        self._write(text.encode())
 
     def _write(self, text: bytes) -> None:
         # What follows a line that was cut short must not be read as part of it.
@@ -67,19 +64,17 @@ class Journal:
             data = data[written:]
         self._torn = False
 
-    def all_committed(self, but: Iterable[Mapping[str, Any]] = ()) -> None:
+    def all_committed(self) -> None:
         """Everything written so far is in the database, and must not be replayed.
 
-        Its jobs may come to where they were again, sent there by a user. Entries ``but`` that are
-        not in the database yet are written again, behind the mark.
+        Its jobs may come to where they were again, sent there by a user.
         """
-        left = _lines(but)
         if self._size > LARGE:
             os.ftruncate(self._file, 0)
             self._size = 0
-        if self._size or left:
+        elif self._size:
             with contextlib.suppress(OSError):
-                self._write(_MARK + left)
+                self._write(_MARK)
 
     def close(self, *, keep: bool) -> None:
         """Close the journal, and remove it unless something in it was not committed."""

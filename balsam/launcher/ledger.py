@@ -14,6 +14,7 @@ from balsam.errors import LeaseLost
 from balsam.launcher import journal
 from balsam.launcher.entries import Entry, Start, to_moves, to_plain
 from balsam.launcher.rulings import as_told, hold_back, told, without_program
+from balsam.launcher.steps import WANTED
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,9 @@ class Ledger:
         """Commit all entries in one transaction, also those that the journal would not take.
 
         Jobs that need no step go on at once. A DatabaseError leaves everything pending, and so does
-        LeaseLost: what is pending may tell of what others did to tasks that they took over. What
-        is added while the database works stays for the next commit.
+        LeaseLost: what is pending may tell of what others did to tasks that they took over.
         """
         entries = self._pending + self._unwritten
-        number = len(entries)
         if self._in_doubt:
             entries = unknown(entries, lease.held(self._session))
         doubtful, self._in_doubt = self._in_doubt, True
@@ -106,21 +105,14 @@ class Ledger:
             if self._afterwards:
                 self._afterwards()
         self._in_doubt = False
-        self._forget(number)
+        self._pending = []
+        self._unwritten = []
+        self._journal.all_committed()
         return Committed(
             late=[entry for entry in entries if entry.job not in done],
             runnable=[job for job, state in here.items() if state in states.RUNNABLE_STATES],
-            steps=not set(here.values()).isdisjoint(states.PROCESSABLE_STATES),
+            steps=not set(here.values()).isdisjoint(WANTED),
         )
-
-    def _forget(self, number: int) -> None:
-        """The first so many entries are committed."""
-        unwritten = max(0, number - len(self._pending))
-        self._pending = self._pending[number:]
-        self._unwritten = self._unwritten[unwritten:]
-        self._journal.all_committed(map(to_plain, self._pending))
-        if self:
-            self.oldest = time.monotonic()
 
 
 def unknown(entries: Sequence[Entry], held: Mapping[int, tuple[str, int, int]]) -> list[Entry]:

@@ -6,7 +6,6 @@ It sleeps until a child ends, a worker answers, the database changes, or a timer
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable
 
 from balsam.conf.project import Project
@@ -45,8 +44,6 @@ class Launcher(Equipment):
         self._left = 0
         #: It lost every node.
         self._lost_all = False
-        #: What did not begin on the node it was sent to.
-        self._returned: deque[Returned] = deque()
         now = time.monotonic()
         self._next_look = self._next_beat = self._next_sessions = now
 
@@ -82,8 +79,6 @@ class Launcher(Equipment):
         self._wakeup.wait(self._pause())
         self._heed()
         ended = self._reap()
-        while self._returned:
-            self._take_back(self._returned.popleft())
         if self.attempts.terminated and not self.stopping.why:
             self.stopping.stop("the scheduler ends its tasks")
         if ended and self.source.stock and not self.stopping.why:
@@ -136,9 +131,6 @@ class Launcher(Equipment):
 
     def _pause(self) -> float:
         """Seconds until something has to be done even if nothing happens."""
-        if self._meanwhile.heard:
-            self._meanwhile.heard = False
-            return 0.0
         now = time.monotonic()
         busy = self.source.busy and not self.stopping.why
         if busy and now >= self._guard.retry_at:
@@ -196,7 +188,7 @@ class Launcher(Equipment):
             entries = (*entries, *self.attempts.give_up())
         for entry in entries:
             if isinstance(entry, Returned):
-                self._returned.append(entry)
+                self._take_back(entry)
                 continue
             self.ledger.add(entry)
             if isinstance(entry, End):
@@ -213,8 +205,7 @@ class Launcher(Equipment):
             self.source.stock.appendleft(returned.task)
 
     def _commit(self) -> None:
-        with self._meanwhile.during():
-            self._committer.commit()
+        self._committer.commit()
 
     def _tell_news(self) -> None:
         news, self._mpi.news = self._mpi.news, ""

@@ -18,6 +18,7 @@ from balsam.core.queue import Bounds
 from balsam.launcher.books import Books
 from balsam.launcher.due import Due
 from balsam.launcher.node_pool import NodePool
+from balsam.launcher.steps import WANTED
 from balsam.launcher.tasks import Application, Task, from_row
 
 #: How long to go by what was known of the applications' durations.
@@ -84,10 +85,17 @@ class Source:
 
     def keep_books(self) -> bool:
         """Move a page of jobs that need no step; whether any of those it looked at needs one."""
-        found = self.books.keep()
+        return self._noted(self.books.keep())
+
+    def turn_away(self, runnable: Collection[int]) -> bool:
+        """Fail those that ask for more than there is; whether a child of theirs needs a step."""
+        return self._noted(self.books.turn_away(runnable))
+
+    def _noted(self, found: set[str]) -> bool:
+        """Note that jobs are in these states now; whether any needs a step."""
         if not found.isdisjoint(states.RUNNABLE_STATES):
             self.dirty = True
-        return not found.isdisjoint(states.PROCESSABLE_STATES)
+        return not found.isdisjoint(WANTED)
 
     def pass_jobs(self, ids: Collection[int]) -> None:
         """Move those that need no step as far as they go."""
@@ -255,10 +263,6 @@ class Source:
                 else Application()
             )
         return self._apps[key]
-
-    def known_application(self, key: int | None) -> Application | None:
-        """The same, None if the record would have to be asked."""
-        return self._apps.get(key)
 
     def give_back(self, tasks: Iterable[Task]) -> None:
         """Release leases of tasks that were not started."""

@@ -58,7 +58,7 @@ class Starter:
             if self.asked_to_stop() or len(self.ledger) > MAX_UNCOMMITTED:
                 break
             task = self.source.stock[turn.place]
-            if is_too_late(task, turn.left):
+            if turn.is_too_late_for(task):
                 self._give_back([task])
             elif turn.head is not None and not self._may_pass(task, turn):
                 turn.place += 1
@@ -69,32 +69,6 @@ class Starter:
         if turn.head is not None:
             self._give_back_wide(turn)
         if turn.started:
-            self.attempts.settle()
-
-    def start_more(self) -> None:
-        """Start what fits from the head on, as far as the record need not be asked for it.
-
-        What can not be started is left for :meth:`start` to say so.
-        """
-        stock, left = self.source.stock, self.source.seconds_left()
-        started = False
-        while stock and not self.asked_to_stop() and len(self.ledger) <= MAX_UNCOMMITTED:
-            task = stock[0]
-            app = self.source.known_application(task.app_id)
-            if app is None or is_too_late(task, left):
-                break
-            try:
-                start = self.attempts.start(task, app)
-            except BalsamError:
-                break
-            if start is None:
-                self.attempts.prepare(task, app)
-                break
-            if isinstance(start, Start):
-                self.ledger.add(start)
-            stock.popleft()
-            started = True
-        if started:
             self.attempts.settle()
 
     def _start(self, task: Task, turn: Turn) -> bool:
@@ -236,7 +210,6 @@ class Turn:
     place: int = 0
     started: bool = False
 
-
-def is_too_late(task: Task, left: float | None) -> bool:
-    """Whether a task that was leased in time would not end in time any more."""
-    return left is not None and task.seconds is not None and task.seconds > left
+    def is_too_late_for(self, task: Task) -> bool:
+        """Whether a task that was leased in time would not end in time any more."""
+        return self.left is not None and task.seconds is not None and task.seconds > self.left

@@ -93,19 +93,6 @@ class Wakeup:
     def wait(self, seconds: float) -> None:
         """Sleep until something happens, ``seconds`` at most."""
         self._selector.select(max(0.0, seconds))
-        self._drain()
-
-    def wait_for(self, descriptor: int, seconds: float) -> bool:
-        """The same; whether a ``descriptor`` that is not watched has become readable."""
-        self._selector.register(descriptor, selectors.EVENT_READ)
-        try:
-            ready = self._selector.select(max(0.0, seconds))
-        finally:
-            self._selector.unregister(descriptor)
-        self._drain()
-        return any(key.fd == descriptor for key, _ in ready)
-
-    def _drain(self) -> None:
         try:
             while os.read(self._reader.fileno(), 4096):
                 pass

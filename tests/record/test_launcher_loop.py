@@ -11,7 +11,7 @@ import pytest
 
 from balsam import states
 from balsam.conf.project import Project
-from balsam.core import lease, sessions
+from balsam.core import bookkeeping, lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.errors import LaunchError
 from balsam.launcher import parts
@@ -163,6 +163,26 @@ def test_steps_are_only_looked_for_where_some_may_be(launcher: Launcher) -> None
     while launcher.source.busy:
         found.append(launcher.source.keep_books())
     assert any(found)
+
+
+def test_children_of_jobs_that_are_too_wide_are_not_forgotten(launcher: Launcher) -> None:
+    """They do not mind, and their READY may be written after the last look at events."""
+    step_until(launcher, lambda: idle(launcher))
+    wide = BalsamJob.objects.create(name="wide", direct_command="/bin/true", num_nodes=99)
+    fields = {"parents": [wide], "on_parent_failure": "ignore", "input_files": ""}
+    plain = BalsamJob.objects.create(name="plain", direct_command="/bin/true", **fields)
+    step = BalsamJob.objects.create(name="step", preprocess="true", **fields)
+    bookkeeping.pass_jobs([plain.pk, step.pk], 10)
+    launcher.source.dirty = False
+    launcher.source.books.look_again()
+    assert launcher.source.keep_books()
+    assert launcher.source.dirty
+    wide.refresh_from_db()
+    plain.refresh_from_db()
+    step.refresh_from_db()
+    assert (wide.state, plain.state, step.state) == (
+        states.FAILED, states.PREPROCESSED, states.STAGED_IN,
+    )  # fmt: skip
 
 
 def test_a_lease_that_another_gives_back_is_seen(

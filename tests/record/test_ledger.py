@@ -1,9 +1,8 @@
-"""What a commit writes, and what it leaves for the next one."""
+"""What the commit of a launcher writes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,15 +25,13 @@ DONE = Outcome(states.RUN_DONE, "", {"returncode": 0})
 
 
 class Run:
-    """A session that runs jobs; ``meanwhile`` is called in the transaction of each commit."""
+    """A session that runs jobs."""
 
     def __init__(self, project: Any) -> None:
         life = Life("launcher", "here", node.identity(), 1, node.start_time(1))
         self.session = sessions.open_session(life)
-        self.path = journal.path_of(project.journal_dir, self.session)
-        self.meanwhile: Callable[[], None] = lambda: None
-        book = journal.Journal(self.path)
-        self.ledger = Ledger(book, self.session, MAX_ATTEMPTS, lambda: self.meanwhile())
+        book = journal.Journal(journal.path_of(project.journal_dir, self.session))
+        self.ledger = Ledger(book, self.session, MAX_ATTEMPTS)
 
     def begin(self, *jobs: BalsamJob) -> None:
         """Lease and start them."""
@@ -52,42 +49,6 @@ class Run:
 @pytest.fixture
 def run(project: Any) -> Run:
     return Run(project)
-
-
-def test_what_is_added_while_the_database_works_is_for_the_next_commit(run: Run) -> None:
-    job = BalsamJob.objects.create(name="x")
-    run.begin(job)
-    run.ledger.write()
-
-    def end() -> None:
-        run.end(job)
-        run.ledger.write()
-
-    run.meanwhile = end
-    run.ledger.commit()
-    run.meanwhile = lambda: None
-    job.refresh_from_db()
-    assert (job.state, len(run.ledger)) == (states.RUNNING, 1)
-    # It stands behind the mark: a launcher that is killed now leaves it to the next one.
-    assert [entry["kind"] for entry in journal.read(run.path)] == [journal.END]
-    run.ledger.commit()
-    job.refresh_from_db()
-    assert (job.state, len(run.ledger)) == (states.JOB_FINISHED, 0)
-    assert journal.read(run.path) == []
-
-
-@pytest.mark.parametrize("journalled", [True, False])
-def test_what_the_journal_did_not_take_before_is_committed_once(run: Run, journalled: bool) -> None:
-    first, second = (BalsamJob.objects.create(name=name) for name in ("first", "second"))
-    run.begin(first)
-    if journalled:
-        run.ledger.write()
-    run.meanwhile = lambda: run.begin(second)
-    run.ledger.commit()
-    run.meanwhile = lambda: None
-    assert run.ledger.jobs() == {second.pk}
-    assert not run.ledger.commit().late
-    assert {job.state for job in BalsamJob.objects.all()} == {states.RUNNING}
 
 
 def test_a_job_that_needs_no_more_steps_is_finished_in_one_go(run: Run) -> None:

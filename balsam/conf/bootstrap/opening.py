@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -139,11 +139,6 @@ class OfProject:
     @contextlib.contextmanager
     def out_of_turn(self) -> Iterator[None]:
         """Transactions begun inside need not wait for others, where the database allows it."""
-        yield
-
-    @contextlib.contextmanager
-    def meanwhile(self, doze: Callable[[int], None]) -> Iterator[None]:
-        """Where it is another process that works, ``doze`` is called inside while it does."""
         yield
 
     def up_since(self) -> datetime | None:

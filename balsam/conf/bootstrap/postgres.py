@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -61,8 +61,6 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
     take_turns = True
     _listening: Any = None
     _version = 0
-    #: Somebody does other things until the server has answered.
-    _dozes = False
 
     def get_connection_params(self) -> dict[str, Any]:
         from django.conf import settings
@@ -145,8 +143,6 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
 
     def ensure_connection(self) -> None:
         """Connect, also anew if the server has hung up since the last question."""
-        if self._dozes:
-            raise AssertionError("the database was asked something while it has yet to answer")
         self.leave_parent()
         if self.connection is not None and not self.in_atomic_block and self._hung_up():
             with contextlib.suppress(psycopg.Error):
@@ -211,38 +207,6 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
             cursor.execute("SELECT pg_postmaster_start_time()")
             (began,) = cursor.fetchone()
         return began
-
-    # -- waiting for it -------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def meanwhile(self, doze: Callable[[int], None]) -> Iterator[None]:
-        self.ensure_connection()
-        connection = self.connection
-        usual = connection.wait
-
-        def wait(asked: Any, *limits: Any, **named: Any) -> Any:
-            return usual(self._dozing(asked, doze), *limits, **named)
-
-        connection.wait = wait
-        try:
-            yield
-        finally:
-            del connection.wait
-
-    def _dozing(self, asked: Any, doze: Callable[[int], None]) -> Any:
-        """The driver's questions and answers, with ``doze`` before it waits for an answer."""
-        try:
-            wanted = next(asked)
-            while True:
-                if wanted == psycopg.waiting.Wait.R:
-                    self._dozes = True
-                    try:
-                        doze(self.connection.fileno())
-                    finally:
-                        self._dozes = False
-                wanted = asked.send((yield wanted))
-        except StopIteration as end:
-            return end.value
 
     # -- taking turns ---------------------------------------------------------------------------
 
