@@ -8,6 +8,7 @@ come between.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -284,11 +285,11 @@ def _data(hop: Hop) -> str:
         return "{}"
     try:
         given = dict(hop.data)
-        try:
+        with contextlib.suppress(TypeError):  # of mappings that are no dicts, perhaps
             text = sql.encoded(given)
-        except TypeError:  # of mappings that are no dicts, perhaps
-            text = sql.encoded(storable(given))
-        return sql.encoded(storable(given)) if UNSTORABLE(text) else text
+            if not UNSTORABLE(text):
+                return text
+        return sql.encoded(storable(given))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(
             f"The data of an event is a dict that can be stored as JSON, not {hop.data!r}: {error}."

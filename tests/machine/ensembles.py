@@ -165,8 +165,7 @@ class Driver:
         """The keeper of each node that has one."""
         found = {}
         for node in self.nodes:
-            directory = meeting.path_of(self.session, node)
-            met = meeting.connect(directory) if directory.exists() else None
+            met = meeting.connect(meeting.path_of(self.session, node))
             if met:
                 met[0].close()
                 found[node] = met[1]

@@ -128,7 +128,7 @@ class Node:
 
     def end(self) -> bool:
         """TERM the keeper that is there; whether there is one."""
-        met = meeting.connect(self.directory) if self.directory.exists() else None
+        met = meeting.connect(self.directory)
         if met:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(met[1], signal.SIGTERM)
