@@ -90,10 +90,6 @@ class PostgresBulk(Postgres):
         return value.isoformat()
 
     @staticmethod
-    def json(value: Any) -> Any:
-        return Sqlite.json(value)
-
-    @staticmethod
     def uuid(value: uuid.UUID) -> Any:
         return str(value)
 

@@ -25,10 +25,6 @@ def _as_json(value: Any) -> Any:
     """Values that Postgres reads from the JSON of a row, and JSON does not know."""
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return value.hex
-    if type(value).__name__ == "Jsonb":  # without psycopg there are none
-        return encoded(value.obj)
     raise TypeError(f"{value!r} can not be sent to Postgres in a row.")
 
 
@@ -86,8 +82,7 @@ class Postgres:
 
     @staticmethod
     def json(value: Any) -> Any:
-        encoded(value)  # psycopg would complain too late, and take what is no JSON
-        return connection.ops.adapt_json_value(value, None)
+        return Sqlite.json(value)
 
     @staticmethod
     def uuid(value: uuid.UUID) -> Any:
