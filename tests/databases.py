@@ -64,11 +64,17 @@ def on_server(template: Path | None = None) -> Engine:
     execute(f"CREATE DATABASE {name} {source}")
     where = _server()
     query = urlencode({"host": where["host"]})
-    password = Path(tempfile.mkstemp(prefix="bpg-password-")[1])
-    password.write_text(str(where.get("password", "")))
-    atexit.register(password.unlink, missing_ok=True)
     url = f"postgres://{where['user']}@:{where['port']}/{name}?{query}"
-    return Engine("postgres", url, str(password))
+    return Engine("postgres", url, str(_password_file()))
+
+
+@cache
+def _password_file() -> Path:
+    """Holds the password of the server of this test run, and goes with it."""
+    path = Path(_server()["host"], "password-of-tests")
+    path.touch(0o600)
+    path.write_text(str(_server().get("password", "")))
+    return path
 
 
 def database_of(project: Path) -> str:

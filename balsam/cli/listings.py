@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ PROGRAM_COLUMNS = ("id", *JOB_COLUMNS)
 DEFAULT_LIMIT = 5000
 TREE_LINES = 500
 #: Jobs that were not shown are counted up to here.
-MOST_COUNTED = 100_000
+MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,58 +85,56 @@ def jobs(selection: Selection, form: Form) -> None:
     elif form.tree:
         form.show(_tree(found, limit))
     else:
-        tally = Tally()
-        form.show(_with_rest(_job_lines(found, limit, form, tally), tally, found, limit))
+        first, more = _first(found, limit)
+        form.show(_with_rest(_job_lines(first, limit, form), more))
 
 
-@dataclass
-class Tally:
-    """Counts what is listed: only what filled its limit can have more behind it."""
+def _first(found: Any, limit: int | None) -> tuple[Any, Callable[[], str]]:
+    """The jobs to show, and what tells how many more there are; '' for none.
 
-    number: int = 0
+    A filter may have to look at all jobs, so that it is asked only once.
+    """
+    if limit is None:
+        return found, str
+    if not found.query.where:  # an index knows how many jobs there are in all
+        return found, lambda: _number(found.count() - limit)
+    keys = list(found.values_list("id", flat=True)[: limit + MOST_COUNTED + 1])
+    more = len(keys) - limit
+    many = f"more than {MOST_COUNTED}" if more > MOST_COUNTED else _number(more)
+    chosen = found.model._default_manager.among(keys[:limit])
+    return chosen.order_by(*found.query.order_by), lambda: many
 
-    def of(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            self.number += 1
-            yield item
+
+def _number(more: int) -> str:
+    return str(more) if more > 0 else ""
 
 
-def _with_rest(lines: Iterator[str], tally: Tally, found: Any, limit: int | None) -> Iterator[str]:
+def _with_rest(lines: Iterator[str], more: Callable[[], str]) -> Iterator[str]:
     first = next(lines, None)
     if first is None:
         yield "No jobs found matching query"
         return
     yield first
     yield from lines
-    if limit is not None and tally.number >= limit and (rest := _rest(found, limit)):
+    if rest := more():
         yield f"({rest} more BalsamJobs not shown...)"
 
 
-def _rest(found: Any, limit: int) -> str:
-    """How many jobs there are beyond the limit; empty for none."""
-    most = limit + MOST_COUNTED
-    # All jobs are counted in an index. Those of a filter are looked at one by one: not for ever.
-    number = (found[: most + 1] if found.query.where else found).count()
-    if found.query.where and number > most:
-        return f"more than {MOST_COUNTED}"
-    return str(number - limit) if number > limit else ""
-
-
-def _job_lines(found: Any, limit: int | None, form: Form, tally: Tally) -> Iterator[str]:
+def _job_lines(found: Any, limit: int | None, form: Form) -> Iterator[str]:
     if form.history and form.verbose:
-        for job, text in tally.of(listing.with_history(found, limit)):
+        for job, text in listing.with_history(found, limit):
             yield from _record(job)
             yield from output.history(job.name, job.job_id, text)
     elif form.history:
-        for name, job_id, text in tally.of(listing.named_histories(found, limit)):
+        for name, job_id, text in listing.named_histories(found, limit):
             yield from output.history(name, job_id, text)
     elif form.verbose:
-        for job in tally.of(listing.objects(found, limit)):
+        for job in listing.objects(found, limit):
             yield from _record(job)
             yield ""
     else:
         columns = form.columns or (*JOB_COLUMNS, *_more_fields())
-        listed = tally.of(_tuples(found, columns, limit, form))
+        listed = _tuples(found, columns, limit, form)
         rows = [_with_program(columns, row) for row in listed]
         if rows:
             yield from output.table(columns, rows)

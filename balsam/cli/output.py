@@ -24,13 +24,17 @@ HISTORY_RULE = "-" * 48
 APP_RULE = "-" * 23
 STATE_WIDTH = 16
 TREE_STEP = 5
+LINES_AT_ONCE = 1000
 #: Of the jobs that were skipped.
 MOST_NAMED = 10
 
 
 def emit(lines: Iterable[str]) -> None:
     """Print lines to stdout."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    stream = iter(lines)
+    # In few pieces, also where PYTHONUNBUFFERED is set, as in many containers.
+    while piece := list(itertools.islice(stream, LINES_AT_ONCE)):
+        sys.stdout.write("\n".join(piece) + "\n")
 
 
 def page(lines: Iterable[str]) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from balsam.core import history
 from balsam.core.graph import parent_keys, parents_of
 from balsam.core.names import canonical, known_names, unknown
-from balsam.core.sql import among, key_list, rows
+from balsam.core.sql import among, dialect, key_list, rows
 from balsam.errors import UnknownName
 
 JOBS_PER_PAGE = 1_000
@@ -143,23 +142,16 @@ def copies(jobs: Any, limit: int | None, *, with_texts: bool = False) -> Iterato
 
 def histories(ids: Collection[int]) -> dict[int, str]:
     """Job -> every event as a line ``[MM-DD-YYYY HH:MM:SS.ffffff STATE] message``, UTC."""
+    time = dialect().written_time.format("timestamp")
     found = rows(
-        f"""SELECT job_id, timestamp, to_state, message FROM balsam_event
+        f"""SELECT job_id, {time}, to_state, message FROM balsam_event
             WHERE job_id {among()} ORDER BY job_id, id""",
         (key_list(ids),),
     )
     lines: dict[int, list[str]] = {}
-    for job, time, state, message in found:
-        lines.setdefault(job, []).append(f"[{_written(time)} {state}] {message}".rstrip())
+    for job, written, state, message in found:
+        lines.setdefault(job, []).append(f"[{written} {state}] {message}".rstrip())
     return {job: "\n".join(texts) for job, texts in lines.items()}
-
-
-def _written(time: Any) -> str:
-    """A time of the database as history lines have it; SQLite gives text, in UTC."""
-    if isinstance(time, str):
-        clock = time[11:]
-        return f"{time[5:10]}-{time[:4]} {clock if '.' in clock else clock + '.000000'}"
-    return history.get_time_string(time)
 
 
 def roots(jobs: Any) -> Iterator[int]:

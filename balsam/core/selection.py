@@ -25,6 +25,8 @@ LAST = "last"
 SHORTEST_SUFFIX = 4
 #: Beyond so many workflows, their names are compared in the query.
 MOST_WORKFLOWS = 300
+#: So many jobs of one name are kept by their ids.
+MOST_NAMESAKES = 100
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,14 @@ class Selection:
         if is_glob(text):
             return Q(name__glob=text) | Q(name=text)
         by_id = [] if text == LAST else list(jobs.named_by(text).values_list("id", flat=True)[:2])
-        named = jobs.filter(name=text).exists()
+        # No index has the names, so that the few jobs that share one are looked for once.
+        named = list(jobs.filter(name=text).values_list("id", flat=True)[: MOST_NAMESAKES + 1])
         if by_id and named:
             raise AmbiguousId(
                 f"'{text}' is both an id and a name; say --id {text} or --name {text}."
             )
         if named:
-            return Q(name=text)
+            return Q(name=text) if len(named) > MOST_NAMESAKES else Q(id__in=named)
         if not by_id and text != LAST:
             raise NoSuchJob(
                 f"No job has the id or the name '{text}'; 'balsam ls --columns id,name' lists "

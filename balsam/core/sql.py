@@ -43,6 +43,11 @@ class Sqlite:
     one_of = "IN ({})"
     #: The present, to compare times with.
     present = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    #: A time as histories have it (:mod:`balsam.core.history`); a whole second is kept short.
+    written_time = (
+        "substr({0}, 6, 5) || '-' || substr({0}, 1, 4) || ' ' || "
+        "substr(substr({0}, 12) || '.000000', 1, 15)"
+    )
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:
@@ -70,6 +75,7 @@ class Postgres:
     #: In a join it would be asked, and limited, for each row anew.
     one_of = "= ANY(ARRAY({}))"
     present = "now()"
+    written_time = "to_char({0} AT TIME ZONE 'UTC', 'MM-DD-YYYY HH24:MI:SS.US')"
 
     @staticmethod
     def key_list(ids: Collection[int]) -> Any:

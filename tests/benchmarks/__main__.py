@@ -42,8 +42,14 @@ BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "writers": writers.measure,
 }
 
+#: Of a developer's shell: with them every command would compile all of Balsam, which pip has done
+#: once for whoever installed it, and write each line by itself.
+NOT_A_USERS = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+
 
 def main() -> None:
+    for name in NOT_A_USERS:
+        os.environ.pop(name, None)
     default = Options()
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="names, separated by commas")

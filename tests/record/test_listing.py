@@ -6,8 +6,10 @@ from datetime import datetime, timezone
 
 import pytest
 
+from balsam.cli import listings
 from balsam.core import graph, history, listing
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
+from balsam.core.selection import Selection
 from balsam.errors import UnknownName
 from balsam.launcher import dag
 
@@ -77,3 +79,35 @@ def test_roots_and_children_of_a_selection(jobs: list[BalsamJob]) -> None:
     assert graph.children_of([ids[0], ids[2], ids[3]]) == {
         ids[0]: [ids[1], ids[2]], ids[2]: [ids[3]],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [(), ("-name",)])
+@pytest.mark.parametrize(
+    ("limit", "asked", "says"),
+    [
+        (1, ("j",), "(more than 3 more BalsamJobs not shown...)"),
+        (4, ("j",), "(3 more BalsamJobs not shown...)"),
+        (4, (), "(3 more BalsamJobs not shown...)"),
+        (6, ("j",), "(1 more BalsamJobs not shown...)"),
+        (7, ("j",), ""),
+        (7, (), ""),
+        (8, ("j5",), ""),
+    ],
+)
+def test_what_a_limit_leaves_out_is_counted(
+    jobs: list[BalsamJob],
+    order: tuple[str, ...],
+    limit: int,
+    asked: tuple[str, ...],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(listings, "MOST_COUNTED", 3)
+    form = listings.Form(columns=("name",), order=order, limit=limit)
+    listings.jobs(Selection(names=asked, parts=True), form)
+    _, _, *names = capsys.readouterr().out.splitlines()
+    expected = [job.name for job in jobs if not asked or asked[0] in job.name]
+    if order:
+        expected.reverse()
+    assert names == expected[:limit] + ([says] if says else [])
