@@ -72,7 +72,7 @@ def _balsam(made: Bench, command: str, tasks: int, at_once: int) -> float:
     after = made.last_event()
     made.python("add_jobs", str(tasks), command, str(RANKS), str(at_once))
     unfinished = "SELECT count(*) FROM balsam_job WHERE state <> 'JOB_FINISHED'"
-    until(lambda: not made.ask(unfinished), "the end of the MPI jobs", limit=600, pause=0.05)
+    until(lambda: not made.ask(unfinished), "the end of the MPI jobs", limit=600, pause=0.25)
     return tasks / made.span(after, tasks)
 
 
