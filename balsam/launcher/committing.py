@@ -16,10 +16,12 @@ from balsam.launcher.steps import Steps
 
 logger = logging.getLogger(__name__)
 
-#: Commits take at most this share of a busy launcher's time, so that they wait for more to share
-#: them: up to so many times the configured delay.
+#: Commits take at most this share of the time of a launcher that has tasks to start, so that they
+#: wait for more to share them: up to so many times the configured delay.
 COMMIT_SHARE = 0.03
-MOST_DELAYS = 16
+MOST_DELAYS = 32
+#: The same of one that has none: a commit may release some.
+SHARE_IN_WANT = 0.25
 
 
 @dataclass
@@ -35,7 +37,9 @@ class Committer:
     guard: Guard
     tell: Callable[[str], None]
     _write_at: float = 0.0
-    _rest_until: float = 0.0
+    #: When the last commit ended (monotonic), and the seconds that it took.
+    _ended: float = 0.0
+    _took: float = 0.0
 
     def write(self) -> None:
         """Journal what is new."""
@@ -57,16 +61,18 @@ class Committer:
 
     def due_at(self) -> float:
         """When (monotonic) that will be."""
+        share = COMMIT_SHARE if self.source.stock else SHARE_IN_WANT
+        rested = self._ended + self._took / share
         soonest, latest = self.commit_seconds, self.commit_seconds * MOST_DELAYS
-        due = min(max(self.ledger.oldest + soonest, self._rest_until), self.ledger.oldest + latest)
+        due = min(max(self.ledger.oldest + soonest, rested), self.ledger.oldest + latest)
         return max(due, self.guard.retry_at)
 
     def commit(self) -> None:
         """Commit it, and take in what others have moved meanwhile."""
         begin = time.monotonic()
         committed = self.ledger.commit()
-        end = time.monotonic()
-        self._rest_until = end + (end - begin) / COMMIT_SHARE
+        self._ended = time.monotonic()
+        self._took = self._ended - begin
         self.source.dirty |= bool(committed.runnable)
         self.steps.dirty |= committed.steps
         if committed.late:

@@ -12,8 +12,9 @@ from balsam.launcher.options import Snapshot
 
 #: Seconds over which the rate is taken.
 WINDOW = 5.0
-#: Counting may take this share of the launcher's time.
-SHARE = 0.02
+#: Counting may take this share of the launcher's time, and is done so often at most.
+SHARE = 0.01
+COUNT_SECONDS = 1.0
 
 
 class Progress:
@@ -65,7 +66,7 @@ class Progress:
         if self._failed_before is None:
             self._failed_before = self._counts.get(states.FAILED, 0)
         now = time.monotonic()
-        self._next = now + max(0.5, (now - begin) / SHARE)
+        self._next = now + max(COUNT_SECONDS, (now - begin) / SHARE)
 
     def snapshot(self, running: int, *, final: bool = False, notice: str = "") -> Snapshot:
         """What to tell."""

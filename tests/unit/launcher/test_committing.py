@@ -8,7 +8,12 @@ from unittest.mock import Mock
 import pytest
 
 from balsam.launcher import committing
-from balsam.launcher.committing import COMMIT_SHARE, MOST_DELAYS, Committer
+from balsam.launcher.committing import (
+    COMMIT_SHARE,
+    MOST_DELAYS,
+    SHARE_IN_WANT,
+    Committer,
+)
 from balsam.launcher.ledger import Committed
 
 DELAY = 0.02
@@ -58,6 +63,15 @@ def test_those_that_follow_leave_the_machine_to_the_tasks(clock: Clock) -> None:
     made.commit()
     assert made.due_at() == pytest.approx(clock.now + 0.001 / COMMIT_SHARE)
     assert made.due(at_once=True)
+
+
+def test_with_nothing_to_start_what_a_commit_may_release_comes_sooner(clock: Clock) -> None:
+    made = committer(clock, takes=0.01)
+    made.commit()
+    made.source.stock = []
+    assert made.due_at() == pytest.approx(clock.now + 0.01 / SHARE_IN_WANT)
+    made.source.stock = [Mock()]
+    assert made.due_at() == pytest.approx(clock.now + 0.01 / COMMIT_SHARE)
 
 
 def test_however_long_commits_take_nothing_waits_for_many_delays(clock: Clock) -> None:
