@@ -98,11 +98,16 @@ def _first(found: Any, limit: int | None) -> tuple[Any, Callable[[], str]]:
         return found, str
     if not found.query.where:  # an index knows how many jobs there are in all
         return found, lambda: _number(found.count() - limit)
-    keys = list(found.values_list("id", flat=True)[: limit + MOST_COUNTED + 1])
-    more = len(keys) - limit
-    many = f"more than {MOST_COUNTED}" if more > MOST_COUNTED else _number(more)
+    most = limit + MOST_COUNTED + 1
+    if limit > listing.ROWS_PER_PAGE:  # a list of them would be sent with each page
+        return found, lambda: _bounded(found[:most].count() - limit)
+    keys = list(found.values_list("id", flat=True)[:most])
     chosen = found.model._default_manager.among(keys[:limit])
-    return chosen.order_by(*found.query.order_by), lambda: many
+    return chosen.order_by(*found.query.order_by), lambda: _bounded(len(keys) - limit)
+
+
+def _bounded(more: int) -> str:
+    return f"more than {MOST_COUNTED}" if more > MOST_COUNTED else _number(more)
 
 
 def _number(more: int) -> str:

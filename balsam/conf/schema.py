@@ -192,8 +192,13 @@ class _Reader:
         raise self.error(node, f"{name} is {shown}; expected {expected(field)}.")
 
     def meant(self, name: str, rule: Mapping[str, Any], node: yaml.Node) -> str:
-        """The text of a setting that has a check of its own, also if written as a mapping."""
+        """The text of a setting that has a check of its own, also if written as a mapping.
+
+        Left empty, it is empty, as a section is.
+        """
         if _is_scalar(node):
+            if not node.value:
+                return str(rule["spell"](rule["check"]("")))
             self._text(name, node)
         try:
             checked = rule["check"](yaml.SafeLoader("").construct_document(node))

@@ -38,6 +38,11 @@ def test_what_is_not_set_has_its_default(text: str) -> None:
     assert parse(text) == settings.Settings()
 
 
+@pytest.mark.parametrize("text", ["jobs:\n  retry:", "jobs:\n  retry: ''", "jobs:\n  retry: {}"])
+def test_a_setting_that_may_be_a_mapping_may_be_left_empty(text: str) -> None:
+    assert parse(text) == settings.Settings()
+
+
 def test_values_are_taken() -> None:
     result = parse(
         "launcher:\n  lease_seconds: 300\n  crash_limit: 3\nmpi: {mpirun: /opt/mpi/bin/mpirun}\n"
