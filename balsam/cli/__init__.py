@@ -7,8 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
-#: Most objects of a command live as long as it does: to look for garbage among them as often as
-#: Python does by default takes several per cent of its time.
+#: Reference counts free nearly all that a command or a launcher makes; what they leave are few
+#: cycles. To look for those as often as Python does by default takes several per cent of the time.
 COLLECT_EVERY = 50_000
 
 

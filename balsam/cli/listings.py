@@ -100,10 +100,9 @@ def _first(found: Any, limit: int | None) -> tuple[Any, Callable[[], str]]:
         return found, lambda: _number(found.count() - limit)
     most = limit + MOST_COUNTED + 1
     if limit > listing.ROWS_PER_PAGE:  # a list of them would be sent with each page
-        return found, lambda: _bounded(found[:most].count() - limit)
+        return found, lambda: _bounded(found.order_by()[:most].count() - limit)
     keys = list(found.values_list("id", flat=True)[:most])
-    chosen = found.model._default_manager.among(keys[:limit])
-    return chosen.order_by(*found.query.order_by), lambda: _bounded(len(keys) - limit)
+    return found.among(keys[:limit]), lambda: _bounded(len(keys) - limit)
 
 
 def _bounded(more: int) -> str:

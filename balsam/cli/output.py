@@ -32,7 +32,7 @@ MOST_NAMED = 10
 def emit(lines: Iterable[str]) -> None:
     """Print lines to stdout."""
     stream = iter(lines)
-    # In few pieces, also where PYTHONUNBUFFERED is set, as in many containers.
+    # With PYTHONUNBUFFERED, which many containers set, each line would be a system call.
     while piece := list(itertools.islice(stream, LINES_AT_ONCE)):
         sys.stdout.write("\n".join(piece) + "\n")
 

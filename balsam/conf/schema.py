@@ -196,12 +196,12 @@ class _Reader:
 
         Left empty, it is empty, as a section is.
         """
-        if _is_scalar(node):
-            if not node.value:
-                return str(rule["spell"](rule["check"]("")))
+        empty = _is_scalar(node) and self.scalar(node) in (None, "")
+        if _is_scalar(node) and not empty:
             self._text(name, node)
         try:
-            checked = rule["check"](yaml.SafeLoader("").construct_document(node))
+            given = "" if empty else yaml.SafeLoader("").construct_document(node)
+            checked = rule["check"](given)
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise self.error(node, f"{name}: {error}") from error
         return str(rule["spell"](checked))

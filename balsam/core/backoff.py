@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -204,13 +204,27 @@ def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
 # -- attempts lost with a node or a launcher ----------------------------------------------------
 
 
-def losses_allowed(jobs: Collection[int], cause: str, crash_limit: int) -> dict[int, Rule]:
-    """After how many losses each of ``jobs`` may be run again: ``crash_limit - 1``, or its rule.
+class Past(NamedTuple):
+    """By which rule a job may be run again after a loss, and how many counted by it before."""
 
-    ``cause`` is node_lost or launcher_lost.
+    rule: Rule
+    losses: int = 0
+
+
+def past_losses(jobs: Collection[int], cause: str, crash_limit: int) -> dict[int, Past]:
+    """What counts for the next loss of each of ``jobs`` that is there.
+
+    ``cause`` is node_lost or launcher_lost. A rule for it counts its like; without one, up to
+    ``crash_limit - 1`` losses of either kind are allowed.
     """
-    default = Rule(cause, crash_limit - 1)
-    return {job: rule or default for job, rule in rules_of(jobs, cause).items()}
+    either = Rule(cause, crash_limit - 1)
+    before = losses(jobs)
+    found = {}
+    for job, rule in rules_of(jobs, cause).items():
+        causes = before.get(job, {})
+        number = causes.get(cause, 0) if rule else sum(causes.values())
+        found[job] = Past(rule or either, number)
+    return found
 
 
 def rules_of(jobs: Collection[int], cause: str) -> dict[int, Rule | None]:
@@ -243,13 +257,22 @@ def after_loss(outcome: Outcome, rule: Rule, number: int, when: float) -> Outcom
     return Outcome(outcome.state, words, {**outcome.data, "not_before": until.isoformat()})
 
 
-def losses(jobs: Collection[int]) -> dict[int, int]:
-    """How often jobs were running when their launcher or node was lost: id -> number above 0."""
+def losses(jobs: Collection[int]) -> dict[int, dict[str, int]]:
+    """How often jobs were running when their launcher or node was lost: id -> cause -> number.
+
+    Counted since a person last let the job go on.
+    """
     cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
-    return dict(
-        rows(
-            f"""SELECT job_id, count(*) FROM balsam_event
-                WHERE job_id {among()} AND {cause} IN ({quoted(_LOSSES)}) GROUP BY job_id""",
-            (key_list(jobs),),
-        )
-    )
+    found: dict[int, dict[str, int]] = {}
+    for job, old, why in rows(
+        f"""SELECT job_id, from_state, {cause} FROM balsam_event
+            WHERE job_id {among()} AND ({cause} IN ({quoted(_LOSSES)}) OR from_state IN ({_ENDS}))
+            ORDER BY id""",
+        (key_list(jobs),),
+    ):
+        if old in states.END_STATES:
+            found.pop(job, None)
+        else:
+            causes = found.setdefault(job, {})
+            causes[why] = causes.get(why, 0) + 1
+    return found

@@ -25,7 +25,7 @@ LAST = "last"
 SHORTEST_SUFFIX = 4
 #: Beyond so many workflows, their names are compared in the query.
 MOST_WORKFLOWS = 300
-#: So many jobs of one name are kept by their ids.
+#: Up to so many jobs of one name are found by their ids, once the name has been searched for.
 MOST_NAMESAKES = 100
 
 

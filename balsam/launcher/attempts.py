@@ -181,6 +181,13 @@ class Attempts:
         mpi = self._mpi.get()
         return None if self._near.mpiruns >= self._bounds.mpiruns else mpi
 
+    def waits_for_mpirun(self, task: Task) -> bool:
+        """Whether it is for want of an mpirun, now, that a task can not start.
+
+        Raises MpiUnavailable.
+        """
+        return self.needs_mpi(task) and self._launcher() is None
+
     @property
     def spent(self) -> str:
         """In a clause, that no mpirun is left of those that an allocation allows; '' if one is."""

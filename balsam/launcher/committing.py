@@ -16,11 +16,11 @@ from balsam.launcher.steps import Steps
 
 logger = logging.getLogger(__name__)
 
-#: Commits take at most this share of the time of a launcher that has tasks to start, so that they
-#: wait for more to share them: up to so many times the configured delay.
+#: Commits take at most this share of the time of a launcher that has tasks for all its cores, so
+#: that they wait for more to share them: up to so many times the configured delay.
 COMMIT_SHARE = 0.03
 MOST_DELAYS = 32
-#: The same of one that has none: a commit may release some.
+#: The same of one that has not: a commit may release some.
 SHARE_IN_WANT = 0.25
 
 
@@ -61,11 +61,16 @@ class Committer:
 
     def due_at(self) -> float:
         """When (monotonic) that will be."""
-        share = COMMIT_SHARE if self.source.stock else SHARE_IN_WANT
-        rested = self._ended + self._took / share
+        if self.ledger.is_full:
+            return self.guard.retry_at
+        rested = self._ended + self._took / (SHARE_IN_WANT if self._in_want() else COMMIT_SHARE)
         soonest, latest = self.commit_seconds, self.commit_seconds * MOST_DELAYS
         due = min(max(self.ledger.oldest + soonest, rested), self.ledger.oldest + latest)
         return max(due, self.guard.retry_at)
+
+    def _in_want(self) -> bool:
+        """Whether something is idle that what a commit releases could use."""
+        return not self.source.stock or self.source.nodes.idle_cores >= 1
 
     def commit(self) -> None:
         """Commit it, and take in what others have moved meanwhile."""

@@ -18,6 +18,8 @@ from balsam.launcher.steps import Steps
 
 #: Looking for what others did may take this share of a launcher's time.
 SHARE = 0.05
+#: However long it took, perhaps because it waited for others to commit.
+MOST_REST_SECONDS = 5.0
 #: So few jobs are all looked at; of more, once in so many seconds, and else what events of so many
 #: seconds tell of.
 FEW = 5000
@@ -57,7 +59,7 @@ class Disputes:
         self._reconcile()
         end = time.monotonic()
         self.moved = False
-        self._rest_until = end + (end - begin) / SHARE
+        self._rest_until = end + min((end - begin) / SHARE, MOST_REST_SECONDS)
 
     def _reconcile(self) -> None:
         with_steps = self.steps.jobs()

@@ -69,11 +69,13 @@ class Journal:
 
         Its jobs may come to where they were again, sent there by a user.
         """
-        if self._size > LARGE:
-            os.ftruncate(self._file, 0)
-            self._size = 0
-        elif self._size:
-            with contextlib.suppress(OSError):
+        if not self._size:
+            return
+        with contextlib.suppress(OSError):
+            if self._size > LARGE:
+                os.ftruncate(self._file, 0)
+                self._size = 0
+            else:
                 self._write(_MARK)
 
     def close(self, *, keep: bool) -> None:

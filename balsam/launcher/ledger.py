@@ -16,6 +16,9 @@ from balsam.launcher.entries import Entry, Start, to_moves, to_plain
 from balsam.launcher.rulings import as_told, hold_back, told, without_program
 from balsam.launcher.steps import WANTED
 
+#: More uncommitted entries than this, and nothing new should be started before a commit.
+MOST = 5000
+
 
 @dataclass(frozen=True)
 class Committed:
@@ -58,6 +61,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._unwritten) + len(self._pending)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing new should be started before a commit."""
+        return len(self) > MOST
 
     def add(self, entry: Entry) -> None:
         """Take an entry in; nothing is durable yet."""

@@ -79,6 +79,8 @@ class Launcher(Equipment):
         self._wakeup.wait(self._pause())
         self._heed()
         ended = self._reap()
+        # What follows may wait for the database, and nobody else knows of these ends.
+        self._committer.write()
         if self.attempts.terminated and not self.stopping.why:
             self.stopping.stop("the scheduler ends its tasks")
         if ended and self.source.stock and not self.stopping.why:

@@ -17,7 +17,7 @@ from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, workdirs
 from balsam.platform.flavours import Launch
-from balsam.platform.process import RunSpec
+from balsam.platform.process import RunSpec, reason
 
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
@@ -90,9 +90,9 @@ class Preparer:
         path = str(workdirs.resolve(self.data, relative))
         try:
             return path, _make_directory(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise LaunchError(
-                f"The work directory {path} can not be made: {error.strerror}."
+                f"The work directory {path} can not be made: {reason(error)}."
             ) from error
 
     def draft(self, task: Task, app: Application) -> Draft:
@@ -133,9 +133,9 @@ class Preparer:
         if not draft.new and (task.attempt or _holds_something(output)):
             try:
                 workdirs.keep_earlier(Path(output), task.attempt)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise LaunchError(
-                    f"The earlier output {output} can not be moved aside: {error.strerror}."
+                    f"The earlier output {output} can not be moved aside: {reason(error)}."
                 ) from error
         # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
         return RunSpec(

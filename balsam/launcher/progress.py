@@ -12,9 +12,10 @@ from balsam.launcher.options import Snapshot
 
 #: Seconds over which the rate is taken.
 WINDOW = 5.0
-#: Counting may take this share of the launcher's time, and is done so often at most.
+#: Counting may take this share of the launcher's time, with so many seconds at least and at most
+#: between two counts.
 SHARE = 0.01
-COUNT_SECONDS = 1.0
+SOONEST_SECONDS, LATEST_SECONDS = 1.0, 30.0
 
 
 class Progress:
@@ -66,7 +67,7 @@ class Progress:
         if self._failed_before is None:
             self._failed_before = self._counts.get(states.FAILED, 0)
         now = time.monotonic()
-        self._next = now + max(COUNT_SECONDS, (now - begin) / SHARE)
+        self._next = now + min(max((now - begin) / SHARE, SOONEST_SECONDS), LATEST_SECONDS)
 
     def snapshot(self, running: int, *, final: bool = False, notice: str = "") -> Snapshot:
         """What to tell."""

@@ -81,13 +81,12 @@ def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
     if not ends:
         return {}
     jobs = [end.job for end in ends]
-    before = backoff.losses(jobs)
-    rules = backoff.losses_allowed(jobs, states.NODE_LOST, crash_limit)
+    past = backoff.past_losses(jobs, states.NODE_LOST, crash_limit)
     found = {}
     for end in ends:
-        rule = rules.get(end.job)
-        if rule:
-            outcome = backoff.after_loss(end.outcome, rule, before.get(end.job, 0) + 1, end.time)
+        if end.job in past:
+            rule, before = past[end.job]
+            outcome = backoff.after_loss(end.outcome, rule, before + 1, end.time)
             found[id(end)] = replace(end, outcome=outcome)
     return found
 

@@ -15,6 +15,7 @@ from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.queue import Bounds
+from balsam.core.record import atomic
 from balsam.launcher.books import Books
 from balsam.launcher.due import Due
 from balsam.launcher.node_pool import NodePool
@@ -57,6 +58,8 @@ class Source:
     durations: Durations = field(default_factory=Durations)
     #: Nothing was left to lease within these (nodes, seconds) the last time.
     looked: tuple[int, float] | None = None
+    #: Whether jobs that need no mpirun were looked for, and none are left.
+    looked_beside: bool = False
     books: Books = field(init=False)
     _dirty: bool = True
     _next_refresh: float = 0.0
@@ -141,6 +144,7 @@ class Source:
     def dirty(self, value: bool) -> None:
         self._dirty = value
         self.looked = None
+        self.looked_beside = False
 
     def lease(self, number: int) -> int:
         """Lease up to ``number`` runnable jobs into the stock; how many it got.
@@ -174,6 +178,17 @@ class Source:
         found = self._lease(number, self.bounds(nodes, within))
         if found < number:
             self.looked = (nodes, seconds)
+        return found
+
+    def lease_beside(self, number: int) -> int:
+        """The same of jobs that need no mpirun, beside those that wait for one.
+
+        Does not ask again for what was not there.
+        """
+        if not self.dirty or self._resting() or self.looked_beside:
+            return 0
+        found = self._lease(number, self.bounds(), without_mpi=True)
+        self.looked_beside = found < number
         return found
 
     def bounds(self, nodes: int | None = None, within: float | None = None) -> Bounds:
@@ -214,21 +229,23 @@ class Source:
         """Whether it is too early to go again through many jobs that do not fit."""
         return time.monotonic() < self._rest_until
 
-    def _lease(self, number: int, bounds: Bounds) -> int:
-        if self.without_mpi and self.mpi_only:
+    def _lease(self, number: int, bounds: Bounds, *, without_mpi: bool = False) -> int:
+        without_mpi |= self.without_mpi
+        if without_mpi and self.mpi_only:
             return 0
-        begin = time.monotonic()
         tags = bool(self.scope.tags)
-        rows = lease.lease_runnable(
-            self.session,
-            self.scope,
-            number,
-            serial_only=self.serial_only,
-            without_mpi=self.without_mpi,
-            bounds=bounds,
-            sort_by=self.sort_by,
-        )
-        took = time.monotonic() - begin
+        with atomic():  # to wait for others to commit tells nothing of what looking costs
+            begin = time.monotonic()
+            rows = lease.lease_runnable(
+                self.session,
+                self.scope,
+                number,
+                serial_only=self.serial_only,
+                without_mpi=without_mpi,
+                bounds=bounds,
+                sort_by=self.sort_by,
+            )
+            took = time.monotonic() - begin
         slow = took > SLOW_SECONDS + len(rows) * ROW_SECONDS
         if slow and (bounds.restrict or tags) and len(rows) < number:
             self._rest_until = begin + took / SHARE

@@ -17,8 +17,6 @@ from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
 from balsam.launcher.tasks import Task
 
-#: More uncommitted entries than this, and nothing new is started until the database answers.
-MAX_UNCOMMITTED = 5000
 #: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
 AHEAD_SECONDS = 1.0
 #: At most so many are leased at once, and so few until it is known what the tasks ask for.
@@ -50,17 +48,17 @@ class Starter:
 
     def start(self) -> None:
         """Start what fits, in order, and past the head what does not delay it."""
-        if len(self.ledger) > MAX_UNCOMMITTED:
+        if self.ledger.is_full:
             return
         turn = Turn(self.source.seconds_left())
         self._forget_reservation()
         while turn.place < len(self.source.stock) or self._lease(turn):
-            if self.asked_to_stop() or len(self.ledger) > MAX_UNCOMMITTED:
+            if self.asked_to_stop() or self.ledger.is_full:
                 break
             task = self.source.stock[turn.place]
             if turn.is_too_late_for(task):
                 self._give_back([task])
-            elif turn.head is not None and not self._may_pass(task, turn):
+            elif not self._may_try(task, turn):
                 turn.place += 1
             elif not self._start(task, turn):
                 if not self._wait(task, turn):
@@ -100,8 +98,11 @@ class Starter:
     # -- past the head --------------------------------------------------------------------------
 
     def _wait(self, task: Task, turn: Turn) -> bool:
-        """Have a task wait for its share; whether others may be tried."""
+        """Have a task wait for its share, or for an mpirun; whether others may be tried."""
         nodes = self.attempts.nodes
+        if self.attempts.waits_for_mpirun(task):
+            turn.no_mpirun = True
+            return not self.source.mpi_only
         if turn.head is None:
             full = nodes.idle_cores <= ROUNDING
             if full or nodes.fits(task.request, task.seconds, self.clock()):
@@ -111,6 +112,12 @@ class Starter:
                 self._reserve(task, turn)
         turn.refused.add(task.request)
         return True
+
+    def _may_try(self, task: Task, turn: Turn) -> bool:
+        """Whether a task is not one of those that have to wait."""
+        if turn.no_mpirun and self.attempts.needs_mpi(task):
+            return False
+        return turn.head is None or self._may_pass(task, turn)
 
     def _may_pass(self, task: Task, turn: Turn) -> bool:
         """Whether there is room for a task behind the head, whose claim is made before."""
@@ -174,11 +181,20 @@ class Starter:
         room = self.attempts.room()
         if turn.head is not None:
             return self._lease_past(turn, room)
+        if turn.no_mpirun:
+            return self._lease_beside(room)
         if not room:
             return False
-        if not self._begun:
-            room = min(room, FIRST)
-        return self.source.lease(min(max(room, self._ahead()), MOST)) > 0
+        return self.source.lease(self._number(room)) > 0
+
+    def _number(self, room: int) -> int:
+        return min(max(room if self._begun else min(room, FIRST), self._ahead()), MOST)
+
+    def _lease_beside(self, room: int) -> bool:
+        """Lease what can start although no mpirun can; whether there was any."""
+        if self.attempts.nodes.open_cores <= ROUNDING:
+            return False
+        return self.source.lease_beside(self._number(max(room, KEPT))) > 0
 
     def _lease_past(self, turn: Turn, room: int) -> bool:
         waiting = len(self.source.stock)
@@ -205,6 +221,8 @@ class Turn:
     left: float | None
     #: The first task that waits for its share, if something is idle all the same.
     head: Task | None = None
+    #: Whether those that need an mpirun have to wait for one.
+    no_mpirun: bool = False
     #: What there was no room for.
     refused: set[Request] = field(default_factory=set)
     place: int = 0

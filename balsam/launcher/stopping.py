@@ -83,9 +83,10 @@ class Stopping:
         self.attempts.kill_all()
         self.attempts.close(STEP_GRACE_SECONDS)
         self.steps.close(0.0)
+        # Of attempts that did not end it tells nothing, of the others it has to.
+        with contextlib.suppress(OSError):
+            self.ledger.write()
         if not len(self.attempts):
-            with contextlib.suppress(OSError):
-                self.ledger.write()
             with contextlib.suppress(*TROUBLE, LeaseLost):
                 self.ledger.commit()
                 # Unless somebody is recovering it at this moment.

@@ -10,7 +10,7 @@ from typing import Any
 from balsam import states
 from balsam.core import backoff
 from balsam.core.advance import Hop, Move
-from balsam.core.backoff import Rule
+from balsam.core.backoff import Past, Rule
 from balsam.launcher import rulings
 from balsam.launcher.entries import Entry, Start, attempt_before, code_of, hop_of, lost
 from balsam.outcomes import Outcome
@@ -42,13 +42,13 @@ def true_ends(
     ``host`` is where its attempts may go on, '' where none can.
     """
     told = rulings.told([entry for several in entries.values() for entry in several], crash_limit)
-    before = backoff.losses(held)
-    rules = backoff.losses_allowed(held, states.LAUNCHER_LOST, crash_limit)
-    limit = Rule(states.LAUNCHER_LOST, crash_limit - 1)
+    past = backoff.past_losses(held, states.LAUNCHER_LOST, crash_limit)
+    first = Past(Rule(states.LAUNCHER_LOST, crash_limit - 1))
     moves = []
     for job, row in held.items():
         known = rulings.without_program(rulings.as_told(entries.get(job, ()), told))
-        loss = Loss(before.get(job, 0) + 1, rules.get(job) or limit, host)
+        rule, before = past.get(job, first)
+        loss = Loss(before + 1, rule, host)
         moves.append(true_end(session, job, row, known, loss))
     return [move for move in moves if move]
 

@@ -77,6 +77,11 @@ def shortage(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in _SHORTAGES
 
 
+def reason(error: OSError | ValueError) -> str:
+    """Why a path can not be used: a locale without UTF-8 can not name every file."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def spawn(spec: RunSpec, pipes: tuple[int, int] | None = None) -> int:
     """Start ``spec`` with its own process group, no standard input, output in its file; its pid.
 
@@ -87,16 +92,16 @@ def spawn(spec: RunSpec, pipes: tuple[int, int] | None = None) -> int:
     """
     try:
         os.chdir(spec.cwd)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise LaunchError(
-            f"The work directory {spec.cwd} can not be entered: {error.strerror}."
+            f"The work directory {spec.cwd} can not be entered: {reason(error)}."
         ) from error
     how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if spec.append else os.O_TRUNC)
     try:
         output = os.open(spec.output, how, 0o666)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise LaunchError(
-            f"The output file {spec.output} can not be written: {error.strerror}."
+            f"The output file {spec.output} can not be written: {reason(error)}."
         ) from error
     ours = None
     stdin: tuple[Any, ...] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
@@ -120,10 +125,8 @@ def spawn(spec: RunSpec, pipes: tuple[int, int] | None = None) -> int:
         )
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in commandline.UNRUNNABLE:
-            reason = commandline.refusal(spec.argv[0], error)
-            raise ProgramMissing(
-                f"The program '{spec.argv[0]}' can not be run: {reason}."
-            ) from error
+            why = commandline.refusal(spec.argv[0], error)
+            raise ProgramMissing(f"The program '{spec.argv[0]}' can not be run: {why}.") from error
         raise LaunchError(f"'{spec.argv[0]}' could not be started: {error}.") from error
     finally:
         os.close(output)

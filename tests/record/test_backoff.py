@@ -14,6 +14,7 @@ from balsam import states
 from balsam.conf import current
 from balsam.core import backoff, bookkeeping, history, why
 from balsam.core.advance import Hop, Move, advance
+from balsam.core.backoff import Rule
 from balsam.core.excuse import GivenAgain, give_again
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import InvalidValue
@@ -195,8 +196,11 @@ def test_why_tells_of_the_pause(project: Any) -> None:
 def test_losses_have_a_limit_of_the_jobs_own(project: Any) -> None:
     own = runnable(retry={"node_lost": {"limit": 3}})
     other = runnable()
-    rules = backoff.losses_allowed([own.pk, other.pk], states.NODE_LOST, 5)
-    assert (rules[own.pk].limit, rules[other.pk].limit) == (3, 4)
+    past = backoff.past_losses([own.pk, other.pk], states.NODE_LOST, 5)
+    assert {key: tuple(one) for key, one in past.items()} == {
+        own.pk: (Rule(states.NODE_LOST, 3), 0),
+        other.pk: (Rule(states.NODE_LOST, 4), 0),
+    }
 
 
 # -- the fields ---------------------------------------------------------------------------------

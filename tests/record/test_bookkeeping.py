@@ -122,7 +122,8 @@ def test_losses_are_launchers_and_nodes_lost_and_no_others(project: Any, put: Pu
     ):
         for _ in range(times):
             note(job.pk, states.RUNNING, "", {"cause": cause})
-    assert backoff.losses([lost.pk, stopped.pk, plain.pk]) == {lost.pk: 2}
+    found = backoff.losses([lost.pk, stopped.pk, plain.pk])
+    assert found == {lost.pk: {states.LAUNCHER_LOST: 1, states.NODE_LOST: 1}}
 
 
 def test_leased_jobs_are_left_to_their_holder(project: Any) -> None:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.errors import LaunchError
-from balsam.launcher import parts
+from balsam.launcher import journal, parts
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
 from balsam.launcher.wakeup import Wakeup
@@ -96,6 +97,54 @@ def test_the_last_outcome_waits_for_no_others(launcher: Launcher) -> None:
     assert len(launcher.ledger) == 0
     job.refresh_from_db()
     assert job.state == states.JOB_FINISHED
+
+
+def test_an_end_is_in_the_journal_before_anything_may_wait_for_the_database(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed while it waits there must not have forgotten what it alone knows."""
+    job = BalsamJob.objects.create(name="x", direct_command="/bin/true")
+    launcher.source.begin()
+    step_until(launcher, lambda: len(launcher.attempts))
+    launcher._committer.write()
+    found: list[Any] = []
+
+    def run(action: Callable[[], None]) -> bool:
+        if not len(launcher.attempts):
+            found.append(ends(launcher))
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher._guard, "run", run)
+        step_until(launcher, lambda: not len(launcher.attempts))
+    assert [entry["job"] for entry in found[0]] == [job.id]
+
+
+def test_ends_are_in_the_journal_of_a_launcher_that_breaks_down(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(".")
+    done, running = (
+        BalsamJob.objects.create(name=name, direct_command=command, node_packing_count=2)
+        for name, command in (("x", "sleep 0.5"), ("y", "sleep 600"))
+    )
+
+    def break_down() -> None:
+        raise ZeroDivisionError
+
+    with Wakeup() as wakeup:
+        launcher = Launcher(project, LauncherOptions(), wakeup)
+        monkeypatch.setattr(launcher._progress, "ended", break_down)
+        with pytest.raises(ZeroDivisionError):
+            launcher.run()
+    assert launcher.attempts.jobs() == {running.id}
+    assert [entry["job"] for entry in ends(launcher)] == [done.id]
+
+
+def ends(launcher: Launcher) -> list[Any]:
+    """What the journal of a launcher tells of attempts that ended."""
+    path = journal.path_of(Path(launcher.project.journal_dir), launcher.session)
+    return [entry for entry in journal.read(path) if entry["kind"] == journal.END]
 
 
 def test_nothing_is_started_once_it_was_asked_to_stop(launcher: Launcher) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
+from balsam import states
 from balsam.cli import listings
 from balsam.core import graph, history, listing
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
@@ -104,10 +106,33 @@ def test_what_a_limit_leaves_out_is_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(listings, "MOST_COUNTED", 3)
-    form = listings.Form(columns=("name",), order=order, limit=limit)
-    listings.jobs(Selection(names=asked, parts=True), form)
-    _, _, *names = capsys.readouterr().out.splitlines()
     expected = [job.name for job in jobs if not asked or asked[0] in job.name]
     if order:
         expected.reverse()
+    selection = Selection(names=asked, parts=True)
+    listings.jobs(selection, listings.Form(columns=("name",), order=order, limit=limit))
+    _, _, *names = capsys.readouterr().out.splitlines()
     assert names == expected[:limit] + ([says] if says else [])
+    listings.jobs(selection, listings.Form(history=True, order=order, limit=limit))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("Job ")] == expected[:limit]
+    assert lines[-1] == says
+
+
+def test_what_ceases_to_fit_while_it_is_listed_is_left_out(
+    jobs: list[BalsamJob], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = listings._first
+
+    def then(*given: Any) -> Any:
+        found = first(*given)
+        BalsamJob.objects.filter(pk=jobs[1].pk).update(state=states.FAILED)
+        jobs[2].delete()
+        return found
+
+    monkeypatch.setattr(listings, "_first", then)
+    form = listings.Form(columns=("name", "state"), limit=10)
+    listings.jobs(Selection(states=(states.CREATED,)), form)
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    left = [job.name for job in jobs if job.name not in ("j1", "j2")]
+    assert [line.split(" | ") for line in lines] == [[f"{n:4}", "CREATED"] for n in left]

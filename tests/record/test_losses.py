@@ -14,6 +14,7 @@ from balsam import states
 from balsam.core import bookkeeping, history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog, Session
+from balsam.core.retry import retry
 from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.entries import End, Start
@@ -99,6 +100,29 @@ def test_a_job_may_have_a_limit_of_its_own_and_a_pause(run: Run) -> None:
     assert lost.not_before - history.now() > timedelta(seconds=500)
     run.lose(lost)
     assert lost.state == states.FAILED
+
+
+def test_a_rule_for_one_kind_of_loss_does_not_count_the_other(run: Run, project: Any) -> None:
+    lost = job(retry="node_lost=1")
+    other = Run(project, ELSEWHERE)
+    other.begin(lost)
+    recovery(project).recover(Session.objects.get(pk=other.session))
+    run.lose(lost)
+    assert lost.state == states.RESTART_READY
+    run.lose(lost)
+    assert lost.state == states.FAILED
+
+
+def test_who_lets_it_try_again_begins_to_count_anew(run: Run) -> None:
+    lost = job()
+    for _ in range(CRASH_LIMIT):
+        run.lose(lost)
+    assert lost.state == states.FAILED
+    retry(BalsamJob.objects.filter(pk=lost.pk))
+    bookkeeping.pass_jobs([lost.pk], 10)
+    for number in range(1, CRASH_LIMIT + 1):
+        run.lose(lost)
+        assert lost.state == (states.FAILED if number == CRASH_LIMIT else states.RESTART_READY)
 
 
 def test_losses_with_node_and_launcher_are_counted_together(run: Run, project: Any) -> None:

@@ -68,6 +68,15 @@ def test_words_are_ids_or_names_or_last(jobs: list[BalsamJob]) -> None:
         chosen(Selection(words=("nothing",)))
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_jobs_that_share_a_name_are_all_meant_by_it(
+    jobs: list[BalsamJob], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("balsam.core.selection.MOST_NAMESAKES", most)
+    BalsamJob.objects.bulk_create([BalsamJob(name="twin") for _ in range(3)])
+    assert BalsamJob.objects.matching(Selection(words=("twin", "ab"))).count() == 4
+
+
 def test_a_word_that_is_an_id_and_a_name_is_refused(jobs: list[BalsamJob]) -> None:
     BalsamJob(name="2").save()
     with pytest.raises(AmbiguousId, match="--name 2"):

@@ -69,12 +69,17 @@ class Machine:
     def needs_mpi(self, task: Task) -> bool:
         return False
 
+    def waits_for_mpirun(self, task: Task) -> bool:
+        return False
+
 
 class Started(list[Any]):
     """Takes down what was started."""
 
     def add(self, entry: Any) -> None:
         self.append(entry)
+
+    is_full = False
 
     def __len__(self) -> int:
         return 0  # all is committed at once
@@ -318,6 +323,49 @@ class Capped(Machine):
 
     def needs_mpi(self, task: Any) -> bool:
         return True
+
+
+class FewMpiruns(Machine):
+    """One mpirun at a time, for tasks of several ranks."""
+
+    def needs_mpi(self, task: Task) -> bool:
+        return task.ranks > 1
+
+    def waits_for_mpirun(self, task: Task) -> bool:
+        return self.needs_mpi(task) and any(key in self.parallel for _, key, _ in self.running)
+
+    def start(self, task: Task, app: Application) -> Any:
+        return None if self.waits_for_mpirun(task) else super().start(task, app)
+
+    @property
+    def parallel(self) -> set[int]:
+        return {task.id for task in self.recent if self.needs_mpi(task)}
+
+
+@pytest.mark.parametrize("serial", [3, 100])
+def test_jobs_that_need_no_mpirun_go_past_those_that_wait_for_one(serial: int) -> None:
+    machine = FewMpiruns(2, 4)
+    parallel = runnable(*[{"ranks_per_node": 2, "priority": 9, "node_packing_count": 4}] * 70)
+    others = runnable(*[{"node_packing_count": 4}] * serial)
+    starter = starter_on(machine)
+    starter.start()
+    assert set(machine.started) == {parallel[0], *others[:7]}
+    assert len(starter.source.stock) < len(parallel) + 2 * KEPT
+    assert not starter.source.lease_beside(10) or serial > 3
+    run_all(machine, starter)
+    assert set(machine.started) == {*parallel, *others}
+    begun = [machine.started[key] for key in parallel]
+    assert begun == [number * 120 for number in range(len(parallel))]
+
+
+def test_where_all_is_run_by_mpirun_nothing_goes_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    starter = starter_on(FewMpiruns(2, 4))
+    starter.source.mpi_only = True
+    runnable(*[{"ranks_per_node": 2}] * 9)
+    starter.start()
+    monkeypatch.setattr(starter.source, "_lease", None)
+    starter.source.dirty = True
+    starter.start()
 
 
 def test_launches_that_are_used_up_end_the_turn() -> None:

@@ -38,6 +38,7 @@ def committer(clock: Clock, delay: float = DELAY, takes: float = 0.001) -> Commi
     ledger = Mock()
     ledger.__len__ = Mock(return_value=1)
     ledger.oldest = clock.now
+    ledger.is_full = False
 
     def commit() -> Committed:
         clock.now += takes
@@ -47,6 +48,8 @@ def committer(clock: Clock, delay: float = DELAY, takes: float = 0.001) -> Commi
     ledger.commit = commit
     names = ("journal", "source", "steps", "disputes")
     others: dict[str, Any] = {name: Mock(dirty=False) for name in names}
+    others["source"].stock = [Mock()]
+    others["source"].nodes.idle_cores = 0
     return Committer(delay, ledger, guard=Mock(retry_at=0.0), tell=Mock(), **others)
 
 
@@ -68,10 +71,25 @@ def test_those_that_follow_leave_the_machine_to_the_tasks(clock: Clock) -> None:
 def test_with_nothing_to_start_what_a_commit_may_release_comes_sooner(clock: Clock) -> None:
     made = committer(clock, takes=0.01)
     made.commit()
-    made.source.stock = []
+    made.source.stock = []  # type: ignore[assignment]
     assert made.due_at() == pytest.approx(clock.now + 0.01 / SHARE_IN_WANT)
-    made.source.stock = [Mock()]
+    made.source.stock = [Mock()]  # type: ignore[assignment]
     assert made.due_at() == pytest.approx(clock.now + 0.01 / COMMIT_SHARE)
+
+
+def test_idle_cores_that_what_there_is_can_not_use_are_want_as_well(clock: Clock) -> None:
+    made = committer(clock, takes=0.01)
+    made.commit()
+    made.source.nodes.idle_cores = 3  # type: ignore[misc]
+    assert made.due_at() == pytest.approx(clock.now + 0.01 / SHARE_IN_WANT)
+
+
+def test_where_there_is_room_for_no_more_it_is_due_at_once(clock: Clock) -> None:
+    made = committer(clock, takes=5.0)
+    made.commit()
+    assert not made.due(at_once=False)
+    made.ledger.is_full = True  # type: ignore[misc]
+    assert made.due(at_once=False)
 
 
 def test_however_long_commits_take_nothing_waits_for_many_delays(clock: Clock) -> None:

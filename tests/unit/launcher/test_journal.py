@@ -36,6 +36,24 @@ def test_entries_come_back_in_order(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_disk_that_fails_after_a_commit_is_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is only said to be so: it would be replayed, and found to be there."""
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    path = tmp_path / "j"
+    book = written(path, [entry(1)])
+    monkeypatch.setattr(os, "ftruncate", fail)
+    monkeypatch.setattr(journal, "LARGE", 1)
+    book.all_committed()
+    book.append([entry(2)])
+    book.close(keep=True)
+    assert journal.read(path) == [entry(1), entry(2)]
+
+
 def test_a_journal_that_is_not_needed_goes(tmp_path: Path) -> None:
     path = tmp_path / "j"
     written(path, [entry(1)]).close(keep=False)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from balsam.errors import LaunchError
 from balsam.platform import process
 from balsam.platform.process import Exit, RunSpec
 
@@ -34,6 +38,13 @@ def ran(spec: RunSpec) -> Exit:
 
 def spec(tmp_path: Path, *argv: str) -> RunSpec:
     return RunSpec(argv, str(tmp_path), dict(os.environ), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("field", ["cwd", "output"])
+def test_a_name_that_the_system_can_not_spell_is_a_failed_start(tmp_path: Path, field: str) -> None:
+    """As in a locale without UTF-8: it is the job's end, not the launcher's."""
+    with pytest.raises(LaunchError, match=r"codec can't encode .*\.$"):
+        process.spawn(replace(spec(tmp_path, "/bin/true"), **{field: f"{tmp_path}/\ud800"}))
 
 
 def test_the_time_it_took_is_of_a_clock_that_nobody_sets(tmp_path: Path) -> None:
