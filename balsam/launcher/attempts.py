@@ -179,14 +179,18 @@ class Attempts:
         if self.spent:
             raise MpiUnavailable(f"No mpirun can be started any more: {self.spent}.")
         mpi = self._mpi.get()
-        return None if self._near.mpiruns >= self._bounds.mpiruns else mpi
+        return None if self._all_mpiruns_run else mpi
+
+    @property
+    def _all_mpiruns_run(self) -> bool:
+        return self._near.mpiruns >= self._bounds.mpiruns
 
     def waits_for_mpirun(self, task: Task) -> bool:
-        """Whether it is for want of an mpirun, now, that a task can not start.
+        """Whether a task can not start before one of the mpiruns that run has ended.
 
-        Raises MpiUnavailable.
+        That an mpirun has yet to say what it is takes a moment only: nothing goes past meanwhile.
         """
-        return self.needs_mpi(task) and self._launcher() is None
+        return self._all_mpiruns_run and self.needs_mpi(task)
 
     @property
     def spent(self) -> str:

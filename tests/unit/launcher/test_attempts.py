@@ -435,7 +435,15 @@ def test_mpiruns_are_counted(attempts: Attempts, tmp_path: Path) -> None:
     attempts._mpi = MpiFinder(MpiSettings(mpirun=str(program), flavour="mpich"), {})
     attempts._bounds = replace(attempts._bounds, mpiruns=1)
     wide = [task(n, "/bin/true", request=Request(ranks_per_node=2)) for n in (1, 2)]
-    until(lambda: attempts.start(wide[0], Application()))
+
+    def started() -> bool:
+        assert not attempts.waits_for_mpirun(wide[0]), "it has only to say what it is"
+        return attempts.start(wide[0], Application()) is not None
+
+    until(started)
     assert attempts.start(wide[1], Application()) is None
+    assert attempts.waits_for_mpirun(wide[1])
+    assert not attempts.waits_for_mpirun(task(3, "/bin/true"))
     ended(attempts, 1)
+    assert not attempts.waits_for_mpirun(wide[1])
     assert attempts.start(wide[1], Application()) is not None
