@@ -31,4 +31,7 @@ def _start(prog: str, command: str | None = None) -> NoReturn:
     gc.set_threshold(COLLECT_EVERY)
     from balsam.cli.boundary import run
 
-    sys.exit(run(prog, sys.argv[1:], command))
+    code = run(prog, sys.argv[1:], command)
+    # Before it ends, the interpreter searches everything for garbage: a fifth of a short command.
+    gc.freeze()
+    sys.exit(code)

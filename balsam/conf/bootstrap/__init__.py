@@ -23,7 +23,8 @@ def setup() -> None:
     from django.conf import settings
 
     with _lock:
-        if not settings.configured:
+        ours = not settings.configured
+        if ours:
             settings.configure(
                 DATABASES={
                     "default": {
@@ -43,5 +44,10 @@ def setup() -> None:
         # A notebook runs its cells inside an event loop, where Django refuses every query in case
         # it would block a server. There is no server here: one person waits for each answer.
         os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        if not (apps.ready or apps.loading):
+        if apps.ready or apps.loading:
+            return
+        if ours:
+            # What more django.setup() does, and imports, is for those who serve requests.
+            apps.populate(settings.INSTALLED_APPS)
+        else:
             django.setup()
