@@ -9,7 +9,7 @@ from typing import NoReturn
 
 #: Reference counts free nearly all that a command or a launcher makes; what they leave are few
 #: cycles. To look for those as often as Python does by default takes several per cent of the time.
-COLLECT_EVERY = 50_000
+COLLECT_EVERY = 10_000
 
 
 def main() -> NoReturn:

@@ -5,6 +5,7 @@ Functions take plain values and give lines, so that every command and every list
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import json
@@ -56,7 +57,12 @@ def page(lines: Iterable[str]) -> None:
 
 
 def note(text: str) -> None:
-    """Say something beside the result: on stderr, so that pipes carry only the result."""
+    """Say something beside the result: on stderr, so that pipes carry only the result.
+
+    Where both go to one file, it comes after what was printed before it.
+    """
+    with contextlib.suppress(OSError):  # a stdout that takes no more is told at the end
+        sys.stdout.flush()
     print(text, file=sys.stderr)
 
 

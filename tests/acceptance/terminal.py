@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,12 +55,6 @@ class Terminal:
         """What lines print that are typed into one bash, each of which has to succeed."""
         script = "set -e\n" + "\n".join(lines)
         return self.type(f"bash -c {shlex.quote(script)}")
-
-    def type_page(self, page: str) -> str:
-        """What the commands of a page of the documentation print, typed one after the other."""
-        text = (ROOT / "docs" / page).read_text()
-        blocks = re.findall(r"^\.\. code-block:: bash\n\n((?:   .*\n|\n)+)", text, re.MULTILINE)
-        return self.type("set -e\n" + "".join(map(textwrap.dedent, blocks)))
 
     @contextmanager
     def record(self, project: Path) -> Iterator[None]:

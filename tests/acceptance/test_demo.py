@@ -120,9 +120,3 @@ def test_ranks_that_do_not_find_each_other_are_noticed(tmp_path: Path, bare: Ter
     said = bare.type("balsam demo", code=1)
     assert f"the 2 ranks that {mpirun} starts do not find each other" in said
     assert HOW in said and not list(bare.cwd.iterdir())
-
-
-def test_the_tutorial_as_printed(tmp_path: Path) -> None:
-    pytest.importorskip("mpi4py")
-    printed = Terminal(tmp_path).type_page("tutorials/campaign.rst")
-    assert re.search(r" JOB_FINISHED  18\n +FAILED  2\n$", printed)

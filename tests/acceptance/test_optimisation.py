@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from balsam import states
 from balsam.core.models import BalsamJob
-from tests.acceptance.terminal import Terminal
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "optimisation"
 DRIVERS = ["optimise.py", "optimise_futures.py"]
@@ -82,10 +80,3 @@ def test_a_search_that_is_interrupted_goes_on_where_it_was(site: Any, script: st
     again = evaluations().filter(name__in=before).exclude(attempt=1)
     assert not again.exists()  # what had finished was not run a second time
     assert "RUN_TIMEOUT" in site.path_of("driver")
-
-
-def test_the_tutorial_as_printed(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
-    shutil.copytree(SCRIPTS, terminal.cwd / "examples" / "optimisation")
-    printed = terminal.type_page("tutorials/optimisation.rst")
-    assert len(re.findall(r"^best cost ", printed, re.M)) == 2

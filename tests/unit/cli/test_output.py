@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -71,3 +75,14 @@ def test_csv_spells_out_what_is_no_text(capsys: pytest.CaptureFixture[str]) -> N
         "a,b,c,d",
         f'2026-01-02T00:00:00+00:00,{key},"{{""x"": 1}}",',
     ]
+
+
+def test_what_is_said_beside_a_result_comes_after_it(tmp_path: Path) -> None:
+    both = tmp_path / "both.txt"
+    code = "from balsam.cli import output; output.emit(['result']); output.note('beside')"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open(both, "wb") as file:
+        subprocess.run(
+            [sys.executable, "-c", code], stdout=file, stderr=file, env=environ, check=True
+        )
+    assert both.read_text() == "result\nbeside\n"

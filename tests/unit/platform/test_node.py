@@ -57,7 +57,11 @@ def test_a_process_that_ended_is_dead_before_it_is_reaped() -> None:
 
 
 def test_a_name_with_parentheses_does_not_confuse() -> None:
-    code = "import sys; open('/proc/self/comm', 'w').write('a) R (b'); print(); sys.stdin.read()"
+    code = """if True:
+        import sys
+        open('/proc/self/comm', 'w').write('a) R (b')
+        print(flush=True)
+        sys.stdin.read()"""
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
