@@ -6,6 +6,8 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+from django.db import transaction
+
 from balsam import states
 from balsam.core.models import ApplicationDefinition, BalsamJob
 
@@ -116,8 +118,8 @@ def test_a_job_that_can_never_fit_fails_although_the_node_is_full(site: Site) ->
     gates[0].touch()
     site.until_state("child", states.FAILED)
     site.until_state("second", states.RUNNING)
-    by_hand = site.job("by_hand", num_nodes=4)
-    by_hand.update_state(states.PREPROCESSED)
+    with transaction.atomic():  # before the launcher sees it, and moves it by itself
+        site.job("by_hand", num_nodes=4).update_state(states.PREPROCESSED)
     site.until_state("by_hand", states.FAILED)
     assert site.state("second") == states.RUNNING
     gates[1].touch()
