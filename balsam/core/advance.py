@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from balsam import states
 from balsam.core import history, sql
+from balsam.core.record import joined
 from balsam.core.sql import Dialect, dialect
 from balsam.core.values import UNSTORABLE, storable
 from balsam.errors import IllegalMove, InvalidValue
@@ -95,7 +96,7 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
         _check(move.job, move.old_state, move.hops)
     spell = dialect()
     now = spell.time(history.now())
-    with transaction.atomic():
+    with joined():
         moved = _move(moves, now, spell)
         ends = {move.job: move.hops[-1].state for move in moved}
         sql.insert(
@@ -167,7 +168,7 @@ def advance_set(
     spell = dialect()
     free = "AND session_id IS NULL" if actor == states.BALSAM and not leased_too else ""
     now = spell.time(history.now())
-    with transaction.atomic(), connection.cursor() as cursor:
+    with joined(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
                 WHERE id {spell.among} AND state = %s {free} RETURNING id""",
@@ -193,7 +194,7 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
     now = spell.time(history.now())
     events: list[tuple[Any, ...]] = []
     moved: set[int] = set()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with joined(), connection.cursor() as cursor:
         for (old, new), jobs in groups.items():
             cursor.execute(
                 f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
@@ -228,7 +229,7 @@ def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
     """Write an event that moves nothing: how an attempt ended whose job was moved meanwhile."""
     spell = dialect()
     hop = Hop(state, message, data)
-    with transaction.atomic():
+    with joined():
         now = spell.time(history.now())
         event = (job, now, state, state, _message(hop), _data(hop))
         sql.insert("balsam_event", _EVENT, [event])
@@ -240,7 +241,7 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
         return
     spell = dialect()
     now = spell.time(history.now())
-    with transaction.atomic():
+    with joined():
         found = sql.rows(
             f"SELECT id, state FROM balsam_job WHERE id {spell.among}", (spell.key_list(jobs),)
         )

@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db import transaction
-
 from balsam import states
 from balsam.core import advance, backoff
+from balsam.core.record import joined
 from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
 
@@ -122,7 +121,7 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
     """
     here: dict[int, str] = {}
     todo = set(ids)
-    with transaction.atomic():
+    with joined():
         while todo:
             page, todo = todo, set()
             for state, jobs in _by_state(page).items():

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from balsam import states
 from balsam.core import history
 from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models.session import LIVE
 from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
+from balsam.core.record import joined
 from balsam.core.sql import among, column, dialect, is_sqlite, key_list, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
@@ -135,7 +136,7 @@ def lease_runnable(
         AND session_id IS NULL AND {_STILL_LIVE} AND {where}{within}
         AND (not_before IS NULL OR not_before <= %s)
         ORDER BY {order.sql} LIMIT %s {spell.skip_locked}"""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with joined(), connection.cursor() as cursor:
         cursor.execute(
             f"""UPDATE balsam_job SET session_id = %s WHERE id {spell.one_of.format(chosen)}
                 RETURNING priority, {", ".join(RUN_COLUMNS)}""",
@@ -220,7 +221,7 @@ def lease_for_steps(
         ORDER BY id LIMIT %s {spell.skip_locked}"""
     now = spell.time(history.now())
     leased: list[tuple[int, str]] = []
-    with transaction.atomic(), connection.cursor() as cursor:
+    with joined(), connection.cursor() as cursor:
         for state in wanted:
             if len(leased) >= limit:
                 break
@@ -235,7 +236,7 @@ def lease_for_steps(
 
 def release(session: int, ids: Collection[int]) -> None:
     """Give leases back without moving anything."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with joined(), connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE balsam_job SET session_id = NULL WHERE session_id = %s AND id {among()}",
             (session, key_list(ids)),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 
-from django.db import transaction
-
 from balsam import states
 from balsam.core import advance, lease
 from balsam.core.lease import Scope
+from balsam.core.record import joined
 from balsam.core.sql import among, is_sqlite, key_list, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
@@ -70,7 +69,7 @@ def fail(reasons: Mapping[Shape, str]) -> set[int]:
         for job, words in reasons.items()
     }
     released: set[int] = set()
-    with transaction.atomic():
+    with joined():
         failed = advance.advance_each(hops)
         advance.follow(dict.fromkeys(failed, states.FAILED), released)
     return released

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from django.db import transaction
-
 from balsam import states
 from balsam.core.advance import Hop, advance_each, advance_set
 from balsam.core.ids import label
+from balsam.core.record import joined
 from balsam.core.rules import FAIL, IGNORE
 from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.errors import DependencyError
@@ -68,7 +67,7 @@ def reconsider(jobs: Collection[int], why: str) -> None:
     A job that is leased for a step waits at once: its holder finds the state changed. One that is
     leased to be run can not wait any more: DependencyError.
     """
-    with transaction.atomic():
+    with joined():
         for state, members in _prepared_too_early(jobs).items():
             hop = Hop(states.AWAITING_PARENTS, why)
             advance_set(members, state, [hop], leased_too=True)
@@ -77,7 +76,7 @@ def reconsider(jobs: Collection[int], why: str) -> None:
 
 def settle(jobs: Collection[int]) -> None:
     """Let those of ``jobs`` that wait go on if they need not, or fail if it is in vain."""
-    with transaction.atomic():
+    with joined():
         failed: dict[int, tuple[str, Hop]] = {}
         doomed = _fail_in_vain("job.id", jobs, failed)
         if doomed:
