@@ -38,7 +38,7 @@ SHOWN_ONLY = ("text",)
 TIMEOUT_SECONDS = 120
 #: What else the commands of a page have to print, all together.
 PRINTED = {
-    "docs/tutorials/campaign.rst": r" JOB_FINISHED  18\n +FAILED  2\n$",
+    "docs/tutorials/campaign.rst": r" JOB_FINISHED  18\n +FAILED  2\n\Z",
     "docs/tutorials/optimisation.rst": r"(?s)^best cost .*^best cost ",
 }
 
@@ -191,6 +191,9 @@ def page_name(path: Path) -> str:
 
 def code(path: Path) -> list[Block]:
     return [block for block in blocks.read(path) if block.options.get("name") not in SET_UP]
+
+
+assert PRINTED.keys() <= set(map(page_name, PAGES))
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if code(path)], ids=page_name)

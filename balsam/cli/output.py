@@ -5,7 +5,6 @@ Functions take plain values and give lines, so that every command and every list
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import itertools
 import json
@@ -61,9 +60,10 @@ def note(text: str) -> None:
 
     Where both go to one file, it comes after what was printed before it.
     """
-    with contextlib.suppress(OSError):  # a stdout that takes no more is told at the end
+    try:
         sys.stdout.flush()
-    print(text, file=sys.stderr)
+    finally:
+        print(text, file=sys.stderr)
 
 
 def refuse_nothing(kind: str, hint: str = "") -> NoReturn:

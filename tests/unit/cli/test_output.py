@@ -86,3 +86,13 @@ def test_what_is_said_beside_a_result_comes_after_it(tmp_path: Path) -> None:
             [sys.executable, "-c", code], stdout=file, stderr=file, env=environ, check=True
         )
     assert both.read_text() == "result\nbeside\n"
+
+
+def test_a_result_that_can_not_be_written_is_an_error_though_something_is_said() -> None:
+    code = "from balsam.cli import output; output.emit(['x' * 6000]); output.note('beside')"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=environ
+        )
+    assert done.returncode != 0 and b"beside" in done.stderr
