@@ -144,15 +144,11 @@ class Launcher(Equipment):
             due.append(self._committer.due_at())
         if self.stopping.why and len(self.attempts):
             due.append(now + STOPPING_SECONDS)
-        waiting = self.attempts.due()
-        if waiting is not None:
-            due.append(waiting)
-        if self._mpi.deadline is not None:
-            due.append(self._mpi.deadline)
-        if self.steps.deadline is not None:
-            due.append(self.steps.deadline)
-        if self.source.deadline is not None and not self.stopping.why:
-            due.append(self.source.deadline)
+        # Each is asked once: while one asks, the time of what it told may come.
+        more = [self.attempts.due(), self._mpi.deadline, self.steps.deadline]
+        if not self.stopping.why:
+            more.append(self.source.deadline)
+        due += [when for when in more if when is not None]
         return max(0.0, min(due) - now)
 
     # -- looking at the record ------------------------------------------------------------------

@@ -18,6 +18,8 @@ from balsam.errors import LaunchError
 from balsam.launcher import journal, parts
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
+from balsam.launcher.source import Source
+from balsam.launcher.steps import Steps
 from balsam.launcher.wakeup import Wakeup
 from tests import databases
 
@@ -53,6 +55,17 @@ def test_an_idle_launcher_looks_often(launcher: Launcher) -> None:
     seldom = TOLD_SECONDS if launcher.source.is_told else 0
     often = launcher.settings.launcher.poll_milliseconds / 1000
     assert 0 <= launcher._pause() <= max(seldom, often)
+
+
+@pytest.mark.parametrize("part", [Source, Steps], ids=lambda part: part.__name__)
+def test_a_time_that_comes_while_it_is_asked_for_is_no_time_to_sleep_for(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, part: type
+) -> None:
+    step_until(launcher, lambda: idle(launcher))
+    answers = [time.monotonic() + 1, None, None]
+    monkeypatch.setattr(part, "deadline", property(lambda _: answers.pop(0)))
+    assert launcher._pause() <= 1
+    monkeypatch.undo()
 
 
 def test_a_job_of_another_process_is_seen_at_the_next_look(
