@@ -9,6 +9,7 @@ come between.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,7 +106,7 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
             [
                 event
                 for move in moved
-                for event in _events((move.job,), move.old_state, move.hops, now, spell)
+                for event in _events(move.job, move.old_state, move.hops, now, spell)
             ],
         )
         follow(ends, released)
@@ -119,7 +120,7 @@ def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
         if not sql.is_sqlite() and len({move.job for move in moves}) == len(moves):
             if not moves:
                 return []
-            cursor.execute(_UPDATE_ALL, (now, sql.rowlist(tuple(_CHANGES), values)))
+            cursor.execute(_UPDATE_ALL, (now, *sql.by_column(values)))
             done = {row[0] for row in cursor.fetchall()}
             return [move for move in moves if move.job in done]
         moved = []
@@ -175,7 +176,8 @@ def advance_set(
             (hops[-1].state, now, now, spell.key_list(ids), old_state),
         )
         moved = sorted(row[0] for row in cursor.fetchall())
-        sql.insert("balsam_event", _EVENT, _events(moved, old_state, hops, now, spell))
+        if moved:
+            _write_for_all(moved, old_state, hops, now, spell)
         if follow_up:
             follow(dict.fromkeys(moved, hops[-1].state), released)
     return set(moved)
@@ -205,7 +207,7 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
             moved.update(row[0] for row in cursor.fetchall())
         for job in sorted(moved):
             old, hop = hops[job]
-            events += _events((job,), old, (hop,), now, spell)
+            events += _events(job, old, (hop,), now, spell)
         sql.insert("balsam_event", _EVENT, events)
     return moved
 
@@ -257,22 +259,45 @@ def created(first: int, last: int, message: str = "") -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""INSERT INTO balsam_event ({", ".join(_EVENT)})
-                SELECT id, %s, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
+                SELECT id, {spell.a_time}, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
                 WHERE id BETWEEN %s AND %s ORDER BY id""",
             (spell.time(history.now()), message, first, last),
         )
 
 
+def _write_for_all(
+    jobs: Collection[int], old: str, hops: Sequence[Hop], now: Any, spell: Dialect
+) -> None:
+    """Write the same events for each job, in order; the database multiplies them."""
+    columns = f"{spell.a_time} AS at, %s AS old, %s AS new, %s AS message, {spell.a_json} AS data"
+    tails = _tails(old, hops, now, spell)
+    each = " UNION ALL ".join(f"SELECT {place} AS place, {columns}" for place in range(len(tails)))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""INSERT INTO balsam_event ({", ".join(_EVENT)})
+                SELECT listed.value, hop.at, hop.old, hop.new, hop.message, hop.data
+                FROM {spell.listed} CROSS JOIN ({each}) AS hop ORDER BY listed.value, hop.place""",
+            (spell.key_list(jobs), *itertools.chain.from_iterable(tails)),
+        )
+
+
 def _events(
-    jobs: Iterable[int], old: str, hops: Sequence[Hop], now: Any, spell: Dialect
+    job: int, old: str, hops: Sequence[Hop], now: Any, spell: Dialect
 ) -> list[tuple[Any, ...]]:
-    """Rows for every hop of every job, each job's in order."""
-    tails = []
+    """Rows for every hop of a job, in order."""
+    return [(job, *tail) for tail in _tails(old, hops, now, spell)]
+
+
+def _tails(
+    old: str, hops: Sequence[Hop], now: Any, spell: Dialect
+) -> list[tuple[Any, str, str, Any, str]]:
+    """What follows on the job in the row of each hop."""
+    found = []
     for hop in hops:
         time = spell.time(hop.time) if hop.time else now
-        tails.append((time, old, hop.state, _message(hop), _data(hop)))
+        found.append((time, old, hop.state, _message(hop), _data(hop)))
         old = hop.state
-    return [(job, *tail) for job in jobs for tail in tails]
+    return found
 
 
 def _message(hop: Hop) -> Any:

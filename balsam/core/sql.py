@@ -21,16 +21,6 @@ ROWS = 10_000
 encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-def _as_json(value: Any) -> Any:
-    """Values that Postgres reads from the JSON of a row, and JSON does not know."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{value!r} can not be sent to Postgres in a row.")
-
-
-_encode_row = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_as_json).encode
-
-
 class Sqlite:
     """SQLite's spelling. All times are aware, in UTC."""
 
@@ -38,6 +28,10 @@ class Sqlite:
     #: keys travel as one parameter, so their length is no limit of the driver.
     keys = "SELECT value FROM json_each(%s)"
     among = f"IN ({keys})"
+    #: The same keys as the column ``value`` of a table.
+    listed = "json_each(%s) AS listed"
+    #: Parameters whose type the statement around them does not tell.
+    a_time = a_json = "%s"
     skip_locked = ""
     #: "One of" a subselect that is to be asked once.
     one_of = "IN ({})"
@@ -71,6 +65,9 @@ class Postgres:
 
     #: Of a subselect, the planner would expect the worst, and read the whole table.
     among = "= ANY(%s::bigint[])"
+    listed = "unnest(%s::bigint[]) AS listed (value)"
+    a_time = "%s::timestamptz"
+    a_json = "%s::jsonb"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     #: In a join it would be asked, and limited, for each row anew.
     one_of = "= ANY(ARRAY({}))"
@@ -84,7 +81,7 @@ class Postgres:
 
     @staticmethod
     def time(value: datetime) -> Any:
-        return value
+        return value.isoformat()
 
     @staticmethod
     def json(value: Any) -> Any:
@@ -134,22 +131,25 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
             return
         selected = _selected(table, tuple(names))
         for start in range(0, len(given), ROWS):
-            listed = rowlist(names, given[start : start + ROWS])
-            cursor.execute(f"{into} {selected}", (listed,))
+            cursor.execute(f"{into} {selected}", by_column(given[start : start + ROWS]))
 
 
 def recordset(columns: Iterable[tuple[str, str]]) -> str:
-    """Rows of named and typed columns, for Postgres, from the one parameter of :func:`rowlist`.
+    """Rows of named and typed columns, for Postgres, from the parameters of :func:`by_column`.
 
-    The driver takes several times as long to make an array of each column.
+    The driver takes several times as long to make an array of each column, and the server to read
+    rows that are objects of JSON.
     """
-    listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
-    return f"json_to_recordset(%s::json) AS given ({listed})"
+    kinds = dict(columns)
+    names = _listed(kinds)
+    arrays = ", ".join(["json_array_elements_text(%s::json)"] * len(kinds))
+    typed = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in kinds.items())
+    return f"(SELECT {typed} FROM ROWS FROM ({arrays}) AS raw ({names})) AS given"
 
 
-def rowlist(names: Sequence[str], given: Iterable[Sequence[Any]]) -> str:
-    """The parameter for :func:`recordset`."""
-    return _encode_row([dict(zip(names, row, strict=True)) for row in given])
+def by_column(given: Iterable[Sequence[Any]]) -> list[str]:
+    """The parameters for :func:`recordset`, one for each column."""
+    return [encoded(values) for values in zip(*given, strict=True)]
 
 
 @functools.cache
@@ -158,10 +158,8 @@ def _selected(table: str, names: Sequence[str]) -> str:
     (model,) = (model for model in apps.get_models() if model._meta.db_table == table)
     kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
     # A cast to a limited length would cut a text off.
-    texts = [name for name in names if "char" in kinds[name] or kinds[name] == "jsonb"]
-    source = recordset((name, "text" if name in texts else kinds[name]) for name in names)
-    casts = (f'"{name}"' + ("::jsonb" if kinds[name] == "jsonb" else "") for name in names)
-    return f"SELECT {', '.join(casts)} FROM {source}"
+    columns = ((name, "text" if "char" in kinds[name] else kinds[name]) for name in names)
+    return f"SELECT {_listed(names)} FROM {recordset(columns)}"
 
 
 def copy_statement(table: str, names: Sequence[str]) -> str:

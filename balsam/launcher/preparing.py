@@ -87,7 +87,7 @@ class Preparer:
         relative = task.workdir or workdirs.relative_workdir(
             task.workflow, task.name, ids.short_id(task.job_id)
         )
-        path = str(workdirs.resolve(self.data, relative))
+        path = workdirs.resolve_text(os.fspath(self.data), relative)
         try:
             return path, _make_directory(path)
         except (OSError, ValueError) as error:
@@ -182,7 +182,7 @@ class Preparer:
         """The environment of an attempt, but for what depends on where it runs."""
         env = dict(self.environ)
         env["BALSAM_JOB_ID"] = str(task.job_id)
-        env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents))
+        env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents)) if task.parents else "[]"
         env["BALSAM_ATTEMPT"] = str(task.attempt + 1)
         env[RUN_MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
         if task.request.threads_per_rank > 1:

@@ -12,6 +12,8 @@ from types import FrameType, TracebackType
 
 #: HUP comes when a terminal is closed.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Bytes, one for each signal, that are read at once.
+_PIECE = 4096
 
 
 class Wakeup:
@@ -92,9 +94,13 @@ class Wakeup:
 
     def wait(self, seconds: float) -> None:
         """Sleep until something happens, ``seconds`` at most."""
-        self._selector.select(max(0.0, seconds))
+        ready = self._selector.select(max(0.0, seconds))
+        if any(key.fileobj is self._reader for key, _ in ready):
+            self._drain()
+
+    def _drain(self) -> None:
         try:
-            while os.read(self._reader.fileno(), 4096):
+            while len(os.read(self._reader.fileno(), _PIECE)) == _PIECE:
                 pass
         except BlockingIOError:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import unicodedata
@@ -15,9 +14,10 @@ from balsam.errors import InvalidValue
 MAX_COMPONENT_BYTES = 200
 
 _UNSAFE = re.compile(r"[^\w.+=@,-]")
+#: Most names need no change.
+_SAFE = re.compile(rf"[\w+=@,][\w.+=@,-]{{0,{MAX_COMPONENT_BYTES - 1}}}", re.ASCII)
 
 
-@functools.lru_cache(maxsize=4096)
 def safe_component(text: str, fallback: str) -> str:
     """``text`` as one component of a path, or ``fallback`` (made safe too) if it is blank.
 
@@ -29,6 +29,8 @@ def safe_component(text: str, fallback: str) -> str:
 
 
 def _cleaned(text: str) -> str:
+    if _SAFE.fullmatch(text):
+        return text
     composed = unicodedata.normalize("NFC", text.strip())
     safe = _UNSAFE.sub("_", composed)
     if safe.startswith(("-", ".")):

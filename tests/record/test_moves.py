@@ -174,6 +174,41 @@ def test_one_move_may_take_several_hops_and_keep_its_lease(project: Any, put: Pu
     assert times[states.RUN_TIMEOUT] - times[states.RUNNING] == timedelta(1)
 
 
+#: Nothing that a message may hold is anything to a database, or to the driver.
+ODD = "100 % of {it}: 'a' \"b\" \\c \\u0041 %s ? \t\nÄ€😀"
+
+
+@pytest.mark.parametrize("number", [1, 3, 7])
+@pytest.mark.parametrize("each", [True, False], ids=["each its own", "all the same"])
+def test_events_of_many_are_written_in_order_as_they_were_given(
+    project: Any, number: int, each: bool
+) -> None:
+    """Their ids are in the order of the hops of each job; histories are read in that order."""
+    jobs = sorted(BalsamJob.objects.create().pk for _ in range(number))
+    when = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=timezone.utc)
+    hops = [
+        Hop(states.READY, ODD, {"words": ODD, "number": 0.1, "none": None, "list": [1, "a"]}, when),
+        Hop(states.STAGED_IN),
+        Hop(states.PREPROCESSED, "third", time=when - timedelta(microseconds=123456)),
+    ]
+    if each:
+        assert advance([Move(job, states.CREATED, hops) for job in jobs]) == set(jobs)
+    else:
+        assert advance_set(jobs, states.CREATED, hops) == set(jobs)
+    for job in jobs:
+        first, second, third = EventLog.objects.filter(job_id=job).order_by("id")[1:]
+        ways = [(event.from_state, event.to_state) for event in (first, second, third)]
+        assert ways == [
+            (states.CREATED, states.READY),
+            (states.READY, states.STAGED_IN),
+            (states.STAGED_IN, states.PREPROCESSED),
+        ]
+        assert (first.message, first.data, first.timestamp) == (ODD, hops[0].data, when)
+        assert (second.message, second.data) == ("", {})
+        assert abs(second.timestamp - datetime.now(timezone.utc)) < timedelta(minutes=1)
+        assert (third.message, third.timestamp) == ("third", when.replace(microsecond=0))
+
+
 def test_one_illegal_move_of_many_stops_all(project: Any) -> None:
     jobs = [BalsamJob.objects.create() for _ in range(3)]
     moves = [Move(job.pk, states.CREATED, [Hop(states.READY)]) for job in jobs[:2]]

@@ -35,11 +35,13 @@ def adopt_running(session: int) -> int:
 
 def tell_held(session: int, message: str) -> int:
     """Write an event that moves nothing for each job that a session holds; how many."""
+    spell = dialect()
     with connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
-               SELECT id, %s, state, state, %s, '{}' FROM balsam_job WHERE session_id = %s""",
-            (dialect().time(history.now()), message, session),
+            f"""INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
+                SELECT id, {spell.a_time}, state, state, %s, '{{}}' FROM balsam_job
+                WHERE session_id = %s""",
+            (spell.time(history.now()), message, session),
         )
         return int(cursor.rowcount)
 
