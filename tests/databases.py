@@ -41,9 +41,12 @@ def _server() -> dict[str, Any]:
     atexit.register(server.stop, project)
     where = address.parameters(project)
     # The machine is not going to fail, and each test makes and drops a database: two flushes.
-    for setting in ("fsync", "full_page_writes"):
-        _execute(where, f"ALTER SYSTEM SET {setting} = off")
-    _execute(where, "SELECT pg_reload_conf()")
+    _execute(
+        where,
+        "ALTER SYSTEM SET fsync = off",
+        "ALTER SYSTEM SET full_page_writes = off",
+        "SELECT pg_reload_conf()",
+    )
     return where
 
 
@@ -52,11 +55,12 @@ def execute(statement: str) -> None:
     _execute(_server(), statement)
 
 
-def _execute(where: dict[str, Any], statement: str) -> None:
+def _execute(where: dict[str, Any], *statements: str) -> None:
     import psycopg
 
     with psycopg.connect(**where, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
 
 
 def new(template: Path | None = None) -> Engine:

@@ -24,27 +24,11 @@ from balsam.core.sql import Dialect, dialect
 from balsam.core.values import UNSTORABLE, storable
 from balsam.errors import IllegalMove, InvalidValue
 
-_UPDATE = """
-UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s, session_id = %s,
-    attempt = %s, lost_attempts = lost_attempts + %s, return_code = COALESCE(%s, return_code)
-WHERE id = %s AND state = %s AND attempt = %s AND COALESCE(session_id, 0) = %s
-"""
-#: Changes of many rows, in the order of :func:`_values`, and their types in Postgres.
+#: What changes in a row and on what condition, in the order of :func:`_values`, and the types.
 _CHANGES = {
     "state": "text", "stamp": "timestamptz", "session": "bigint", "attempt": "int", "lost": "int",
-    "code": "int", "id": "bigint", "old_state": "text", "old_attempt": "int", "held": "bigint",
+    "code": "int", "target": "bigint", "old_state": "text", "old_attempt": "int", "held": "bigint",
 }  # fmt: skip
-#: The same for all moves at once, where each statement is a journey to the server and back.
-_UPDATE_ALL = f"""
-UPDATE balsam_job job SET state = given.state, state_timestamp = given.stamp, last_update = %s,
-    session_id = given.session, attempt = given.attempt,
-    lost_attempts = job.lost_attempts + given.lost,
-    return_code = COALESCE(given.code, job.return_code)
-FROM {sql.recordset(_CHANGES.items())}
-WHERE job.id = given.id AND job.state = given.old_state AND job.attempt = given.old_attempt
-    AND COALESCE(job.session_id, 0) = given.held
-RETURNING job.id
-"""
 _EVENT = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
 
 
@@ -114,21 +98,33 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
 
 
 def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
-    """Update the rows of those moves that hold; which they are."""
-    values = [_values(move, now, spell) for move in moves]
+    """Update the rows of those moves that hold, in order; which they are."""
+    moved: list[Move] = []
     with connection.cursor() as cursor:
-        if not sql.is_sqlite() and len({move.job for move in moves}) == len(moves):
-            if not moves:
-                return []
-            cursor.execute(_UPDATE_ALL, (now, *sql.by_column(values)))
+        while moves:
+            # One statement can change a row once.
+            first: dict[int, Move] = {}
+            later = [move for move in moves if first.setdefault(move.job, move) is not move]
+            values = [_values(move, now, spell) for move in first.values()]
+            cursor.execute(_UPDATES[spell], (now, *spell.record_values(values)))
             done = {row[0] for row in cursor.fetchall()}
-            return [move for move in moves if move.job in done]
-        moved = []
-        for move, (state, stamp, *others) in zip(moves, values, strict=True):
-            cursor.execute(_UPDATE, (state, stamp, now, *others))
-            if cursor.rowcount == 1:
-                moved.append(move)
-        return moved
+            moved += [move for job, move in first.items() if job in done]
+            moves = later
+    return moved
+
+
+def _update(spell: Dialect) -> str:
+    return f"""UPDATE balsam_job AS job SET state = given.state, state_timestamp = given.stamp,
+            last_update = %s, session_id = given.session, attempt = given.attempt,
+            lost_attempts = job.lost_attempts + given.lost,
+            return_code = COALESCE(given.code, job.return_code)
+        FROM {spell.recordset(tuple(_CHANGES.items()))}
+        WHERE job.id = given.target AND job.state = given.old_state
+            AND job.attempt = given.old_attempt AND COALESCE(job.session_id, 0) = given.held
+        RETURNING id"""
+
+
+_UPDATES = {spell: _update(spell) for spell in (sql.Sqlite, sql.Postgres)}
 
 
 def _values(move: Move, now: Any, spell: Dialect) -> tuple[Any, ...]:

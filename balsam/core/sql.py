@@ -48,6 +48,19 @@ class Sqlite:
         return encoded(list(ids))
 
     @staticmethod
+    def recordset(columns: Sequence[tuple[str, str]]) -> str:
+        """Rows of named columns, as ``given``, from the parameters of :meth:`record_values`."""
+        picked = (
+            f"json_extract(value, '$[{place}]') AS \"{name}\""
+            for place, (name, _) in enumerate(columns)
+        )
+        return f"(SELECT {', '.join(picked)} FROM json_each(%s)) AS given"
+
+    @staticmethod
+    def record_values(given: Sequence[Sequence[Any]]) -> list[Any]:
+        return [encoded(given)]
+
+    @staticmethod
     def time(value: datetime) -> Any:
         return value.replace(tzinfo=None).isoformat(" ")
 
@@ -78,6 +91,22 @@ class Postgres:
     def key_list(ids: Collection[int]) -> Any:
         # The driver would quote one after the other.
         return f"{{{','.join(map(str, map(int, ids)))}}}"
+
+    @staticmethod
+    def recordset(columns: Sequence[tuple[str, str]]) -> str:
+        """Rows of named and typed columns, as :meth:`Sqlite.recordset`.
+
+        The driver takes several times as long to make an array of each column, and the server to
+        read rows that are objects of JSON.
+        """
+        names = _listed(name for name, _ in columns)
+        arrays = ", ".join(["json_array_elements_text(%s::json)"] * len(columns))
+        typed = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in columns)
+        return f"(SELECT {typed} FROM ROWS FROM ({arrays}) AS raw ({names})) AS given"
+
+    @staticmethod
+    def record_values(given: Sequence[Sequence[Any]]) -> list[Any]:
+        return [encoded(values) for values in zip(*given, strict=True)]
 
     @staticmethod
     def time(value: datetime) -> Any:
@@ -131,25 +160,8 @@ def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> 
             return
         selected = _selected(table, tuple(names))
         for start in range(0, len(given), ROWS):
-            cursor.execute(f"{into} {selected}", by_column(given[start : start + ROWS]))
-
-
-def recordset(columns: Iterable[tuple[str, str]]) -> str:
-    """Rows of named and typed columns, for Postgres, from the parameters of :func:`by_column`.
-
-    The driver takes several times as long to make an array of each column, and the server to read
-    rows that are objects of JSON.
-    """
-    kinds = dict(columns)
-    names = _listed(kinds)
-    arrays = ", ".join(["json_array_elements_text(%s::json)"] * len(kinds))
-    typed = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in kinds.items())
-    return f"(SELECT {typed} FROM ROWS FROM ({arrays}) AS raw ({names})) AS given"
-
-
-def by_column(given: Iterable[Sequence[Any]]) -> list[str]:
-    """The parameters for :func:`recordset`, one for each column."""
-    return [encoded(values) for values in zip(*given, strict=True)]
+            page = given[start : start + ROWS]
+            cursor.execute(f"{into} {selected}", Postgres.record_values(page))
 
 
 @functools.cache
@@ -159,7 +171,7 @@ def _selected(table: str, names: Sequence[str]) -> str:
     kinds = {field.column: field.db_type(connection) or "" for field in model._meta.concrete_fields}
     # A cast to a limited length would cut a text off.
     columns = ((name, "text" if "char" in kinds[name] else kinds[name]) for name in names)
-    return f"SELECT {_listed(names)} FROM {recordset(columns)}"
+    return f"SELECT {_listed(names)} FROM {Postgres.recordset(list(columns))}"
 
 
 def copy_statement(table: str, names: Sequence[str]) -> str:

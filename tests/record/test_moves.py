@@ -209,6 +209,22 @@ def test_events_of_many_are_written_in_order_as_they_were_given(
         assert (third.message, third.timestamp) == ("third", when.replace(microsecond=0))
 
 
+def test_two_moves_of_one_job_are_made_one_after_the_other(project: Any) -> None:
+    job, other = BalsamJob.objects.create(), BalsamJob.objects.create()
+    moves = [
+        Move(job.pk, states.CREATED, [Hop(states.READY)]),
+        Move(job.pk, states.READY, [Hop(states.STAGED_IN)]),
+        Move(other.pk, states.CREATED, [Hop(states.READY)]),
+        Move(job.pk, states.READY, [Hop(states.STAGED_IN)]),
+    ]
+    assert advance(moves) == {job.pk, other.pk}
+    assert path(job)[1:] == [
+        (states.CREATED, states.READY),
+        (states.READY, states.STAGED_IN),
+    ]
+    assert path(other)[1:] == [(states.CREATED, states.READY)]
+
+
 def test_one_illegal_move_of_many_stops_all(project: Any) -> None:
     jobs = [BalsamJob.objects.create() for _ in range(3)]
     moves = [Move(job.pk, states.CREATED, [Hop(states.READY)]) for job in jobs[:2]]

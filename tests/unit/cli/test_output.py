@@ -77,22 +77,24 @@ def test_csv_spells_out_what_is_no_text(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
+#: The environment of a user, who has output buffered.
+_USERS = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_what_is_said_beside_a_result_comes_after_it(tmp_path: Path) -> None:
     both = tmp_path / "both.txt"
     code = "from balsam.cli import output; output.emit(['result']); output.note('beside')"
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open(both, "wb") as file:
         subprocess.run(
-            [sys.executable, "-c", code], stdout=file, stderr=file, env=environ, check=True
+            [sys.executable, "-c", code], stdout=file, stderr=file, env=_USERS, check=True
         )
     assert both.read_text() == "result\nbeside\n"
 
 
 def test_a_result_that_can_not_be_written_is_an_error_though_something_is_said() -> None:
     code = "from balsam.cli import output; output.emit(['x' * 6000]); output.note('beside')"
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=environ
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=_USERS
         )
     assert done.returncode != 0 and b"beside" in done.stderr
