@@ -8,42 +8,24 @@ come between.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
 
 from balsam import states
-from balsam.core import history, sql
+from balsam.core import events, history, sql
+from balsam.core.events import Hop
 from balsam.core.record import joined
 from balsam.core.sql import Dialect, dialect
-from balsam.core.values import UNSTORABLE, storable
-from balsam.errors import IllegalMove, InvalidValue
+from balsam.errors import IllegalMove
 
 #: What changes in a row and on what condition, in the order of :func:`_values`, and the types.
 _CHANGES = {
     "state": "text", "stamp": "timestamptz", "session": "bigint", "attempt": "int", "lost": "int",
     "code": "int", "target": "bigint", "old_state": "text", "old_attempt": "int", "held": "bigint",
 }  # fmt: skip
-_EVENT = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
-
-
-@dataclass(frozen=True)
-class Hop:
-    """One arrow of the state machine, with what its event says. ``time`` is UTC, aware.
-
-    With ``again`` it leads nowhere: the job stays in its state, for another try.
-    """
-
-    state: str
-    message: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    time: datetime | None = None
-    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +66,12 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
     with joined():
         moved = _move(moves, now, spell)
         ends = {move.job: move.hops[-1].state for move in moved}
-        sql.insert(
-            "balsam_event",
-            _EVENT,
+        events.write(
             [
-                event
+                row
                 for move in moved
-                for event in _events(move.job, move.old_state, move.hops, now, spell)
-            ],
+                for row in events.rows_of(move.job, move.old_state, move.hops, now, spell)
+            ]
         )
         follow(ends, released)
     return set(ends)
@@ -173,7 +153,7 @@ def advance_set(
         )
         moved = sorted(row[0] for row in cursor.fetchall())
         if moved:
-            _write_for_all(moved, old_state, hops, now, spell)
+            events.write_for_all(moved, old_state, hops, now, spell)
         if follow_up:
             follow(dict.fromkeys(moved, hops[-1].state), released)
     return set(moved)
@@ -190,7 +170,7 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
         groups.setdefault((old, hop.state), []).append(job)
     spell = dialect()
     now = spell.time(history.now())
-    events: list[tuple[Any, ...]] = []
+    written: list[events.Row] = []
     moved: set[int] = set()
     with joined(), connection.cursor() as cursor:
         for (old, new), jobs in groups.items():
@@ -203,8 +183,8 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
             moved.update(row[0] for row in cursor.fetchall())
         for job in sorted(moved):
             old, hop = hops[job]
-            events += _events(job, old, (hop,), now, spell)
-        sql.insert("balsam_event", _EVENT, events)
+            written += events.rows_of(job, old, (hop,), now, spell)
+        events.write(written)
     return moved
 
 
@@ -221,101 +201,6 @@ def follow(ends: Mapping[int, str], released: set[int] | None = None) -> None:
         ready |= waiting.fail_children(broken)
     if released is not None:
         released |= ready
-
-
-def note(job: int, state: str, message: str, data: Mapping[str, Any]) -> None:
-    """Write an event that moves nothing: how an attempt ended whose job was moved meanwhile."""
-    spell = dialect()
-    hop = Hop(state, message, data)
-    with joined():
-        now = spell.time(history.now())
-        event = (job, now, state, state, _message(hop), _data(hop))
-        sql.insert("balsam_event", _EVENT, [event])
-
-
-def note_all(jobs: Mapping[int, str], message: str) -> None:
-    """Write such an event for those of ``jobs`` (id -> state) that are still in that state."""
-    if not jobs:
-        return
-    spell = dialect()
-    now = spell.time(history.now())
-    with joined():
-        found = sql.rows(
-            f"SELECT id, state FROM balsam_job WHERE id {spell.among}", (spell.key_list(jobs),)
-        )
-        same = [(job, state) for job, state in found if jobs[job] == state]
-        sql.insert(
-            "balsam_event", _EVENT, [(job, now, state, state, message, "{}") for job, state in same]
-        )
-
-
-def created(first: int, last: int, message: str = "") -> None:
-    """Write the first event of the new jobs from id ``first`` to ``last``, in the transaction."""
-    spell = dialect()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""INSERT INTO balsam_event ({", ".join(_EVENT)})
-                SELECT id, {spell.a_time}, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
-                WHERE id BETWEEN %s AND %s ORDER BY id""",
-            (spell.time(history.now()), message, first, last),
-        )
-
-
-def _write_for_all(
-    jobs: Collection[int], old: str, hops: Sequence[Hop], now: Any, spell: Dialect
-) -> None:
-    """Write the same events for each job, in order; the database multiplies them."""
-    columns = f"{spell.a_time} AS at, %s AS old, %s AS new, %s AS message, {spell.a_json} AS data"
-    tails = _tails(old, hops, now, spell)
-    each = " UNION ALL ".join(f"SELECT {place} AS place, {columns}" for place in range(len(tails)))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""INSERT INTO balsam_event ({", ".join(_EVENT)})
-                SELECT listed.value, hop.at, hop.old, hop.new, hop.message, hop.data
-                FROM {spell.listed} CROSS JOIN ({each}) AS hop ORDER BY listed.value, hop.place""",
-            (spell.key_list(jobs), *itertools.chain.from_iterable(tails)),
-        )
-
-
-def _events(
-    job: int, old: str, hops: Sequence[Hop], now: Any, spell: Dialect
-) -> list[tuple[Any, ...]]:
-    """Rows for every hop of a job, in order."""
-    return [(job, *tail) for tail in _tails(old, hops, now, spell)]
-
-
-def _tails(
-    old: str, hops: Sequence[Hop], now: Any, spell: Dialect
-) -> list[tuple[Any, str, str, Any, str]]:
-    """What follows on the job in the row of each hop."""
-    found = []
-    for hop in hops:
-        time = spell.time(hop.time) if hop.time else now
-        found.append((time, old, hop.state, _message(hop), _data(hop)))
-        old = hop.state
-    return found
-
-
-def _message(hop: Hop) -> Any:
-    if not isinstance(hop.message, str):
-        raise InvalidValue(f"The message of an event is text, not {hop.message!r}.")
-    return storable(hop.message)
-
-
-def _data(hop: Hop) -> str:
-    if not hop.data:
-        return "{}"
-    try:
-        given = dict(hop.data)
-        with contextlib.suppress(TypeError):  # of mappings that are no dicts, perhaps
-            text = sql.encoded(given)
-            if not UNSTORABLE(text):
-                return text
-        return sql.encoded(storable(given))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidValue(
-            f"The data of an event is a dict that can be stored as JSON, not {hop.data!r}: {error}."
-        ) from error
 
 
 def _check(job: int | None, old: str, hops: Sequence[Hop], actor: str = states.BALSAM) -> None:

@@ -17,7 +17,7 @@ from django.db import connection
 from balsam import retries, states
 from balsam.conf.settings import Jobs
 from balsam.core import advance, history, place
-from balsam.core.advance import Hop
+from balsam.core.events import Hop
 from balsam.core.sql import among, dialect, is_sqlite, key_list, quoted, rows
 from balsam.outcomes import Outcome
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from balsam import states
 from balsam.core import advance, backoff
+from balsam.core.events import Hop
 from balsam.core.record import joined
 from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
@@ -142,7 +143,7 @@ def go_on(moves: Iterable[advance.Move], max_attempts: int) -> list[advance.Move
     A row that is written once costs half of one that is written twice.
     """
     moves = list(moves)
-    further: dict[int, tuple[advance.Hop, ...]] = {}
+    further: dict[int, tuple[Hop, ...]] = {}
     for state in _SETTLED:
         jobs = [move.job for move in moves if move.hops[-1].state == state]
         for hops, fitting in _paths(state, jobs, max_attempts):
@@ -166,9 +167,9 @@ def _by_state(ids: Collection[int]) -> dict[str, list[int]]:
 
 def _paths(
     state: str, ids: Collection[int], max_attempts: int
-) -> list[tuple[tuple[advance.Hop, ...], set[int]]]:
+) -> list[tuple[tuple[Hop, ...], set[int]]]:
     """How far ``ids``, all in ``state``, can go without work: (hops, ids that go just so far)."""
-    found: list[tuple[tuple[advance.Hop, ...], set[int]]] = []
+    found: list[tuple[tuple[Hop, ...], set[int]]] = []
     left = set(ids)
     for step in PASSES:
         if step.state != state or not left:
@@ -176,7 +177,7 @@ def _paths(
         fitting = _fitting(step, left, max_attempts)
         left -= fitting
         further = _paths(step.next_state, fitting, max_attempts) if fitting else []
-        hop = advance.Hop(step.next_state, step.message, step.data)
+        hop = Hop(step.next_state, step.message, step.data)
         for hops, jobs in further:
             found.append(((hop, *hops), jobs))
             fitting = fitting - jobs
@@ -202,7 +203,7 @@ def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
         f"SELECT job.id FROM balsam_job job WHERE job.id {among()} AND {condition}",
         (key_list(ids),),
     )
-    hop = advance.Hop(states.FAILED, backoff.NONE_LEFT)
+    hop = Hop(states.FAILED, backoff.NONE_LEFT)
     return advance.advance_set(fitting, states.RESTART_READY, [hop]) if fitting else set()
 
 

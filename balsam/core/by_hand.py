@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from balsam import states
 from balsam.core import advance
-from balsam.core.advance import Hop, Move
+from balsam.core.advance import Move
+from balsam.core.events import Hop
 
 
 class Now(NamedTuple):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from balsam import states
-from balsam.core import advance, retry
-from balsam.core.advance import Hop
+from balsam.core import advance, events, retry
 from balsam.core.backoff import EXCUSED, LIMIT
+from balsam.core.events import Hop
 from balsam.core.sql import among, is_sqlite, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 
@@ -54,7 +54,7 @@ def give_again(attempts: Collection[tuple[int, int]], node: str, why: str) -> Gi
                 moved = advance.advance_set([job], state, [hop], actor)
             again |= moved
             if not moved:
-                advance.note(job, state, hop.message, hop.data)
+                events.note(job, state, hop.message, hop.data)
         children = retry.take_back_children(again)
     return GivenAgain(len(again), children, excused)
 

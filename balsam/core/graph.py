@@ -9,7 +9,8 @@ from django.db import connection, transaction
 
 from balsam import states
 from balsam.core import waiting
-from balsam.core.advance import Hop, advance_set
+from balsam.core.advance import advance_set
+from balsam.core.events import Hop
 from balsam.core.rules import FAIL
 from balsam.core.sql import among, column, insert, is_sqlite, key_list, quoted, rows
 from balsam.errors import DependencyError, NoSuchJob

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import IntegrityError, connection, models, transaction
 
 from balsam import states
-from balsam.core import advance, graph, history, ids
+from balsam.core import events, graph, history, ids
 from balsam.core.bulk import bulk_dialect, cells
 from balsam.core.columns import converters
 from balsam.core.names import canonical, twice
@@ -114,7 +114,7 @@ def _insert(model: Any, given: Iterable[Any], message: str, progress: Progress |
         rows.finish()
     connection.take_turn()
     for first, last in runs:
-        advance.created(first, last, message)
+        events.created(first, last, message)
     _link(model, edges, new)
     return number
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from balsam import states
 from balsam.core import advance, lease
+from balsam.core.events import Hop
 from balsam.core.lease import Scope
 from balsam.core.record import joined
 from balsam.core.sql import among, is_sqlite, key_list, quoted, rows
@@ -62,9 +63,7 @@ def fail(reasons: Mapping[Shape, str]) -> set[int]:
     hops = {
         job.id: (
             job.state,
-            advance.Hop(
-                states.FAILED, words, {"cause": states.UNSATISFIABLE, "attempt": job.attempt}
-            ),
+            Hop(states.FAILED, words, {"cause": states.UNSATISFIABLE, "attempt": job.attempt}),
         )
         for job, words in reasons.items()
     }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from balsam import states
-from balsam.core.advance import Hop, advance_set
+from balsam.core.advance import advance_set
+from balsam.core.events import Hop
 from balsam.core.sql import among, is_sqlite, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 

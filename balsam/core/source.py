@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection, models, transaction
 
 from balsam import states
-from balsam.core import advance, place, waiting
+from balsam.core import events, place, waiting
 from balsam.core.querysets import JobManager
 from balsam.core.sql import among, column, dialect, key_list, rows
 from balsam.platform import node
@@ -202,7 +202,7 @@ def _tell(freed: Mapping[int, str], moved: Collection[int] = ()) -> None:
     A launcher reads events once, and leaves what is leased at that moment alone.
     """
     waiting.settle([job for job, state in freed.items() if state in states.WAITING_STATES])
-    advance.note_all(
+    events.note_all(
         {
             job: state
             for job, state in freed.items()

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Collection
 
 from balsam import states
-from balsam.core.advance import Hop, advance_each, advance_set
+from balsam.core.advance import advance_each, advance_set
+from balsam.core.events import Hop
 from balsam.core.ids import label
 from balsam.core.record import joined
 from balsam.core.rules import FAIL, IGNORE

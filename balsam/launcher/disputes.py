@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from balsam import states
 from balsam.core import bookkeeping, lease
-from balsam.core.advance import note
+from balsam.core.events import note
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.entries import End, Entry, Start, StepEnd
 from balsam.launcher.ledger import Ledger

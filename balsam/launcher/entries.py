@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from balsam import states
-from balsam.core.advance import Hop, Move
+from balsam.core.advance import Move
+from balsam.core.events import Hop
 from balsam.launcher import journal
 from balsam.outcomes import Outcome
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from balsam import states
 from balsam.core import bookkeeping, history, lease, sessions
-from balsam.core.advance import advance, note
+from balsam.core.advance import advance
+from balsam.core.events import note
 from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal

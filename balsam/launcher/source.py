@@ -15,7 +15,7 @@ from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.queue import Bounds
-from balsam.core.record import atomic
+from balsam.core.record import joined
 from balsam.launcher.books import Books
 from balsam.launcher.due import Due
 from balsam.launcher.node_pool import NodePool
@@ -234,7 +234,7 @@ class Source:
         if without_mpi and self.mpi_only:
             return 0
         tags = bool(self.scope.tags)
-        with atomic():  # to wait for others to commit tells nothing of what looking costs
+        with joined():  # to wait for others to commit tells nothing of what looking costs
             begin = time.monotonic()
             rows = lease.lease_runnable(
                 self.session,

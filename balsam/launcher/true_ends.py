@@ -9,8 +9,9 @@ from typing import Any
 
 from balsam import states
 from balsam.core import backoff
-from balsam.core.advance import Hop, Move
+from balsam.core.advance import Move
 from balsam.core.backoff import Past, Rule
+from balsam.core.events import Hop
 from balsam.launcher import rulings
 from balsam.launcher.entries import Entry, Start, attempt_before, code_of, hop_of, lost
 from balsam.outcomes import Outcome

@@ -8,7 +8,8 @@ from typing import Any
 
 from balsam import states
 from balsam.core import bookkeeping, graph, insert, lease, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import atomic

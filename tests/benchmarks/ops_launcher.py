@@ -12,7 +12,8 @@ from django.db import models, transaction
 
 from balsam import states
 from balsam.core import bookkeeping, history, lease, misfits, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog

@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from balsam import states
 from balsam.conf import current
 from balsam.core import backoff, bookkeeping, history, why
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
 from balsam.core.backoff import Rule
+from balsam.core.events import Hop
 from balsam.core.excuse import GivenAgain, give_again
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import InvalidValue

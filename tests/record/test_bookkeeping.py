@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import backoff, bookkeeping
-from balsam.core.advance import note
+from balsam.core.events import note
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 
 MAX_ATTEMPTS = 10

@@ -11,7 +11,8 @@ from django.core.exceptions import ObjectDoesNotExist
 
 from balsam import states
 from balsam.core import bookkeeping
-from balsam.core.advance import Hop, Move, advance, note
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop, note
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, NoApplication
 from balsam.errors import IllegalMove, InvalidValue, JobChanged, UnknownName, UsageError
 

@@ -7,7 +7,8 @@ import pytest
 from balsam import states
 from balsam.conf.project import Project
 from balsam.core import exits
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob
 
 

@@ -14,9 +14,10 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from balsam import states
 from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
 from balsam.core.care import fsck
 from balsam.core.care.fsck import Finding
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob, Dependency
 from balsam.core.sessions import Life
 from balsam.errors import DatabaseUnavailable

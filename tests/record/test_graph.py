@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import bookkeeping, graph
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob, Dependency, EventLog
 from balsam.errors import DependencyError, NoSuchJob
 

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core.advance import Hop, Move, advance, advance_set
+from balsam.core.advance import Move, advance, advance_set
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob, EventLog
 from balsam.errors import IllegalMove, InvalidValue, JobChanged
 

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import history, progress, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob, EventLog
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life

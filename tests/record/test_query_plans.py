@@ -11,8 +11,9 @@ from django.db import connection, transaction
 
 from balsam import states
 from balsam.core import bookkeeping, graph, lease, listing, misfits, progress, sessions, waiting
-from balsam.core.advance import Hop, Move, advance, advance_set
+from balsam.core.advance import Move, advance, advance_set
 from balsam.core.care.invariants import RULES
+from balsam.core.events import Hop
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog
 from balsam.core.selection import Selection

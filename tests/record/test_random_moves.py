@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 
 from balsam import states
 from balsam.core import lease, sessions
-from balsam.core.advance import Hop, Move, advance, advance_set
+from balsam.core.advance import Move, advance, advance_set
+from balsam.core.events import Hop
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog
 from balsam.core.sessions import Life

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.models import (
     BalsamJob,
     error_report,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from balsam import states
-from balsam.core.advance import Hop, advance_set
+from balsam.core.advance import advance_set
+from balsam.core.events import Hop
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.launcher import dag
 
@@ -56,7 +57,7 @@ def test_every_state_has_a_place_to_go_on() -> None:
 
 
 def test_a_note_after_the_end_does_not_count(app: ApplicationDefinition) -> None:
-    from balsam.core.advance import note
+    from balsam.core.events import note
 
     job = dag.add_job("j", "w", "echo")
     moved(job, RUN)

@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import bookkeeping, lease, misfits
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.models import BalsamJob
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("project")]

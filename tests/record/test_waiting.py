@@ -9,7 +9,8 @@ import pytest
 
 from balsam import states
 from balsam.core import bookkeeping, graph, lease, sessions
-from balsam.core.advance import Hop, Move, advance
+from balsam.core.advance import Move, advance
+from balsam.core.events import Hop
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog
 from balsam.core.sessions import Life
