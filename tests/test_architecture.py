@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import balsam
 from balsam import states
+from balsam.doctor.machine import OLDEST_SQLITE
 
 PACKAGE = Path(balsam.__file__).parent
 #: Component -> layer. A module belongs to the longest name that it equals or lies below.
@@ -137,6 +139,13 @@ def test_nothing_is_caught_without_a_name() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 assert node.type is not None, f"{name}, line {node.lineno}"
+
+
+def test_no_statement_needs_a_newer_sqlite_than_the_doctor_asks_for() -> None:
+    """``->>`` came with 3.38: the path in JSON that only SQLite has tells it from Postgres'."""
+    assert OLDEST_SQLITE < (3, 38)
+    found = [name for name, path in MODULES.items() if re.search(r"->>?\s*'\$", path.read_text())]
+    assert not found
 
 
 def test_no_command_line_is_given_to_a_shell() -> None:

@@ -21,7 +21,8 @@ from balsam.core.record import joined
 from balsam.core.sql import Dialect, dialect
 from balsam.errors import IllegalMove
 
-#: What changes in a row and on what condition, in the order of :func:`_values`, and the types.
+#: What changes in a row and on what condition, in the order of :func:`_values`, and the types that
+#: Postgres has to be told. None is an ``id``: RETURNING has to name that of the row, by this alone.
 _CHANGES = {
     "state": "text", "stamp": "timestamptz", "session": "bigint", "attempt": "int", "lost": "int",
     "code": "int", "target": "bigint", "old_state": "text", "old_attempt": "int", "held": "bigint",
@@ -84,7 +85,12 @@ def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
         while moves:
             # One statement can change a row once.
             first: dict[int, Move] = {}
-            later = [move for move in moves if first.setdefault(move.job, move) is not move]
+            later: list[Move] = []
+            for move in moves:
+                if move.job in first:
+                    later.append(move)
+                else:
+                    first[move.job] = move
             values = [_values(move, now, spell) for move in first.values()]
             cursor.execute(_UPDATES[spell], (now, *spell.record_values(values)))
             done = {row[0] for row in cursor.fetchall()}

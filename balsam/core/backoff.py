@@ -18,7 +18,7 @@ from balsam import retries, states
 from balsam.conf.settings import Jobs
 from balsam.core import advance, history, place
 from balsam.core.events import Hop
-from balsam.core.sql import among, dialect, is_sqlite, key_list, quoted, rows
+from balsam.core.sql import among, dialect, in_json, key_list, quoted, rows
 from balsam.outcomes import Outcome
 
 #: What an attempt leaves behind that may be made again.
@@ -154,7 +154,7 @@ def _ended(state: str, ids: Collection[int], max_attempts: int) -> list[Ended]:
     wanted = ""
     if state == states.RUN_TIMEOUT:
         handled, wanted = HANDLES_TIMEOUT, "AND job.auto_timeout_retry"
-    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
+    cause = in_json("data", "cause")
     found = rows(
         f"""SELECT job.id, job.attempt, job.retry, app.retry,
             {ATTEMPTS_LEFT.format(default=int(max_attempts))},
@@ -179,13 +179,13 @@ def _ended(state: str, ids: Collection[int], max_attempts: int) -> list[Ended]:
 
 def _failures(jobs: Collection[int]) -> dict[int, dict[str, int]]:
     """How often attempts ended for each cause, since a person last let the job go on."""
-    arrow = "->> '$.{}'" if is_sqlite() else "->> '{}'"
+    given_again = in_json("data", EXCUSED)
     found: dict[int, dict[str, set[str]]] = {}
     for job, event, old, cause, attempt, excused in rows(
-        f"""SELECT job_id, id, from_state, data {arrow.format("cause")},
-            data {arrow.format("attempt")}, data {arrow.format(EXCUSED)} FROM balsam_event
+        f"""SELECT job_id, id, from_state, {in_json("data", "cause")},
+            {in_json("data", "attempt")}, {given_again} FROM balsam_event
             WHERE job_id {among()} AND (from_state IN ('{states.RUNNING}', {_ENDS})
-                OR data {arrow.format(EXCUSED)} IS NOT NULL) ORDER BY id""",
+                OR {given_again} IS NOT NULL) ORDER BY id""",
         (key_list(jobs),),
     ):
         causes = found.setdefault(job, {})
@@ -262,7 +262,7 @@ def losses(jobs: Collection[int]) -> dict[int, dict[str, int]]:
 
     Counted since a person last let the job go on.
     """
-    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
+    cause = in_json("data", "cause")
     found: dict[int, dict[str, int]] = {}
     for job, old, why in rows(
         f"""SELECT job_id, from_state, {cause} FROM balsam_event

@@ -7,7 +7,6 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -84,10 +83,6 @@ class PostgresBulk(Postgres):
 
     The driver would look up a converter for each of them, which takes longer than the server does.
     """
-
-    @staticmethod
-    def time(value: datetime) -> Any:
-        return value.isoformat()
 
     @staticmethod
     def uuid(value: uuid.UUID) -> Any:

@@ -9,6 +9,7 @@ from balsam import states
 from balsam.core import advance
 from balsam.core.advance import Move
 from balsam.core.events import Hop
+from balsam.core.values import LARGEST
 
 
 class Now(NamedTuple):
@@ -77,4 +78,6 @@ def _own_move(now: Now, new_state: str, message: str, data: Mapping[str, Any]) -
 
 def _return_code(data: Mapping[str, Any]) -> int | None:
     code = data.get("returncode")
-    return code if isinstance(code, int) else None
+    if not isinstance(code, int) or isinstance(code, bool) or abs(code) > LARGEST:
+        return None
+    return code

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from balsam import states
 from balsam.core.bookkeeping import last_event
 from balsam.core.queue import NOT_GIVEN
-from balsam.core.sql import among, is_sqlite, key_list, rows
+from balsam.core.sql import among, in_json, key_list, rows
 
 #: Events, and finished jobs, that are looked through at most.
 NEWEST = 5000
@@ -58,9 +58,7 @@ def of_finished_jobs() -> Sample:
 
 
 def _wall_seconds() -> str:
-    if is_sqlite():
-        return "event.data ->> '$.wall_seconds'"
-    return "CAST(event.data ->> 'wall_seconds' AS double precision)"
+    return f"CAST({in_json('event.data', 'wall_seconds')} AS double precision)"
 
 
 def _measured(statement: str, parameters: tuple[object, ...]) -> Sample:

@@ -79,12 +79,13 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
         return
     spell = dialect()
     now = spell.time(history.now())
+    told = storable(message)
     with joined():
         found = sql.rows(
             f"SELECT id, state FROM balsam_job WHERE id {spell.among}", (spell.key_list(jobs),)
         )
         same = [(job, state) for job, state in found if jobs[job] == state]
-        write([(job, now, state, state, message, "{}") for job, state in same])
+        write([(job, now, state, state, told, "{}") for job, state in same])
 
 
 def created(first: int, last: int, message: str = "") -> None:
@@ -95,14 +96,14 @@ def created(first: int, last: int, message: str = "") -> None:
             f"""INSERT INTO balsam_event ({", ".join(_COLUMNS)})
                 SELECT id, {spell.a_time}, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
                 WHERE id BETWEEN %s AND %s ORDER BY id""",
-            (spell.time(history.now()), message, first, last),
+            (spell.time(history.now()), storable(message), first, last),
         )
 
 
 def _tails(
     old: str, hops: Sequence[Hop], now: Any, spell: Dialect
 ) -> list[tuple[Any, str, str, Any, str]]:
-    """What follows on the job in the row of each hop."""
+    """The columns of each hop's event, but for the job."""
     found = []
     for hop in hops:
         time = spell.time(hop.time) if hop.time else now

@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core import advance, events, retry
 from balsam.core.backoff import EXCUSED, LIMIT
 from balsam.core.events import Hop
-from balsam.core.sql import among, is_sqlite, key_list, rows
+from balsam.core.sql import among, in_json, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 
 _TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
@@ -64,21 +64,23 @@ def _found(
 ) -> list[tuple[int, int, str, int | None, bool]]:
     """Those that still matter: job, attempt, state, session, whether the job ended with it."""
     jobs = key_list({job for job, _ in attempts})
-    arrow = "->> '$.{}'" if is_sqlite() else "->> '{}'"
+    given_again = in_json("data", EXCUSED)
     done = {
         (job, str(attempt))
         for job, attempt in rows(
-            f"""SELECT job_id, data {arrow.format(EXCUSED)} FROM balsam_event
-                WHERE job_id {among()} AND data {arrow.format(EXCUSED)} IS NOT NULL""",
+            f"""SELECT job_id, {given_again} FROM balsam_event
+                WHERE job_id {among()} AND {given_again} IS NOT NULL""",
             (jobs,),
         )
     }
-    limit = f"data {arrow.format(LIMIT)}"
+    came_from, limit = (
+        retry.ENDING.format(column=column)
+        for column in ("event.from_state", in_json("event.data", LIMIT))
+    )
     now = {
         row[0]: row[1:]
         for row in rows(
-            f"""SELECT job.id, job.state, job.attempt, job.session_id,
-                {retry.ENDING.format(column="from_state")}, {retry.ENDING.format(column=limit)}
+            f"""SELECT job.id, job.state, job.attempt, job.session_id, {came_from}, {limit}
                 FROM balsam_job job WHERE job.id {among()} AND NOT {BROKEN_PARENT}""",
             (jobs,),
         )

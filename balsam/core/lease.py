@@ -15,7 +15,7 @@ from balsam.core.lookups import glob_regex, is_glob
 from balsam.core.models.session import LIVE
 from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
 from balsam.core.record import joined
-from balsam.core.sql import among, column, dialect, is_sqlite, key_list, quoted, rows
+from balsam.core.sql import among, column, dialect, in_json, is_sqlite, key_list, quoted, rows
 
 _RUNNABLE = quoted(states.RUNNABLE_STATES)
 #: The states of what a launcher runs, or is about to.
@@ -190,12 +190,8 @@ def _free(scope: Scope, condition: str, parameters: Sequence[Any] = ()) -> int:
 
 def _no_mpi() -> str:
     # launch_params may say that a program of more than one rank calls mpirun itself.
-    own = (
-        "json_extract(launch_params, '$.mpirun') = 0"
-        if connection.vendor == "sqlite"
-        else "launch_params ->> 'mpirun' = 'false'"
-    )
-    return f"({ONE_RANK} OR COALESCE({own}, FALSE))"
+    no = "0" if is_sqlite() else "'false'"
+    return f"({ONE_RANK} OR COALESCE({in_json('launch_params', 'mpirun')} = {no}, FALSE))"
 
 
 def take(session: int, job: int) -> bool:

@@ -11,15 +11,15 @@ from django.db import transaction
 from balsam import states
 from balsam.core.advance import advance_set
 from balsam.core.events import Hop
-from balsam.core.sql import among, is_sqlite, key_list, rows
+from balsam.core.sql import among, in_json, key_list, rows
 from balsam.core.waiting import BROKEN_PARENT
 
 if TYPE_CHECKING:
     from balsam.core.querysets import JobQuerySet
 
-#: A column of the event that brought ``job`` into its state.
+#: A column of the event (or what is made of one) that brought ``job`` into its state.
 ENDING = """
-    (SELECT event.{column} FROM balsam_event event
+    (SELECT {column} FROM balsam_event event
      WHERE event.job_id = job.id AND event.from_state <> event.to_state
      ORDER BY event.id DESC LIMIT 1)
 """
@@ -54,7 +54,7 @@ def _endings(ids: Collection[int]) -> dict[tuple[str, str], list[int]]:
     """(state now, state before it ended) -> jobs."""
     found: dict[tuple[str, str], list[int]] = {}
     for job, state, before in rows(
-        f"""SELECT job.id, job.state, {ENDING.format(column="from_state")} FROM balsam_job job
+        f"""SELECT job.id, job.state, {ENDING.format(column="event.from_state")} FROM balsam_job job
             WHERE job.id {among()} ORDER BY job.id""",
         (key_list(ids),),
     ):
@@ -76,7 +76,7 @@ def take_back_children(parents: Collection[int]) -> int:
 
 def _failed_for_parents(parents: Collection[int]) -> list[int]:
     """Children of ``parents`` that failed because of parents, none of which is broken any more."""
-    cause = _cause()
+    cause = in_json("event.data", "cause")
     return [
         row[0]
         for row in rows(
@@ -88,10 +88,6 @@ def _failed_for_parents(parents: Collection[int]) -> list[int]:
             (key_list(parents), states.PARENT_FAILED),
         )
     ]
-
-
-def _cause() -> str:
-    return "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
 
 
 def _move(ids: Collection[int], old: str, new: str, message: str) -> set[int]:

@@ -144,8 +144,16 @@ def key_list(ids: Collection[int]) -> Any:
     return dialect().key_list(ids)
 
 
+def in_json(column: str, name: str) -> str:
+    """What a JSON column has under a name, NULL if nothing: a number or a word.
+
+    SQLite has had ``->>`` only since version 3.38.
+    """
+    return f"json_extract({column}, '$.{name}')" if is_sqlite() else f"{column} ->> '{name}'"
+
+
 def insert(table: str, names: Sequence[str], given: Sequence[Sequence[Any]]) -> None:
-    """Insert rows whose values the driver takes as they are, JSON as text (:func:`encoded`).
+    """Insert rows, whose values are such as JSON has; times as the dialect has them, JSON as text.
 
     No COPY, in which a client that stops half-way keeps its turn for ever: the server has all of a
     statement before it begins, or takes the transaction of a client for idle.

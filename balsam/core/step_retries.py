@@ -14,7 +14,7 @@ from typing import Any
 from balsam import retries, states
 from balsam.core import backoff
 from balsam.core.backoff import LIMIT, Rule
-from balsam.core.sql import among, is_sqlite, key_list, quoted, rows
+from balsam.core.sql import among, in_json, key_list, quoted, rows
 from balsam.outcomes import Outcome
 
 CAUSES = (states.STAGING, states.HOOK)
@@ -95,7 +95,7 @@ def _joined(message: str, words: str) -> str:
 
 def _times(jobs: Collection[int]) -> dict[tuple[int, str], list[datetime]]:
     """When jobs failed for each of ``CAUSES``, since a person last let them go on."""
-    cause = "data ->> '$.cause'" if is_sqlite() else "data ->> 'cause'"
+    cause = in_json("data", "cause")
     found: dict[tuple[int, str], list[datetime]] = {}
     if not jobs:
         return found

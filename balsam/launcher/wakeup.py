@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -12,8 +13,6 @@ from types import FrameType, TracebackType
 
 #: HUP comes when a terminal is closed.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: Bytes, one for each signal, that are read at once.
-_PIECE = 4096
 
 
 class Wakeup:
@@ -99,8 +98,9 @@ class Wakeup:
             self._drain()
 
     def _drain(self) -> None:
-        try:
-            while len(os.read(self._reader.fileno(), _PIECE)) == _PIECE:
-                pass
-        except BlockingIOError:
-            return
+        """Take notice of the signals that came: each has written a byte.
+
+        What does not fit into one piece wakes up once more.
+        """
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader.fileno(), 4096)

@@ -105,6 +105,18 @@ def test_event_data_is_checked(project: Any, data: Any) -> None:
     assert BalsamJob.objects.get().state == states.CREATED and EventLog.objects.count() == 1
 
 
+@pytest.mark.parametrize("code", [True, 2**31, 2**63, -(2**40), 1.0, "0", None])
+def test_what_is_no_return_code_stays_in_the_event(source: Any, put: Put, code: Any) -> None:
+    job = BalsamJob.objects.create()
+    put(job, state=states.PREPROCESSED)
+    source.acquire([job.pk])
+    job.update_state(states.RUNNING)
+    job.update_state(states.RUN_DONE, data={"returncode": code})
+    job.refresh_from_db()
+    assert (job.state, job.return_code) == (states.RUN_DONE, None)
+    assert job.events.order_by("id").last().data["returncode"] == code
+
+
 def test_an_event_has_a_message_of_text(project: Any) -> None:
     job = BalsamJob.objects.create()
     for change in (

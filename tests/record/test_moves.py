@@ -175,8 +175,10 @@ def test_one_move_may_take_several_hops_and_keep_its_lease(project: Any, put: Pu
     assert times[states.RUN_TIMEOUT] - times[states.RUNNING] == timedelta(1)
 
 
-#: Nothing that a message may hold is anything to a database, or to the driver.
-ODD = "100 % of {it}: 'a' \"b\" \\c \\u0041 %s ? \t\nÄ€😀"
+#: Nothing that a message may hold is anything to a database, or to the driver; two characters that
+#: no database takes are replaced.
+ODD = "100 % of {it}: 'a' \"b\" \\c \\u0041 %s ? \t\nÄ€😀 \0 \ud800"
+TAKEN = ODD.replace("\0", "\ufffd").replace("\ud800", "\ufffd")
 
 
 @pytest.mark.parametrize("number", [1, 3, 7])
@@ -204,10 +206,15 @@ def test_events_of_many_are_written_in_order_as_they_were_given(
             (states.READY, states.STAGED_IN),
             (states.STAGED_IN, states.PREPROCESSED),
         ]
-        assert (first.message, first.data, first.timestamp) == (ODD, hops[0].data, when)
+        words = {"words": TAKEN, "number": 0.1, "none": None, "list": [1, "a"]}
+        assert (first.message, first.data, first.timestamp) == (TAKEN, words, when)
         assert (second.message, second.data) == ("", {})
         assert abs(second.timestamp - datetime.now(timezone.utc)) < timedelta(minutes=1)
         assert (third.message, third.timestamp) == ("third", when.replace(microsecond=0))
+    written = (
+        EventLog.objects.exclude(from_state="").order_by("id").values_list("job_id", flat=True)
+    )
+    assert list(written) == [job for job in jobs for _ in hops]
 
 
 def test_two_moves_of_one_job_are_made_one_after_the_other(project: Any) -> None:
@@ -224,6 +231,9 @@ def test_two_moves_of_one_job_are_made_one_after_the_other(project: Any) -> None
         (states.READY, states.STAGED_IN),
     ]
     assert path(other)[1:] == [(states.CREATED, states.READY)]
+    again = Move(other.pk, states.READY, [Hop(states.READY, "try", again=True)])
+    assert advance([again, again]) == {other.pk}
+    assert path(other)[2:] == [(states.READY, states.READY)] * 2
 
 
 def test_one_illegal_move_of_many_stops_all(project: Any) -> None:

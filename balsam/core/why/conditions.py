@@ -21,7 +21,7 @@ from balsam.core.bookkeeping import (
     NEEDS_STAGE_OUT,
 )
 from balsam.core.models.session import RECOVERING
-from balsam.core.sql import dialect, is_sqlite, quoted, rows
+from balsam.core.sql import dialect, in_json, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, UNFINISHED_PARENT
 from balsam.core.why.situation import LAUNCHER, Member, Situation, fits, observe
 
@@ -257,6 +257,6 @@ def _select(tags: bool) -> str:
 
 def _cause() -> str:
     """Why the last attempt ended, or what else the job failed of."""
-    cause = "json_extract(event.data, '$.cause')" if is_sqlite() else "event.data ->> 'cause'"
+    cause = in_json("event.data", "cause")
     return f"""(SELECT {cause} FROM balsam_event event
         WHERE event.job_id = job.id AND {cause} IS NOT NULL ORDER BY event.id DESC LIMIT 1)"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from balsam.launcher.wakeup import Wakeup
 from tests.benchmarks.simulation.clock import Clock
 from tests.benchmarks.simulation.nodes import Nodes
@@ -31,8 +29,4 @@ class JumpingWakeup(Wakeup):
                 self.sleeps += 1
                 self._clock.skip_to(moment)
             return
-        try:
-            while os.read(self._reader.fileno(), 4096):
-                pass
-        except BlockingIOError:
-            return
+        self._drain()

@@ -77,8 +77,8 @@ def test_csv_spells_out_what_is_no_text(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-#: The environment of a user, who has output buffered.
-_USERS = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+#: The environment of a user.
+_BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def test_what_is_said_beside_a_result_comes_after_it(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_is_said_beside_a_result_comes_after_it(tmp_path: Path) -> None:
     code = "from balsam.cli import output; output.emit(['result']); output.note('beside')"
     with open(both, "wb") as file:
         subprocess.run(
-            [sys.executable, "-c", code], stdout=file, stderr=file, env=_USERS, check=True
+            [sys.executable, "-c", code], stdout=file, stderr=file, env=_BUFFERED, check=True
         )
     assert both.read_text() == "result\nbeside\n"
 
@@ -95,6 +95,6 @@ def test_a_result_that_can_not_be_written_is_an_error_though_something_is_said()
     code = "from balsam.cli import output; output.emit(['x' * 6000]); output.note('beside')"
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=_USERS
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=_BUFFERED
         )
     assert done.returncode != 0 and b"beside" in done.stderr

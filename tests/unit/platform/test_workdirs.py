@@ -57,6 +57,21 @@ def test_readable_names_stay_as_they_are() -> None:
     assert workdirs.safe_component("Größe Ω", "job") == "Größe_Ω"
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "Ω", "語", "😀"])
+@pytest.mark.parametrize("number", [199, 200, 201, 400])
+def test_a_name_of_legal_letters_is_cut_where_it_gets_too_long(letter: str, number: int) -> None:
+    text = letter * number
+    component = workdirs.safe_component(text, "job")
+    assert component and set(component) <= {letter, "_"}
+    assert len(component.encode()) <= workdirs.MAX_COMPONENT_BYTES
+    if letter.isalpha():
+        assert len(component.encode()) > workdirs.MAX_COMPONENT_BYTES - 4 or component == text
+
+
+def test_letters_that_look_the_same_are_the_same() -> None:
+    assert workdirs.safe_component("e\u0301t\u00e9", "job") == "\u00e9t\u00e9"
+
+
 def test_own_files_are_recognised_and_nothing_else() -> None:
     own = workdirs.own_files("my job")
     for name in ("my_job.out", "my_job.out.3", "preprocess.log", "stage.log.1", "postprocess.log"):
