@@ -22,3 +22,8 @@ class Outcome:
     state: str
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_words(self, words: str) -> str:
+        """The message with more words in its first line; below that may be a program's output."""
+        first, line, rest = self.message.partition("\n")
+        return f"{first.rstrip().removesuffix('.')}{words}{line}{rest}"

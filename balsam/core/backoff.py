@@ -40,6 +40,8 @@ class Rule:
     cause: str
     limit: int
     backoff_seconds: float = 0.0
+    #: For people: what set the limit, if not a rule of ``retry``.
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,13 +213,18 @@ class Past(NamedTuple):
     losses: int = 0
 
 
+def either_loss(cause: str, crash_limit: int) -> Rule:
+    """What holds for losses where no rule does."""
+    return Rule(cause, crash_limit - 1, setting="crash_limit")
+
+
 def past_losses(jobs: Collection[int], cause: str, crash_limit: int) -> dict[int, Past]:
     """What counts for the next loss of each of ``jobs`` that is there.
 
     ``cause`` is node_lost or launcher_lost. A rule for it counts its like; without one, up to
     ``crash_limit - 1`` losses of either kind are allowed.
     """
-    either = Rule(cause, crash_limit - 1)
+    either = either_loss(cause, crash_limit)
     before = losses(jobs)
     found = {}
     for job, rule in rules_of(jobs, cause).items():
@@ -247,13 +254,14 @@ def after_loss(outcome: Outcome, rule: Rule, number: int, when: float) -> Outcom
     """
     what = {states.NODE_LOST: "node", states.LAUNCHER_LOST: "launcher"}[rule.cause]
     if number > rule.limit:
-        words = f"Its {what} was lost {number} times while it ran (crash_limit)"
+        limit = rule.setting or f"retry: {rule.cause}={rule.limit}"
+        words = f"Its {what} was lost {number} times while it ran ({limit})"
         return Outcome(states.FAILED, words, outcome.data)
     if not rule.backoff_seconds:
         return outcome
     pause = retries.pause_seconds(rule.backoff_seconds, number, longest_seconds())
     until = datetime.fromtimestamp(when, timezone.utc) + timedelta(seconds=pause)
-    words = f"{outcome.message}, not before {until:%H:%M:%S} UTC"
+    words = outcome.with_words(f", not before {until:%H:%M:%S} UTC")
     return Outcome(outcome.state, words, {**outcome.data, "not_before": until.isoformat()})
 
 
@@ -262,11 +270,12 @@ def losses(jobs: Collection[int]) -> dict[int, dict[str, int]]:
 
     Counted since a person last let the job go on.
     """
-    cause = in_json("data", "cause")
+    cause, excused = in_json("data", "cause"), in_json("data", EXCUSED)
     found: dict[int, dict[str, int]] = {}
     for job, old, why in rows(
         f"""SELECT job_id, from_state, {cause} FROM balsam_event
-            WHERE job_id {among()} AND ({cause} IN ({quoted(_LOSSES)}) OR from_state IN ({_ENDS}))
+            WHERE job_id {among()} AND (from_state IN ({_ENDS})
+                OR {cause} IN ({quoted(_LOSSES)}) AND {excused} IS NULL)
             ORDER BY id""",
         (key_list(jobs),),
     ):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -17,6 +19,8 @@ from balsam.core.waiting import BROKEN_PARENT
 _TROUBLED = (states.RUN_ERROR, states.RUN_TIMEOUT)
 #: Where an attempt ended if the job failed because of it.
 _AFTER_ATTEMPT = (states.RUNNING, *_TROUBLED)
+#: In place of the number of an attempt that could not even begin.
+NOT_BEGUN = 0
 #: Jobs that no longer need it.
 _OVER = (states.JOB_FINISHED, states.USER_KILLED)
 
@@ -37,32 +41,46 @@ def give_again(attempts: Collection[tuple[int, int]], node: str, why: str) -> Gi
 
     Each no longer counts: not for max_attempts, and not for the limit of its cause. Jobs that
     FAILED with it, or because it used up a limit, are RESTART_READY; children that failed for them
-    only, go on; back-offs are over. ``why`` is a sentence without its full stop, for the events.
+    only, go on; back-offs are over. One with the number NOT_BEGUN could not begin on the node.
+    ``why`` is a sentence without its full stop, for the events.
     Ends that are not committed yet can not be excused. Doing it twice is harmless.
     """
     with transaction.atomic():
         again: set[int] = set()
         excused = 0
-        for job, attempt, state, session, ended_by_it in _found(attempts):
-            words = f"Attempt {attempt} does not count: {why}; the node {node} was set aside"
-            hop = Hop(states.RESTART_READY, words, {EXCUSED: attempt, "node": node})
-            _excuse(job)
-            excused += 1
+        for one in _found(attempts, node):
+            what = "What could not begin is tried again"
+            data: dict[str, Any] = {"node": node}
+            if one.attempt != NOT_BEGUN:
+                what = f"Attempt {one.attempt} does not count"
+                data[EXCUSED] = one.attempt
+                _excuse(one.job)
+                excused += 1
+            words = f"{what}: {why}; the node {node} was set aside"
+            hop = Hop(states.RESTART_READY, words, data)
             moved: set[int] = set()
-            if ended_by_it and session is None:
-                actor = states.RETRY if state == states.FAILED else states.BALSAM
-                moved = advance.advance_set([job], state, [hop], actor)
+            if one.ended and one.session is None:
+                actor = states.RETRY if one.state == states.FAILED else states.BALSAM
+                moved = advance.advance_set([one.job], one.state, [hop], actor)
             again |= moved
             if not moved:
-                events.note(job, state, hop.message, hop.data)
+                events.note(one.job, one.state, hop.message, hop.data)
         children = retry.take_back_children(again)
     return GivenAgain(len(again), children, excused)
 
 
-def _found(
-    attempts: Collection[tuple[int, int]],
-) -> list[tuple[int, int, str, int | None, bool]]:
-    """Those that still matter: job, attempt, state, session, whether the job ended with it."""
+class _Found(NamedTuple):
+    """An attempt, and its job as it is now; ``ended``: it waits or has failed because of it."""
+
+    job: int
+    attempt: int
+    state: str
+    session: int | None
+    ended: bool
+
+
+def _found(attempts: Collection[tuple[int, int]], node: str) -> list[_Found]:
+    """Those that still matter."""
     jobs = key_list({job for job, _ in attempts})
     given_again = in_json("data", EXCUSED)
     done = {
@@ -73,14 +91,12 @@ def _found(
             (jobs,),
         )
     }
-    came_from, limit = (
-        retry.ENDING.format(column=column)
-        for column in ("event.from_state", in_json("event.data", LIMIT))
-    )
+    columns = ["event.from_state", in_json("event.data", LIMIT), in_json("event.data", "nodes")]
+    ending = ", ".join(retry.ENDING.format(column=column) for column in columns)
     now = {
         row[0]: row[1:]
         for row in rows(
-            f"""SELECT job.id, job.state, job.attempt, job.session_id, {came_from}, {limit}
+            f"""SELECT job.id, job.state, job.attempt, job.session_id, {ending}
                 FROM balsam_job job WHERE job.id {among()} AND NOT {BROKEN_PARENT}""",
             (jobs,),
         )
@@ -89,13 +105,18 @@ def _found(
     for job, attempt in sorted(set(attempts)):
         if job not in now or (job, str(attempt)) in done:
             continue
-        state, last, session, before, limited = now[job]
+        state, last, session, before, limited, nodes = now[job]
+        if attempt == NOT_BEGUN:
+            refused = state == states.FAILED and before in states.RUNNABLE_STATES
+            if refused and node in json.loads(nodes or "[]"):
+                found.append(_Found(job, attempt, state, session, True))
+            continue
         if state in _OVER or last < attempt:
             continue
         ended = state in _TROUBLED and last == attempt
         if state == states.FAILED and before in _AFTER_ATTEMPT:
             ended = last == attempt or limited is not None
-        found.append((job, attempt, state, session, ended))
+        found.append(_Found(job, attempt, state, session, ended))
     return found
 
 

@@ -145,7 +145,7 @@ def key_list(ids: Collection[int]) -> Any:
 
 
 def in_json(column: str, name: str) -> str:
-    """What a JSON column has under a name, NULL if nothing: a number or a word.
+    """What a JSON column has under a name, NULL if nothing: a number, a word, or a list as text.
 
     SQLite has had ``->>`` only since version 3.38.
     """

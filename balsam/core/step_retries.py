@@ -79,18 +79,13 @@ def _again(one: Failure, rule: Rule, number: int) -> Outcome:
         until = one.when + timedelta(seconds=pause)
         data["not_before"] = until.isoformat()
         words += f", not before {until:%H:%M:%S} UTC"
-    return Outcome(one.state, _joined(one.outcome.message, words), data)
+    return Outcome(one.state, one.outcome.with_words(f"; {words}"), data)
 
 
 def _given_up(one: Failure, rule: Rule) -> Outcome:
     used = "retry" if rule.limit == 1 else f"{rule.limit} retries"
     words = f"the {used} for {rule.cause} {'is' if rule.limit == 1 else 'are'} used up"
-    return Outcome(states.FAILED, _joined(one.outcome.message, words), one.outcome.data)
-
-
-def _joined(message: str, words: str) -> str:
-    first, line, rest = message.partition("\n")
-    return f"{first.rstrip().removesuffix('.')}; {words}{line}{rest}"
+    return Outcome(states.FAILED, one.outcome.with_words(f"; {words}"), one.outcome.data)
 
 
 def _times(jobs: Collection[int]) -> dict[tuple[int, str], list[datetime]]:

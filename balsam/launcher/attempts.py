@@ -96,7 +96,7 @@ class Attempts:
         self.gone: dict[str, str] = {}
         self._lost_now: list[NodeLost] = []
         #: Called with each attempt that ended.
-        self.on_end: Callable[[Task, End], None] | None = None
+        self.on_end: Callable[[Task, End], End] | None = None
         #: What a person should know, until somebody has told it.
         self.news: list[str] = []
 
@@ -227,7 +227,12 @@ class Attempts:
         self._watch.look()
 
     def _outcome(self, run: Run, end: Exit) -> Outcome:
-        found = runs.traces(run, self._near.oom, self._config.error_tail_lines)
+        found = runs.traces(
+            run,
+            self._near.oom,
+            self._config.error_tail_lines,
+            is_here=run.mpi is None or self._preparer.is_here(run.placement.nodes),
+        )
         return runs.outcome(run, end, found)
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
@@ -262,9 +267,7 @@ class Attempts:
             logger.info("%s: %s", run.task.label, outcome.message.split("\n", 1)[0])
         if run.note:
             self.news += self._bindings.tell(run)
-        if self.on_end:
-            self.on_end(run.task, end)
-        return end
+        return self.on_end(run.task, end) if self.on_end else end
 
     def give_up(self) -> Iterator[End | Returned]:
         """What was stopped on other nodes that do not answer: they were ended as we were."""

@@ -73,7 +73,7 @@ class Equipment:
         self.session = self._open(undo, life, given)
         self._scope = self._choose()
         marks = parts.marks(project, self.options, given, self.session)
-        nodes = parts.node_pool(given)
+        nodes = parts.node_pool(given, self.options.job_mode)
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
         if hands:
             undo.callback(hands.close, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Mapping
 
 from balsam.conf.settings import Mpi as MpiSettings
@@ -17,9 +18,15 @@ logger = logging.getLogger(__name__)
 class MpiFinder:
     """Asks beside other work, and once."""
 
-    def __init__(self, config: MpiSettings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: MpiSettings,
+        environ: Mapping[str, str],
+        said_by: str = mpirun.SETTINGS,
+    ) -> None:
         self._config = config
         self._environ = environ
+        self._said_by = said_by
         #: What to tell the user of the answer, until somebody has.
         self.news = ""
         self._program = ""
@@ -45,14 +52,25 @@ class MpiFinder:
 
     def _ask(self) -> Mpi | None:
         if self._probe is None:
-            self._program = mpirun.find_mpirun(self._config.mpirun, self._environ)
+            self._program = mpirun.find_mpirun(self._config.mpirun, self._environ, self._said_by)
             self._probe = mpirun.Probe(self._program, self._config.flavour)
         flavour = self._probe.flavour()
         if flavour is None:
             return None
+        found = Mpi(self._program, flavour, self._flags())
         logger.info("mpirun is %s: %s", self._program, flavour.label)
         self.news = f"MPI jobs are run by {self._program}: {flavour.label}."
-        return Mpi(self._program, flavour, tuple(self._config.flags.split()))
+        return found
+
+    def _flags(self) -> tuple[str, ...]:
+        flags = self._config.flags
+        try:
+            return tuple(shlex.split(flags))
+        except ValueError as error:
+            raise MpiUnavailable(
+                f"The options of mpirun, {flags}, are no words of a shell ({error}): correct "
+                "mpi.flags in settings.yml or in the machine file."
+            ) from error
 
     def poll(self) -> None:
         """Take the answer, if it was asked for and has come."""

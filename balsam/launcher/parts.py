@@ -18,10 +18,10 @@ from balsam.launcher.ensemble.ensemble import Ensemble, keeper_command, rank_com
 from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
-from balsam.launcher.options import LauncherOptions
+from balsam.launcher.options import SERIAL, LauncherOptions
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.recovery import Recovery
-from balsam.launcher.resources import Resources, Starts
+from balsam.launcher.resources import Resources, Starts, names_of_this_node
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Mpi, short
 from balsam.platform import allocation as allocations
@@ -34,15 +34,20 @@ from balsam.transitions.pool import StepPool
 _FOR_WORKERS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 
 
-def node_pool(given: Resources) -> NodePool:
-    """Its nodes, to be shared out."""
-    return NodePool(given.nodes, given.shape, given.max_ranks, given.pack)
+def node_pool(given: Resources, job_mode: str) -> NodePool:
+    """Its nodes, to be shared out.
+
+    What keeps jobs from sharing a node is that each has a launch of its own there; workers that
+    run serial jobs only are all of one launch.
+    """
+    pack = given.pack or job_mode == SERIAL
+    return NodePool(given.nodes, given.shape, given.max_ranks, pack)
 
 
 def finder(starts: Starts) -> MpiFinder:
     """What finds out which MPI it is that starts ranks."""
     config = MpiSettings(mpirun=starts.program, flavour=starts.flavour, flags=starts.flags)
-    return MpiFinder(config, os.environ)
+    return MpiFinder(config, os.environ, starts.said_by)
 
 
 def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | None:
@@ -59,13 +64,6 @@ def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | 
         return None
     flags = () if environ.get("SLURM_MPI_TYPE") else ("--mpi=pmi2",)
     return Mpi(program, FLAVOURS["srun"], flags)
-
-
-def names_of_this_node() -> frozenset[str]:
-    """How an allocation may call this node, without a domain."""
-    hostname = node.this_node().hostname
-    names = (hostname, os.environ.get("SLURMD_NODENAME", hostname))
-    return frozenset(short(name) for name in names)
 
 
 def is_here(given: Resources) -> bool:

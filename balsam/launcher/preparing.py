@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,6 +144,10 @@ class Preparer:
             tuple(argv), draft.cwd, env, output, sigpipe=mpi is None, cpus=placement.cpus
         )
 
+    def is_here(self, nodes: Iterable[str]) -> bool:
+        """Whether any of these is the node that this is."""
+        return any(short(name) in self.ground.here for name in nodes)
+
     def _launch(
         self,
         task: Task,
@@ -153,7 +157,7 @@ class Preparer:
         given: Mapping[str, str],
     ) -> Launch:
         request = task.request
-        alone = len(placement.nodes) == 1 and short(placement.nodes[0]) in self.ground.here
+        alone = len(placement.nodes) == 1 and self.is_here(placement.nodes)
         hosts = () if alone and not mpi.flavour.remote else placement.nodes
         return Launch(
             ranks=task.ranks,

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from balsam.conf import machines
@@ -16,10 +16,13 @@ from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core.offer import Offer
 from balsam.launcher.options import LauncherOptions
+from balsam.launcher.tasks import short
 from balsam.platform import allocation as allocations
-from balsam.platform import nodelist
+from balsam.platform import node, nodelist
 from balsam.platform import shape as shapes
 from balsam.platform.allocation import Allocation
+from balsam.platform.allotment import Gpus
+from balsam.platform.mpirun import SETTINGS
 from balsam.platform.shape import NodeShape
 
 #: The part of its time that a launcher gives up for stopping in order, at most.
@@ -31,11 +34,15 @@ _MASK_ENVIRON = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 @dataclass(frozen=True)
 class Starts:
-    """What starts ranks: a program and its family, or ``auto``, and more options for it."""
+    """What starts ranks: a program and its family, or ``auto``, and more options for it.
+
+    ``said_by`` is for people: who named the program.
+    """
 
     program: str = AUTO
     flavour: str = AUTO
     flags: str = ""
+    said_by: str = field(default=SETTINGS, compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,18 +80,20 @@ def resolve(
     allocation: Allocation,
     now: float,
     ask: Callable[[bool], NodeShape] = lambda separate: shapes.this_node(separate_threads=separate),
+    on_node: bool = True,
 ) -> Resources:
     """What all say made one: options go before settings, machine file, batch job and this node.
 
     ``ask`` tells what this node has, for a machine that does not say; it is told whether hardware
-    threads count as cores. Raises AllocationError for nodes that are not there.
+    threads count as cores. ``on_node``: this is one of the nodes. Raises AllocationError for nodes
+    that are not there.
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
     masks, variables = _masks(machine, allocation)
     return Resources(
         machine=machine.name,
         nodes=nodes,
-        shape=_shape(machine, settings, options, allocation, nodes, ask),
+        shape=_shape(machine, settings, options, allocation, nodes, ask, on_node),
         scheduler=allocation.scheduler,
         batch_id=allocation.batch_id,
         ends=_ends(settings, options, allocation, now),
@@ -98,7 +107,7 @@ def resolve(
         max_launches=settings.max_launches or machine.max_launches,
         gpu_masks=masks,
         gpu_environ=variables,
-        mpi=_starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags),
+        mpi=_starts(mpi, machine),
         workers=_workers(mpi, machine),
     )
 
@@ -116,7 +125,23 @@ def find(
         given.scheduler,
         (socket.gethostname(), given.nodes[0]),
     )
-    return resolve(machine, settings.launcher, settings.mpi, options, given, now)
+    here = names_of_this_node()
+    return resolve(
+        machine,
+        settings.launcher,
+        settings.mpi,
+        options,
+        given,
+        now,
+        on_node=any(short(name) in here for name in given.nodes),
+    )
+
+
+def names_of_this_node() -> frozenset[str]:
+    """How an allocation may call this node, without a domain."""
+    hostname = node.this_node().hostname
+    names = (hostname, os.environ.get("SLURMD_NODENAME", hostname))
+    return frozenset(short(name) for name in names)
 
 
 def offer(resources: Resources, options: LauncherOptions) -> Offer:
@@ -144,15 +169,18 @@ def _shape(
     allocation: Allocation,
     nodes: tuple[str, ...],
     ask: Callable[[bool], NodeShape],
+    on_node: bool,
 ) -> NodeShape:
     """What each of the nodes has."""
     shape, cores = machine.shape, settings.cores_per_node
-    if shape is None:
-        shape = _with_gpus_of(machine, ask(machine.separate_threads))
-        cores = cores or _cores_given(allocation, nodes, shape)
-    shape = _with_cores(shape, cores)
-    if allocation.gpus and not machine.gpus:
-        shape = replace(shape, gpus=allocation.gpus.ids, gpu_numa=())
+    part = on_node and allocation.cpus and not cores
+    if shape is None or part:
+        # Which cores of a node that it shares with others, only this node can tell.
+        here = _with_gpus_of(machine, ask(machine.separate_threads))
+        shape = here if shape is None or here.cores < shape.cores else shape
+    shape = _with_cores(shape, cores or _cores_given(allocation, nodes, shape))
+    if allocation.gpus:
+        shape = _of_these(allocation.gpus, machine, shape)
     if options.gpus_per_node is not None:
         return _with_gpus(shape, options.gpus_per_node)
     return _with_gpus(shape, settings.gpus_per_node or None)
@@ -186,25 +214,43 @@ def _least(*limits: int) -> int:
     return min((limit for limit in limits if limit), default=0)
 
 
-def _starts(mpi: MpiSettings, program: str, flavour: str, flags: str) -> Starts:
+def _starts(mpi: MpiSettings, machine: Machine) -> Starts:
     if mpi.mpirun != AUTO:
         # The machine's flavour and options are those of its own program.
         return Starts(mpi.mpirun, mpi.flavour, mpi.flags)
-    if mpi.flavour != AUTO:
-        flavour = mpi.flavour
-    return Starts(program, flavour, " ".join(part for part in (flags, mpi.flags) if part))
+    flavour = machine.mpi_flavour if mpi.flavour == AUTO else mpi.flavour
+    flags = " ".join(part for part in (machine.mpi_flags, mpi.flags) if part)
+    return Starts(machine.mpi_program, flavour, flags, f"mpi.mpirun of machine '{machine.name}'")
 
 
 def _workers(mpi: MpiSettings, machine: Machine) -> Starts:
     if machine.serial_program == AUTO:
-        return _starts(mpi, machine.mpi_program, machine.mpi_flavour, machine.mpi_flags)
-    return Starts(machine.serial_program, machine.serial_flavour, machine.serial_flags)
+        return _starts(mpi, machine)
+    program, flavour = machine.serial_program, machine.serial_flavour
+    said_by = f"workers.mpirun of machine '{machine.name}'"
+    return Starts(program, flavour, machine.serial_flags, said_by)
 
 
 def _with_gpus_of(machine: Machine, shape: NodeShape) -> NodeShape:
     """A node that was asked for its cores, with the GPUs that the machine file names."""
     there = max(machine.gpu_numa, default=0) < len(shape.numa)
     return replace(shape, gpus=machine.gpus, gpu_numa=machine.gpu_numa if there else ())
+
+
+def _of_these(given: Gpus, machine: Machine, shape: NodeShape) -> NodeShape:
+    """A node with the GPUs of it that the batch job was given, in the order of the machine."""
+    if machine.gpus and given.masks and not set(given.masks) & set(machine.gpu_masks):
+        return shape  # the mask is for another make of GPUs
+    # A whole GPU of several tiles stands for all of them: 0 for 0.0 and 0.1.
+    kept = [
+        place
+        for place, gpu in enumerate(shape.gpus)
+        if gpu in given.ids or gpu.partition(".")[0] in given.ids
+    ]
+    if not kept:
+        return replace(shape, gpus=given.ids, gpu_numa=())
+    numa = tuple(shape.gpu_numa[place] for place in kept) if shape.gpu_numa else ()
+    return replace(shape, gpus=tuple(shape.gpus[place] for place in kept), gpu_numa=numa)
 
 
 def _cores_given(allocation: Allocation, nodes: tuple[str, ...], shape: NodeShape) -> int:

@@ -77,6 +77,7 @@ def losses(entries: Iterable[Entry], crash_limit: int) -> dict[int, End]:
         if isinstance(entry, End)
         and entry.outcome.data.get("cause") == states.NODE_LOST
         and entry.outcome.state == states.RESTART_READY
+        and backoff.EXCUSED not in entry.outcome.data
     ]
     if not ends:
         return {}

@@ -128,10 +128,11 @@ class Traces:
     tail: Callable[[], str]
 
 
-def traces(run: Run, oom: evidence.OomWatch, lines: int) -> Traces:
-    """Those of an attempt on this machine."""
+def traces(run: Run, oom: evidence.OomWatch, lines: int, *, is_here: bool) -> Traces:
+    """Those of an attempt that was started on this machine; ``is_here``: it ran on it, too."""
     return Traces(
-        lambda pid: oom.struck(pid, run.since), lambda: evidence.tail(run.spec.output, lines)
+        lambda pid: is_here and oom.struck(pid, run.since),
+        lambda: evidence.tail(run.spec.output, lines),
     )
 
 
@@ -146,7 +147,7 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
         **_place(run.placement),
         "wall_seconds": round(wall, 6),
         "cpu_seconds": round(end.cpu_seconds, 6),
-        "max_rss_kb": end.max_rss_kb,
+        "max_rss_kb": end.max_rss_kb or None,
     }
     if end.read_bytes or end.write_bytes:
         data["read_bytes"], data["write_bytes"] = end.read_bytes, end.write_bytes
@@ -195,12 +196,13 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
     if end.signal:
         return states.SIGNAL
     if mpi is not None:
-        found = mpirun.launch_failure(
-            mpi.flavour, _last_words(run), end.returncode, run.spec.argv[0]
-        )
+        said = _last_words(run)
+        if mpi.flavour.oom.search(said):
+            return states.OOM
+        found = mpirun.launch_failure(mpi.flavour, said, end.returncode, run.spec.argv[0])
         if found:
             return found
-        if _lost_node(run, mpi):
+        if mpi.flavour.lost_node(said) is not None:
             return states.NODE_LOST
         if end.returncode > 128 and end.returncode - 128 in signal.valid_signals():
             return states.SIGNAL

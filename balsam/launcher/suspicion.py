@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from balsam import states
 from balsam.core import excuse
+from balsam.core.backoff import EXCUSED
+from balsam.core.excuse import NOT_BEGUN
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.entries import End
 from balsam.launcher.guard import Guard
@@ -34,20 +36,26 @@ class Suspicion:
     _aside: dict[str, Suspect] = field(default_factory=dict)
     _failed: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
-    def ended(self, task: Task, end: End) -> None:
-        """Take in how an attempt ended; a node that this convicts gets no more tasks."""
+    def ended(self, task: Task, end: End) -> End:
+        """Take in how an attempt ended; a node that this convicts gets no more tasks.
+
+        The end to commit: that of an attempt which was stopped for its node says so.
+        """
         data = end.outcome.data
         nodes, good = data.get("nodes", ()), verdict(data["cause"])
-        if good is False:
-            for node in nodes:
-                if node in self._aside:
-                    # It was there when the node was convicted, and ended before it was stopped.
-                    self._failed.setdefault(node, []).append((task.id, end.attempt))
-                    return
-        self.health.record(nodes, good, _kind(task), task.id, end.attempt)
+        attempt = end.attempt if end.old_state == states.RUNNING else NOT_BEGUN
+        aside = next((node for node in nodes if node in self._aside), None)
+        if aside and data["cause"] == states.NODE_LOST:
+            return _excused(end, aside)
+        if aside and good is False:
+            # It was there when the node was convicted, and ended before it was stopped.
+            self._failed.setdefault(aside, []).append((task.id, attempt))
+            return end
+        self.health.record(nodes, good, _kind(task), task.id, attempt)
         suspects = self.health.suspects()
         if suspects:
             self._set_aside(suspects[0])
+        return end
 
     def _set_aside(self, suspect: Suspect) -> None:
         """Without the worst one the others may look better: they are judged at the next failure."""
@@ -74,6 +82,14 @@ class Suspicion:
             logger.info("%s: %d jobs run again elsewhere", node, done.jobs)
             del self._failed[node]
             self.source.dirty = True
+
+
+def _excused(end: End, node: str) -> End:
+    """It was lost with its node, but by our own decision: no limit counts it."""
+    outcome = end.outcome
+    words = outcome.with_words(f"; the node {node} was set aside")
+    data = {**outcome.data, EXCUSED: end.attempt}
+    return replace(end, outcome=replace(outcome, message=words, data=data))
 
 
 def _kind(task: Task) -> object:

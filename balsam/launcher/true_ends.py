@@ -44,7 +44,7 @@ def true_ends(
     """
     told = rulings.told([entry for several in entries.values() for entry in several], crash_limit)
     past = backoff.past_losses(held, states.LAUNCHER_LOST, crash_limit)
-    first = Past(Rule(states.LAUNCHER_LOST, crash_limit - 1))
+    first = Past(backoff.either_loss(states.LAUNCHER_LOST, crash_limit))
     moves = []
     for job, row in held.items():
         known = rulings.without_program(rulings.as_told(entries.get(job, ()), told))

@@ -115,7 +115,15 @@ def _slurm(environ: Mapping[str, str]) -> list[str]:
     # A job of several components has one list of each.
     start = "SLURM_JOB_NODELIST_HET_GROUP_"
     groups = sorted((name for name in environ if name.startswith(start)), key=_trailing_number)
-    return _names(f"{start}*", ",".join(environ[name] for name in groups)) if groups else []
+    if groups:
+        return _names(f"{start}*", ",".join(environ[name] for name in groups))
+    number = environ.get("SLURM_JOB_NUM_NODES", "").strip()
+    if number not in ("", "0", "1"):
+        raise AllocationError(
+            f"SLURM_JOB_NUM_NODES is {number}, but there is no SLURM_JOB_NODELIST: set that to the "
+            "nodes of this batch job, or unset SLURM_JOB_NUM_NODES to use this host alone."
+        )
+    return []
 
 
 def _lsf(environ: Mapping[str, str]) -> list[str]:

@@ -33,6 +33,7 @@ __all__ = [
     "FAILURE_TAIL_BYTES",
     "FAILURE_TAIL_LINES",
     "FLAVOURS",
+    "SETTINGS",
     "Flavour",
     "Launch",
     "Probe",
@@ -42,6 +43,8 @@ __all__ = [
     "scrub",
 ]
 
+#: Where people name an mpirun.
+SETTINGS = "mpi.mpirun in settings.yml"
 #: ``mpirun --version`` from a cold shared file system takes seconds.
 VERSION_TIMEOUT_SECONDS = 30.0
 #: How much of an output file ``launch_failure`` wants to see: Open MPI's messages are long.
@@ -68,12 +71,15 @@ _BANNERS = (
 )
 
 
-def find_mpirun(setting: str = "auto", environ: Mapping[str, str] = os.environ) -> str:
+def find_mpirun(
+    setting: str = "auto", environ: Mapping[str, str] = os.environ, said_by: str = SETTINGS
+) -> str:
     """The absolute path of the mpirun to use.
 
     ``"auto"`` takes the one beside this Python (a virtual environment with an MPI from PyPI, also
     when it is not activated), else the first on PATH, or the launcher of the batch system around
-    us; otherwise ``setting`` is a path, or a name on PATH. Raises MpiUnavailable.
+    us; otherwise ``setting`` is a path, or a name on PATH, that ``said_by`` (for people) names.
+    Raises MpiUnavailable.
     """
     path = environ.get("PATH", os.defpath)
     if setting == "auto":
@@ -88,10 +94,12 @@ def find_mpirun(setting: str = "auto", environ: Mapping[str, str] = os.environ) 
     found = shutil.which(wanted, path=path)
     if found is None:
         problem = "may not be executed" if Path(wanted).exists() else "does not exist"
-        raise MpiUnavailable(
-            f"mpi.mpirun in settings.yml is '{setting}', which {problem}: correct it, or set it to "
-            "auto and load an MPI module or type pip install 'balsam[mpi]'."
+        advice = (
+            "correct it, or set it to auto and load an MPI module or type pip install 'balsam[mpi]'"
+            if said_by == SETTINGS
+            else "load the module that brings it, or name another in a machine file of your own"
         )
+        raise MpiUnavailable(f"{said_by} is '{setting}', which {problem}: {advice}.")
     return os.path.abspath(found)
 
 

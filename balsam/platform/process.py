@@ -13,6 +13,7 @@ from typing import Any
 
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.platform import commandline
+from balsam.platform.memory import Floor
 
 #: Python ignores some of these and we catch others; a task starts with none of that.
 _DEFAULT_SIGNALS = frozenset(
@@ -25,6 +26,7 @@ _DEFAULT_SIGNALS = frozenset(
         signal.SIGXFSZ,
     )
 )
+_floor = Floor()
 _SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
@@ -49,9 +51,10 @@ class RunSpec:
 class Exit:
     """How a process ended; ``signal`` is 0 unless a signal ended it.
 
-    CPU time is seconds of user and system time, memory the largest resident set in KiB, and what
-    was read from and written to storage is in bytes (0 also where the kernel does not count that,
-    as on some network file systems): all of the process and the descendants it has waited for.
+    CPU time is seconds of user and system time, memory the largest resident set in KiB (0 if that
+    was no more than what the process that started it has itself), and what was read from and
+    written to storage is in bytes (0 also where the kernel does not count that, as on some network
+    file systems): all of the process and the descendants it has waited for.
     ``time`` is seconds since the epoch; ``wall_seconds`` is of a clock that nobody sets, and 0 if
     the start was not given.
     """
@@ -173,7 +176,7 @@ def collect(pid: int, begun: float = 0.0) -> Exit:
         code,
         number,
         usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss,
+        _floor.known(usage.ru_maxrss),
         _since(begun),
         usage.ru_inblock * 512,
         usage.ru_oublock * 512,

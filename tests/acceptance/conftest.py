@@ -21,6 +21,7 @@ from django.db import connection
 
 from balsam import states
 from balsam.conf.project import Project
+from balsam.core.care import fsck
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import ENDED
 from balsam.platform import node
@@ -280,7 +281,7 @@ class Site:
         self.until(lambda: self.state(name) in wanted, f"{name} becomes {' or '.join(wanted)}")
 
     def check_clean(self) -> None:
-        """No process, lease, open session or journal is left behind; histories are legal."""
+        """No process, lease, open session or journal is left behind; the record is sound."""
         self.until(lambda: not self.processes(), "tasks and hooks end", 5)
         leased = list(BalsamJob.objects.filter(session__isnull=False).values_list("name", "state"))
         living = list(Session.objects.exclude(state=ENDED).values_list("id", "state"))
@@ -288,6 +289,9 @@ class Site:
         if leased or living or journals:
             pytest.fail(f"left: {leased=} {living=} {journals=}\n{self.diagnosis()}")
         self.check_paths()
+        report = fsck.check_project(Project(self.path))
+        if not report.sound:
+            pytest.fail(f"{report.findings}\n{self.diagnosis()}")
 
     def check_paths(self) -> None:
         """Every history is a path of the state machine that ends where the job is."""

@@ -164,6 +164,7 @@ def _trace_faults(
         faults += _attempt_faults(job, end, by_attempt.get(attempt, []), unrecorded)
     if not unrecorded and set(by_attempt) - set(range(1, job.attempt + 1)):
         faults.append(f"attempts {sorted(by_attempt)} have run, the job is at {job.attempt}")
+    faults += _twice_at_a_time(by_attempt)
     for one, other in zip(sorted(by_attempt), sorted(by_attempt)[1:], strict=False):
         last = max(sign.last for sign in by_attempt[one])
         begin = min(sign.begin for sign in by_attempt[other])
@@ -172,6 +173,21 @@ def _trace_faults(
                 f"attempt {one} ({causes.get(one)}) was alive at {last:.3f}, attempt {other} "
                 f"began at {begin:.3f}"
             )
+    return faults
+
+
+def _twice_at_a_time(by_attempt: dict[int, list[Sign]]) -> list[str]:
+    """Attempts of which two processes were the same rank, and alive at the same time."""
+    faults = []
+    for attempt, seen in by_attempt.items():
+        for rank in {sign.rank for sign in seen}:
+            same = [sign for sign in seen if sign.rank == rank]
+            for one, other in zip(same, same[1:], strict=False):
+                if one.last > other.begin:
+                    faults.append(
+                        f"attempt {attempt} was alive at {one.last:.3f} on {one.node}, and began "
+                        f"once more at {other.begin:.3f} on {other.node}"
+                    )
     return faults
 
 

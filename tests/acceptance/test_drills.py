@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -306,6 +307,8 @@ def test_a_clock_that_jumps(site: Site, set_clock: Clock, jump: int) -> None:
     for event in EventLog.objects.filter(from_state=states.RUNNING):
         seconds = event.data["wall_seconds"]
         assert 0 < seconds < 60, f"{event.job.name} took {seconds} s\n{site.diagnosis()}"
+    ran = Counter((sign.job, sign.attempt) for sign in signs(site))
+    assert max(ran.values()) == 1 and len(ran) == BalsamJob.objects.count() + 1
     site.check_clean()
 
 

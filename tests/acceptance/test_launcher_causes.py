@@ -27,6 +27,10 @@ MPI = importlib.util.find_spec("mpi4py") is not None and (
 needs_mpi = pytest.mark.skipif(not MPI, reason="there is no MPI here")
 
 
+#: More memory than the launcher has.
+LARGE = 200_000_000
+
+
 @pytest.fixture(scope="module")
 def campaign(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One launcher run over jobs that end in all the ways there are."""
@@ -46,6 +50,7 @@ def campaign(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _add_good(site: Site) -> None:
     site.shell("ok", "echo fine; echo trouble >&2")
+    site.job("large", shlex.join([sys.executable, "-c", f"x = b'x' * {LARGE}"]))
     site.job("words", "printf", args="<%s> one 'two three' \"it's\" $HOME *")
     site.shell(
         "environment",
@@ -94,7 +99,7 @@ def _add_hooks(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ok", "words", "environment", "envscript", "parent", "child", "heir"],
+    ["ok", "words", "environment", "envscript", "parent", "child", "heir", "large"],
 )
 def test_good_jobs_finish(campaign: Site, name: str) -> None:
     assert campaign.state(name) == states.JOB_FINISHED, campaign.diagnosis()
@@ -103,7 +108,11 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
     assert data["attempt"] == 1
     assert data["returncode"] == 0
     assert data["wall_seconds"] > 0
-    assert data["max_rss_kb"] > 0
+    if name == "large":
+        assert LARGE < 1024 * data["max_rss_kb"] < LARGE + 100_000_000
+    else:
+        # Less than the launcher has: how much less, the kernel does not say.
+        assert data["max_rss_kb"] is None
     assert campaign.named(name).return_code == 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from balsam.launcher import dag
 from balsam.platform.process import signal_all
 
 from .conftest import BALSAM, PROGRAMS, Site, gone
+from .test_launcher_causes import needs_mpi
 
 FAMILY = f"/bin/sh {PROGRAMS}/family.sh"
 
@@ -167,6 +170,41 @@ def test_the_time_limit_of_a_launcher(site: Site) -> None:
     site.launch()
     site.all_finished()
     assert site.named("job").attempt == 2
+    site.check_clean()
+
+
+#: Each rank saves its work when it is told that the end is near, and ends well.
+SAVES = """\
+import signal, time
+from pathlib import Path
+from mpi4py import MPI
+rank = MPI.COMM_WORLD.rank
+told = []
+signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
+while not told: time.sleep(0.05)
+Path(f"saved{rank}").touch()
+"""
+
+
+@needs_mpi
+def test_jobs_save_their_work_when_the_end_is_near(site: Site) -> None:
+    """By a signal some time before it, which their mpirun hands on to all ranks."""
+    site.settings(cores_per_node=3)
+    program = site.home / "saves.py"
+    program.write_text(SAVES)
+    early = {"signal": "USR1", "signal_before_min": 9.7}
+    command = shlex.join([sys.executable, str(program)])
+    site.job("wide", command, ranks_per_node=2, **early)
+    site.shell("narrow", "trap 'touch saved0; exit 0' USR1; while :; do sleep 0.05; done", **early)
+    said = site.launch("--consume-all", "--time-limit-minutes", "10")
+    assert "its time limit is reached" not in said
+    site.all_finished()
+    for name, number in (("wide", 2), ("narrow", 1)):
+        work = Path(site.named(name).working_directory)
+        assert sorted(path.name for path in work.glob("saved*")) == [
+            f"saved{rank}" for rank in range(number)
+        ]
+        assert site.end(name).data["cause"] == states.OK
     site.check_clean()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def done(site: Site, **given: object) -> None:
 def placed(site: Site, name: str) -> set[str]:
     """The nodes on which a job is by its own account."""
     return {sign.node for sign in alive(site, name)}
+
+
+def on_record(site: Site, node: str) -> list[str]:
+    """Jobs that began on a node just now, and that is in the record."""
+    since = time.time() - 1.0
+    here = {sign.job for sign in signs(site) if sign.node == node and sign.begin > since}
+    return [name for name in here if site.state(name) == states.RUNNING]
 
 
 def gated(site: Site, number: int, gate: Path, attempts: int = 1000) -> list[str]:
@@ -134,12 +142,16 @@ def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
 
 
 def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster) -> None:
-    add_mixture(site, serial=40, tenths=5)
+    add_mixture(site, serial=40, tenths=20)
     batch = BatchJob(site, slurm)
     batch.until(lambda: len(signs(site)) > 12, "the work is on its way")
+    busy = "the node runs what is on record"
+    batch.until(lambda: on_record(site, "n4"), busy)
     slurm.kill_node("n4")
     batch.wait()
     done(site)
+    lost = [end for job in BalsamJob.objects.all() for end in site.ends(job.name)[:-1]]
+    assert lost, batch.diagnosis()
     for job in BalsamJob.objects.all():
         causes = [end.data["cause"] for end in site.ends(job.name)]
         assert set(causes[:-1]) <= {states.NODE_LOST}, f"{job.name}: {causes}"
@@ -264,7 +276,7 @@ def test_parts_of_a_batch_job_by_kind_of_job(site: Site, slurm: Cluster) -> None
     assert len(wide) == 2, batch.diagnosis()
 
 
-def test_parts_that_overlap_or_ask_for_too_much_are_refused(site: Site, slurm: Cluster) -> None:
+def test_parts_that_ask_for_too_much_are_refused(site: Site, slurm: Cluster) -> None:
     site.job("job", traced(1))
     batch = BatchJob(site, slurm, nodes=2, launcher="--consume-all --part mpi:2 --part serial:2")
     said = batch.wait("FAILED")

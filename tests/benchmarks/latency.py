@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import ROOT, Bench, bench, seconds, stop, until
+from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.table import Table
 
 JOBS = 50
@@ -27,9 +28,13 @@ class Times:
 
 
 def measure(options: Options) -> list[Table]:
-    """Latencies in milliseconds, of jobs that come one at a time."""
+    """Latencies in milliseconds, of jobs that come one at a time, on each database."""
+    return [_measured(database) for database in options.databases]
+
+
+def _measured(database: str) -> Table:
     times = Times()
-    with bench() as made, _creator(made) as creator:
+    with bench(database) as made, _creator(made) as creator:
         _answer(creator)
         launcher = made.start("--persistent")
         try:
@@ -41,14 +46,14 @@ def measure(options: Options) -> list[Table]:
             assert creator.stdin is not None
             creator.stdin.close()
     table = Table(
-        f"An idle launcher: {JOBS} jobs, one at a time",
+        f"An idle launcher: {JOBS} jobs, one at a time, {NAMES[database]}",
         "The jobs are created by another process through the Python API; each prints the time as "
         "its last act. What others see is found by asking the database every millisecond.",
     )
     table.add("begin of job.save() to its process started", "ms", times.started, most=100)
     table.add("begin of job.save() to RUNNING seen by others", "ms", times.seen_running, most=100)
     table.add("a task's last act to its outcome seen by others", "ms", times.committed, most=100)
-    return [table]
+    return table
 
 
 def _creator(made: Bench) -> subprocess.Popen[str]:

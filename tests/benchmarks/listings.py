@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.benchmarks.options import Options
 from tests.benchmarks.project import Bench, bench, scratch
+from tests.benchmarks.project_database import NAMES
 from tests.benchmarks.table import Table
 
 JOBS = 100_000
@@ -37,11 +38,15 @@ BAR_SECONDS = 1.0
 
 
 def measure(options: Options) -> list[Table]:
-    """Tables of listings and of bulk commands."""
-    with bench() as made:
+    """Tables of listings and of bulk commands, on each database."""
+    return [table for database in options.databases for table in _measured(database, options)]
+
+
+def _measured(database: str, options: Options) -> list[Table]:
+    with bench(database) as made:
         made.python("campaign", str(made.path), "--jobs", str(JOBS))
         table = Table(
-            f"Commands at {JOBS:,} jobs",
+            f"Commands at {JOBS:,} jobs, {NAMES[database]}",
             "With dependencies, tags, and six to twelve events a job. Tables stop at "
             "5000 jobs, as they do by default; --csv and --json write all of them.",
         )
@@ -53,7 +58,8 @@ def measure(options: Options) -> list[Table]:
 
 
 def _bulk(made: Bench) -> Table:
-    table = Table(f"Bulk commands at {JOBS:,} jobs", "Each once, on the project above.")
+    name = f"Bulk commands at {JOBS:,} jobs, {NAMES[made.kind]}"
+    table = Table(name, "Each once, on the project above.")
     rows = scratch() / "rows.csv"
     rows.write_text("x\n" + "".join(f"{index}\n" for index in range(JOBS)))
     add = f"job --name n{{{{x}}}} --workflow csv --app simulate --from-csv {rows} --yes"

@@ -37,6 +37,7 @@ def measure(made: Bench, table: Table) -> None:
 
 
 def _peak_of_run(made: Bench, words: list[str]) -> float:
+    # The kernel counts what this process had when it started that one, if it was more.
     process = subprocess.Popen(
         words, env=made.environ, cwd=ROOT, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     )

@@ -95,6 +95,9 @@ def test_a_path_that_is_given_must_be_a_program(fake: Callable[..., str], tmp_pa
     plain.write_text("")
     with pytest.raises(MpiUnavailable, match="may not be executed"):
         mpirun.find_mpirun(str(plain), {})
+    # Nobody has to look for it in settings that do not have it.
+    with pytest.raises(MpiUnavailable, match=r"mpi.mpirun of machine 'x' is 'aprun', .* load the"):
+        mpirun.find_mpirun("aprun", {"PATH": str(tmp_path)}, "mpi.mpirun of machine 'x'")
 
 
 def find_with(python: Path, path: str) -> str:

@@ -16,7 +16,7 @@ from balsam.core import backoff, bookkeeping, history, why
 from balsam.core.advance import Move, advance
 from balsam.core.backoff import Rule
 from balsam.core.events import Hop
-from balsam.core.excuse import GivenAgain, give_again
+from balsam.core.excuse import NOT_BEGUN, GivenAgain, give_again
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import InvalidValue
 
@@ -200,7 +200,7 @@ def test_losses_have_a_limit_of_the_jobs_own(project: Any) -> None:
     past = backoff.past_losses([own.pk, other.pk], states.NODE_LOST, 5)
     assert {key: tuple(one) for key, one in past.items()} == {
         own.pk: (Rule(states.NODE_LOST, 3), 0),
-        other.pk: (Rule(states.NODE_LOST, 4), 0),
+        other.pk: (Rule(states.NODE_LOST, 4, setting="crash_limit"), 0),
     }
 
 
@@ -266,6 +266,23 @@ def test_attempts_that_convicted_a_node_are_given_again(project: Any) -> None:
     assert give_again([(failed.pk, 1)], "n1", WHY) == GivenAgain()
     attempt(failed, states.OK, states.RUN_DONE)
     assert failed.state == states.JOB_FINISHED
+
+
+def test_what_could_not_begin_on_a_bad_node_goes_on_without_a_lost_attempt(project: Any) -> None:
+    job = runnable()
+    data = {"cause": states.PROGRAM_MISSING, "attempt": 0, "nodes": ["n1"]}
+    failed = Move(job.pk, states.PREPROCESSED, [Hop(states.FAILED, "no such program", data)])
+    assert advance([failed]) == {job.pk}
+    assert give_again([(job.pk, NOT_BEGUN)], "n2", WHY) == GivenAgain()
+    assert give_again([(job.pk, NOT_BEGUN)], "n1", WHY) == GivenAgain(1, 0, 0)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.lost_attempts) == (states.RESTART_READY, 0, 0)
+    assert "could not begin" in last(job).message and WHY in last(job).message
+    assert give_again([(job.pk, NOT_BEGUN)], "n1", WHY) == GivenAgain()
+    # Its first attempt is still to come: that it fails elsewhere is another matter.
+    attempt(job, states.EXIT, nodes=["n1"])
+    assert give_again([(job.pk, NOT_BEGUN)], "n1", WHY) == GivenAgain()
+    assert give_again([(job.pk, 1)], "n1", WHY) == GivenAgain(1, 0, 1)
 
 
 def test_excused_attempts_count_for_no_limit(project: Any) -> None:

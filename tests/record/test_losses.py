@@ -98,8 +98,9 @@ def test_a_job_may_have_a_limit_of_its_own_and_a_pause(run: Run) -> None:
     event = run.lose(lost)
     assert lost.state == states.RESTART_READY and "not before" in event.message
     assert lost.not_before - history.now() > timedelta(seconds=500)
-    run.lose(lost)
+    event = run.lose(lost)
     assert lost.state == states.FAILED
+    assert event.message == "Its node was lost 2 times while it ran (retry: node_lost=1)"
 
 
 def test_a_rule_for_one_kind_of_loss_does_not_count_the_other(run: Run, project: Any) -> None:

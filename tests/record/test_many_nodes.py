@@ -97,6 +97,45 @@ def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
     assert excused == set(failed)
 
 
+def test_tasks_that_a_bad_node_could_not_even_begin_run_elsewhere(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a file system is not mounted: they fail at once, and are given again."""
+    hands = FakeHands(NODES, refusing=["n3"])
+    allocation(*NODES)
+    told = all_finish(project, hands, monkeypatch)
+    assert told[-1].notice.startswith("1 node lost or set aside: n3 (set aside: ")
+    refused = {int(token.partition(":")[0]) for token, node, _ in hands.sent if node == "n3"}
+    assert refused
+    for job in BalsamJob.objects.all():
+        assert (job.attempt, job.lost_attempts) == (1, 0)
+        failed = job.events.filter(to_state=states.FAILED).count()
+        assert failed == (job.pk in refused)
+
+
+def test_what_is_stopped_because_its_node_is_set_aside_counts_as_no_loss(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ran well there: neither its rule for lost nodes nor the crash limit is for that."""
+    BalsamJob.objects.update(retry={states.NODE_LOST: {"limit": 0}})
+    hands = FakeHands(NODES, failing=["n1"], holding=["n1"])
+    allocation(*NODES)
+    all_finish(project, hands, monkeypatch)
+    assert not hands.held
+    stopped = EventLog.objects.get(data__cause=states.NODE_LOST)
+    assert stopped.to_state == states.RESTART_READY
+    first, *output = stopped.message.splitlines()
+    assert first.endswith("; the node n1 was set aside") and output == ["step 12"]
+    stopped.job.refresh_from_db()
+    assert (stopped.job.attempt, stopped.job.lost_attempts) == (2, 1)
+
+
 def test_a_lost_node_takes_no_job_with_it_and_is_named(
     project: Project,
     jobs: list[BalsamJob],

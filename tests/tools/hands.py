@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Collection, Sequence
 
-from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Started
+from balsam import states
+from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
 from balsam.platform.process import Exit, RunSpec
 
 PID = 4242
 
 
 class FakeHands:
-    """On nodes of these names; tasks end well on most, fail on some, and take others with them."""
+    """On nodes of these names; tasks end well on most, fail on some, and take others with them.
+
+    On those that are ``refusing`` none begins, for there is no program. On those that are
+    ``holding``, the first one runs until it is stopped.
+    """
 
     def __init__(
-        self, names: Collection[str], failing: Collection[str] = (), dying: Collection[str] = ()
+        self,
+        names: Collection[str],
+        failing: Collection[str] = (),
+        dying: Collection[str] = (),
+        refusing: Collection[str] = (),
+        holding: Collection[str] = (),
     ) -> None:
         self.ready_nodes = frozenset(names)
-        self.failing, self.dying = failing, dying
+        self.failing, self.dying, self.refusing = failing, dying, refusing
+        self._holding = set(holding)
+        #: Those that run on and on.
+        self.held: set[str] = set()
         #: What it took to reach the nodes.
         self.launches = 1
         #: What was sent: token, node and specification.
@@ -43,8 +57,14 @@ class FakeHands:
         if node in self.dying:
             self._doomed.setdefault(node, []).append(token)
             return
+        if node in self.refusing:
+            self._events.append(Refused(token, states.PROGRAM_MISSING, "There is no program."))
+            return
         self._events.append(Started(token, PID, time.time()))
-        if node in self.failing:
+        if node in self._holding:
+            self._holding.remove(node)
+            self.held.add(token)
+        elif node in self.failing:
             self._events.append(Ended(token, Exit(PID, 3, 0, 0.0, 0), 0.1, tail="the disk is gone"))
         else:
             self._events.append(Ended(token, Exit(PID, 0, 0, 0.0, 0), 0.1))
@@ -54,7 +74,11 @@ class FakeHands:
         self.signals.append((token, number))
 
     def stop(self, token: str, grace_seconds: float) -> None:
-        """All have ended, or will with their node."""
+        """All others have ended, or will with their node."""
+        if token in self.held:
+            self.held.remove(token)
+            end = Exit(PID, 143, signal.SIGTERM, 0.0, 0)
+            self._events.append(Ended(token, end, 0.1, tail="step 12", stopped="yes"))
 
     def kill_all(self) -> None:
         """As for one."""

@@ -96,6 +96,8 @@ class Flavour:
     ran: re.Pattern[str] = NOTHING
     #: Messages that a node was lost; each may name it in a group.
     lost: re.Pattern[str] = NOTHING
+    #: Messages that a rank was killed for want of memory.
+    oom: re.Pattern[str] = NOTHING
     #: Whether it may end with code 0 when a node was lost, so that ``lost`` has to be looked for.
     quiet_loss: bool = False
     #: The exit codes of a launch that failed; none means that it may be any.

@@ -80,4 +80,8 @@ SRUN = Flavour(
         r"^srun: error: [^:\n]+: tasks? [^:\n]+: (?!Exited)\w+",
     ),
     lost=any_of(r"^srun: error: Node failure on ([^\s,]+)"),
+    oom=any_of(
+        r"^srun: error: [^:\n]+: tasks? [^:\n]+: Out Of Memory$",
+        r"^slurmstepd(?:-\S+)?: error: Detected \d+ oom[-_]kill event",
+    ),
 )

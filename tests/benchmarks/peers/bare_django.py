@@ -1,7 +1,12 @@
-"""A bare Django: set up with one small application, and its first query of the model. DATABASE."""
+"""A bare Django: set up with one small application, and its first query of the model.
+
+The environment has what Django calls a database, in BARE_DJANGO as JSON.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 
 
@@ -10,7 +15,7 @@ def main() -> None:
     from django.conf import settings
 
     settings.configure(
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}},
+        DATABASES={"default": json.loads(os.environ["BARE_DJANGO"])},
         INSTALLED_APPS=["django.contrib.contenttypes"],
         USE_TZ=True,
     )

@@ -21,7 +21,7 @@ from tests.benchmarks.simulation import ideal, plot, report
 from tests.benchmarks.simulation.case import Allocation
 from tests.benchmarks.simulation.stage import set_stage
 from tests.benchmarks.simulation.waits import longest_wait
-from tests.benchmarks.simulation.workload import Workload
+from tests.benchmarks.simulation.workload import SHORT, Workload
 
 NOTE = (
     "Used: the share of all cores, from the launcher's begin to the end of the last task, in which "
@@ -54,7 +54,7 @@ class Kind:
         # A quarter of the work is done by jobs of 2 nodes up to half of the allocation.
         widths = tuple(width for width in (2, nodes // 16, nodes // 4, nodes // 2) if width > 1)
         wide = len(widths) * max(1, round(plain.number / 4 / sum(widths)))
-        narrow = plain.number - wide * sum(widths) // len(widths)
+        narrow = round((plain.number - wide * sum(widths) / len(widths)) / ((1 + SHORT) / 2))
         return replace(plain, number=narrow + wide, wide=wide, widths=widths)
 
 

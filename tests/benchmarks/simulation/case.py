@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.benchmarks.memory import peak_of
 from tests.benchmarks.simulation.clock import Clock
 
 
@@ -30,14 +30,13 @@ class Allocation:
 
 @dataclass
 class Result:
-    """``cpu`` and ``rss_mb`` are the launcher's, without (cpu) what the simulation took itself."""
+    """What the launcher took; of CPU without, of memory with what the simulation took itself."""
 
     nodes: int
     slots: int
     tasks: int
     use: dict[str, Any]
     cpu_seconds: float
-    server_cpu_seconds: float
     elapsed_seconds: float
     real_seconds: float
     rss_mb: float
@@ -71,15 +70,14 @@ def run(allocation: Allocation) -> Result:
         phases = watch_launcher(launcher, clock)
         code = _profiled(launcher.run, allocation.profile)
     elapsed = clock.monotonic() - begin
-    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cpu = time.process_time() - cpu_began - clock.excluded
+    rss_mb = peak_of(os.getpid())
+    cpu = time.process_time() - cpu_began - clock.excluded_cpu
     return Result(
         nodes=allocation.nodes,
         slots=allocation.slots,
         tasks=len(nodes.trace.begins),
         use=asdict(use_of(nodes.trace, allocation.nodes, begin)),
         cpu_seconds=cpu,
-        server_cpu_seconds=0.0,
         elapsed_seconds=elapsed,
         real_seconds=time.perf_counter() - began,
         rss_mb=rss_mb,

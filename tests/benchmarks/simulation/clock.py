@@ -19,11 +19,11 @@ class Clock:
     def __init__(self) -> None:
         #: Seconds by which it is ahead of the real clock.
         self.skipped = 0.0
-        #: Seconds that the simulation itself took; they do not count.
-        self.excluded = 0.0
+        #: Seconds that the simulation itself took, and those of the processor; they do not count.
+        self.excluded = self.excluded_cpu = 0.0
         self._epoch = _epoch() - _monotonic()
         self._depth = 0
-        self._stopped_at = 0.0
+        self._stopped_at = self._cpu_stopped_at = 0.0
 
     def monotonic(self) -> float:
         """What ``time.monotonic`` says."""
@@ -56,6 +56,7 @@ class Clock:
     def __enter__(self) -> None:
         if self._depth == 0:
             self._stopped_at = _monotonic()
+            self._cpu_stopped_at = time.process_time()
         self._depth += 1
 
     def __exit__(self, *error: object) -> None:
@@ -64,6 +65,7 @@ class Clock:
             took = _monotonic() - self._stopped_at
             self.excluded += took
             self.skipped -= took
+            self.excluded_cpu += time.process_time() - self._cpu_stopped_at
 
     def install(self) -> None:
         """Make it the clock of this process.

@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
+
+#: Of the length of others.
+SHORT = 0.25
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Workload:
 
     Lengths are evenly distributed, the same for the same ``seed``. A task takes a core; of the
     jobs, ``wide`` take ``widths`` nodes each, in turn, by mpirun; they are spread evenly among the
-    narrow ones.
+    narrow ones, of which then every other takes only ``SHORT`` of the time, and all tell their
+    wall time, so that there is something to fill gaps with.
     """
 
     number: int
@@ -32,19 +37,31 @@ class Workload:
     def lengths(self) -> Iterator[float]:
         """Seconds of each task, in the order of the jobs."""
         dice = random.Random(self.seed)
-        for _ in range(self.number):
-            yield round(self.seconds * dice.uniform(1 - self.spread, 1 + self.spread), 3)
+        short = False
+        for index in range(self.number):
+            length = self.seconds * dice.uniform(1 - self.spread, 1 + self.spread)
+            if self.wide and not self._is_wide(index):
+                length *= SHORT if short else 1.0
+                short = not short
+            yield round(length, 3)
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """Fields of each job."""
-        every = self.number // self.wide if self.wide else 0
         for index, length in enumerate(self.lengths()):
-            fields = {"name": f"t{index}", "args": f"{length:.3f}"}
-            if every and index % every == every - 1:
-                width = self.widths[index // every % len(self.widths)]
-                yield {**fields, "name": f"wide{index}", "num_nodes": width}
-            else:
-                yield fields
+            fields: dict[str, Any] = {"name": f"t{index}", "args": f"{length:.3f}"}
+            if self.wide:
+                fields["wall_time_minutes"] = math.ceil(length / 60)
+            if self._is_wide(index):
+                width = self.widths[index // self._every % len(self.widths)]
+                fields |= {"name": f"wide{index}", "num_nodes": width}
+            yield fields
+
+    @property
+    def _every(self) -> int:
+        return self.number // self.wide
+
+    def _is_wide(self, index: int) -> bool:
+        return self.wide > 0 and index % self._every == self._every - 1
 
     def dump(self) -> str:
         """For the command line."""

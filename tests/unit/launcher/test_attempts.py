@@ -216,6 +216,16 @@ def answering_mpirun(directory: Path) -> MpiFinder:
     return finder
 
 
+def test_more_options_of_mpirun_are_words_of_a_shell(tmp_path: Path) -> None:
+    program = tmp_path / "mpirun"
+    program.symlink_to(FAKE_MPIRUN)
+    config = MpiSettings(mpirun=str(program), flavour="mpich", flags="-x --wdir '/a b'")
+    found = MpiFinder(config, {}).get()
+    assert found is not None and found.flags == ("-x", "--wdir", "/a b")
+    with pytest.raises(MpiUnavailable, match=r"-x 'a, are no words of a shell.*mpi\.flags"):
+        MpiFinder(replace(config, flags="-x 'a"), {}).get()
+
+
 def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> None:
     """Those of mpirun only, and whatever became of them."""
     attempts._mpi = answering_mpirun(tmp_path)

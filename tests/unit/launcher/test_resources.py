@@ -17,7 +17,9 @@ from balsam.conf.project import Project
 from balsam.conf.settings import Launcher, Mpi
 from balsam.core.offer import Offer
 from balsam.errors import AllocationError, SettingsError
-from balsam.launcher.options import LauncherOptions
+from balsam.launcher import parts
+from balsam.launcher.node_pool import Request
+from balsam.launcher.options import MPI, SERIAL, LauncherOptions
 from balsam.launcher.resources import Resources, Starts, find, offer, resolve
 from balsam.platform.allocation import Allocation
 from balsam.platform.allotment import Gpus
@@ -34,6 +36,7 @@ def resolved(
     settings: Launcher | None = None,
     mpi: Mpi | None = None,
     allocation: Allocation = TWO,
+    on_node: bool = True,
     **options: Any,
 ) -> Resources:
     return resolve(
@@ -44,6 +47,7 @@ def resolved(
         allocation,
         NOW,
         ask=lambda separate: uniform(4, 1 if separate else 2),
+        on_node=on_node,
     )
 
 
@@ -62,6 +66,16 @@ def test_the_machine_says_what_there_is() -> None:
 def test_a_node_is_asked_where_the_machine_does_not_say() -> None:
     assert resolved(LAPTOP).shape == uniform(4, 1)
     assert resolved(machines.load("slurm")).shape == uniform(4, 2)
+
+
+@pytest.mark.parametrize("name", ["theta", "summit"])
+def test_serial_jobs_share_nodes_where_launches_do_not(name: str) -> None:
+    """Their workers are one launch, however many jobs they run."""
+    found = resolved(machines.load(name), allocation=Allocation(("a", "b")))
+    for mode, shared in ((SERIAL, True), (MPI, False)):
+        pool = parts.node_pool(found, mode)
+        nodes = {pool.place(Request(node_packing_count=16)) for _ in range(2)}
+        assert len({one.nodes for one in nodes if one}) == (1 if shared else 2)
 
 
 def test_a_share_of_the_nodes() -> None:
@@ -137,10 +151,26 @@ def test_gpus_that_were_given_by_a_mask_are_handed_on_by_it(
     assert (found.gpu_masks, found.gpu_environ) == (("ROCR_VISIBLE_DEVICES",), {})
 
 
-def test_a_machine_that_says_its_gpus_keeps_them() -> None:
-    assert resolved(allocation=MASKED).shape == POLARIS.shape
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (("1", "3"), ("3", "1")),  # in the order of the machine
+        (("0", "1", "2", "3"), ("3", "2", "1", "0")),
+        (("GPU-4711", "GPU-4712"), ("GPU-4711", "GPU-4712")),  # other names for some of them
+        ((), ()),
+    ],
+)
+def test_of_the_gpus_of_a_machine_those_count_that_the_batch_job_was_given(
+    ids: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    for masks in (("CUDA_VISIBLE_DEVICES",), ()):
+        found = resolved(allocation=replace(TWO, gpus=Gpus(ids, masks)))
+        assert found.shape.gpus == expected
+        assert len(found.shape.gpu_numa) == (len(expected) if set(ids) & set("0123") else 0)
+        assert found.gpu_masks == POLARIS.gpu_masks
+    assert resolved(allocation=MASKED).shape == POLARIS.shape  # that is for another make of GPUs
     found = resolved(machines.parse(ROCR_FILE, Path("m.yml")), allocation=MASKED)
-    assert (found.shape.gpus, found.gpu_masks) == (("7",), ("ROCR_VISIBLE_DEVICES",))
+    assert (found.shape.gpus, found.gpu_masks) == (("2", "5"), ("ROCR_VISIBLE_DEVICES",))
 
 
 def test_gpus_that_a_scheduler_counts_are_told_to_jobs_as_ever() -> None:
@@ -173,7 +203,15 @@ def test_cores_that_a_batch_job_was_given(
     found = resolved(generic, allocation=allocation)
     assert found.shape.cpus == uniform(4, 2).cpus[:expected]
     assert resolved(generic, Launcher(cores_per_node=3), allocation=allocation).shape.cores == 3
-    assert resolved(allocation=allocation).shape == POLARIS.shape
+    # Of a machine that says what a node has, too: which cores they are, only a node can tell.
+    part = resolved(allocation=allocation).shape
+    if cpus:
+        assert (part.cpus, part.gpus) == (found.shape.cpus, POLARIS.gpus)
+    else:
+        assert part == POLARIS.shape
+    part = resolved(allocation=allocation, on_node=False).shape
+    told = min(cpus, default=0) // (2 if scheduler == "slurm" else 1)
+    assert part.cpus == POLARIS.shape.cpus[: max(1, told) if cpus and told < 32 else 32]
 
 
 def test_only_the_nodes_of_this_launcher_count() -> None:

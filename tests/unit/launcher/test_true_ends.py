@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from balsam import states
 from balsam.core.advance import Move
-from balsam.core.backoff import Rule
+from balsam.core.backoff import either_loss
 from balsam.launcher import journal
 from balsam.launcher.entries import End, Entry, Start, StepEnd, from_plain
 from balsam.launcher.ledger import Ledger
@@ -19,7 +19,7 @@ from balsam.launcher.true_ends import Loss, true_end
 from balsam.outcomes import Outcome
 
 SESSION, JOB, CRASH_LIMIT = 3, 8, 5
-RULE = Rule(states.LAUNCHER_LOST, CRASH_LIMIT - 1)
+RULE = either_loss(states.LAUNCHER_LOST, CRASH_LIMIT)
 
 
 def end_of(state: str, attempt: int, *entries: Entry, crashes: int = 0) -> Move | None:

@@ -45,7 +45,7 @@ def found(environ: dict[str, str]) -> Allocation:
             Allocation(("c1", "c2"), "slurm", "5", NOW + 600),
         ),
         ({"SLURM_HOSTS": "b1\nb2 b3"}, Allocation(("b1", "b2", "b3"), "slurm")),
-        ({"SLURM_JOB_ID": "5", "SLURM_JOB_NUM_NODES": "4"}, Allocation(HERE, "slurm", "5")),
+        ({"SLURM_JOB_ID": "5", "SLURM_JOB_NUM_NODES": "1"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "soon"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "nan"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "0"}, Allocation(HERE, "slurm", "5")),

@@ -66,7 +66,7 @@ def test_what_it_and_its_children_wrote_is_counted(tmp_path: Path) -> None:
     end = ran(spec(tmp_path, sys.executable, str(script)))
     assert end.returncode == 0, (tmp_path / "out").read_text()
     assert end.write_bytes >= (8_000_000 if counts else 0)
-    assert end.max_rss_kb > 1000 and end.cpu_seconds > 0
+    assert end.cpu_seconds > 0
 
 
 def counted() -> int:

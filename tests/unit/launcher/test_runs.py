@@ -1,0 +1,69 @@
+"""What the end of an attempt is put down to, by all the traces it left."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from balsam import states
+from balsam.launcher.node_pool import Placement, Request
+from balsam.launcher.runs import Run, outcome, traces
+from balsam.launcher.tasks import Mpi, Task
+from balsam.platform.evidence import OomWatch
+from balsam.platform.flavours import FLAVOURS
+from balsam.platform.process import Exit, RunSpec
+
+TASK = Task(
+    id=1, job_id=uuid.uuid4(), workflow="w", name="t", state=states.PREPROCESSED, attempt=0,
+    lost_attempts=0, app_id=None, direct_command="true", args="", environ={},
+    request=Request(num_nodes=2), mpi_flags="", wall_time_minutes=1, time_limit_minutes=0.0,
+    workdir="", user_workdir="",
+)  # fmt: skip
+#: As srun 20 to 24 say it; which of the two comes first, and whether both do, is chance.
+OUT_OF_MEMORY = (
+    "slurmstepd: error: Detected 1 oom_kill event in StepId=7.2. Some of the step tasks have been "
+    "OOM Killed.\n",
+    "slurmstepd-n3: error: Detected 2 oom-kill event(s) in StepId=7.2 cgroup. Some of your "
+    "processes may have been killed by the cgroup out-of-memory handler.\n",
+    "srun: error: n3: task 1: Out Of Memory\n",
+    "srun: error: n3: tasks 0-1: Out Of Memory\nsrun: Terminating StepId=7.2\n",
+)
+
+
+def run_of(flavour: str, output: Path) -> Run:
+    spec = RunSpec((flavour, "true"), str(output.parent), {}, str(output))
+    return Run(TASK, Placement(("n3", "n4"), 2.0), spec, mpi=Mpi(flavour, FLAVOURS[flavour], ()))
+
+
+def cause(run: Run, code: int, watch: OomWatch, *, is_here: bool = False) -> str:
+    found = outcome(run, Exit(1, code, 0, 0.0, 0), traces(run, watch, 5, is_here=is_here))
+    return str(found.data["cause"])
+
+
+@pytest.mark.parametrize("code", [1, 137])
+@pytest.mark.parametrize("said", OUT_OF_MEMORY)
+def test_srun_says_that_ranks_were_killed_for_want_of_memory(
+    tmp_path: Path, said: str, code: int
+) -> None:
+    output = tmp_path / "out"
+    output.write_text(f"step 12\n{said}")
+    assert cause(run_of("srun", output), code, OomWatch([])) == states.OOM
+    # What a program writes of itself is no evidence.
+    output.write_text(f"rank 3: {said}")
+    assert cause(run_of("srun", output), code, OomWatch([])) != states.OOM
+    output.write_text(f"step 12\n{said}")
+    assert cause(run_of("mpich", output), code, OomWatch([])) != states.OOM
+
+
+@pytest.mark.parametrize("code", [1, 137])
+def test_a_kill_on_this_node_is_not_put_down_to_ranks_on_others(tmp_path: Path, code: int) -> None:
+    (tmp_path / "out").write_text("step 12\n")
+    counter = tmp_path / "vmstat"
+    run = run_of("mpich", tmp_path / "out")
+    for is_here in (False, True):
+        counter.write_text("oom_kill 1\n")
+        watch = OomWatch([counter], messages=tmp_path / "none")
+        counter.write_text("oom_kill 2\n")
+        assert (cause(run, code, watch, is_here=is_here) == states.OOM) == is_here
