@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 
 from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts
@@ -110,7 +111,7 @@ class Starter:
             turn.head = task
             if task.request.num_nodes > 1:
                 self._reserve(task, turn)
-        turn.refused.add(task.request)
+        turn.refuse(task)
         return True
 
     def _may_try(self, task: Task, turn: Turn) -> bool:
@@ -122,10 +123,10 @@ class Starter:
     def _may_pass(self, task: Task, turn: Turn) -> bool:
         """Whether there is room for a task behind the head, whose claim is made before."""
         nodes = self.attempts.nodes
-        if task.request in turn.refused:
+        if turn.refuses(task):
             return False
         if not nodes.fits(task.request, task.seconds, self.clock()):
-            turn.refused.add(task.request)
+            turn.refuse(task)
             return False
         if nodes.reservation is None and turn.head is not None:
             self._reserve(turn.head, turn)
@@ -213,6 +214,11 @@ class Starter:
         return int(self.progress.rate() * AHEAD_SECONDS)
 
 
+def _length(task: Task) -> float:
+    """Seconds that a task may take."""
+    return inf if task.seconds is None else task.seconds
+
+
 @dataclass
 class Turn:
     """One pass over the stock."""
@@ -223,10 +229,19 @@ class Turn:
     head: Task | None = None
     #: Whether those that need an mpirun have to wait for one.
     no_mpirun: bool = False
-    #: What there was no room for.
-    refused: set[Request] = field(default_factory=set)
+    #: What there was no room for, and for how many seconds at least: a shorter task may fit.
+    refused: dict[Request, float] = field(default_factory=dict)
     place: int = 0
     started: bool = False
+
+    def refuse(self, task: Task) -> None:
+        """There was no room for a task."""
+        self.refused[task.request] = min(_length(task), self.refused.get(task.request, inf))
+
+    def refuses(self, task: Task) -> bool:
+        """Whether there can be no room for a task, as there was none for one like it."""
+        least = self.refused.get(task.request)
+        return least is not None and _length(task) >= least
 
     def is_too_late_for(self, task: Task) -> bool:
         """Whether a task that was leased in time would not end in time any more."""

@@ -152,6 +152,24 @@ def test_narrow_jobs_go_past_a_wide_one_that_waits_and_do_not_delay_it() -> None
     assert set(machine.started) == {*first, *wide, *long, *short}
 
 
+def test_a_short_job_goes_past_a_long_one_that_is_like_it() -> None:
+    """There is no room for the long one before the wide one starts: that says nothing of others."""
+    machine = Machine(4, 1)
+    first, wide, *others = runnable(
+        {"num_nodes": 3, "wall_time_minutes": 10},
+        {"num_nodes": 2, "wall_time_minutes": 10},
+        *[{"wall_time_minutes": 30 if index % 2 == 0 else 4} for index in range(8)],
+    )
+    starter = starter_on(machine, "fifo")
+    starter.start()
+    assert list(machine.started) == [first, others[1]]
+    run_all(machine, starter)
+    assert machine.started[wide] == 600
+    # Two of them end before, on the node that the wide one does without.
+    assert [machine.started[short] for short in others[1:5:2]] == [0, 240]
+    assert set(machine.started) == {first, wide, *others}
+
+
 def test_what_is_leased_past_the_head_is_not_asked_for_again_and_again() -> None:
     machine = Machine(2, 2)
     runnable({"wall_time_minutes": 30}, {"num_nodes": 2}, *[{"num_nodes": 2}] * 5)
