@@ -41,7 +41,9 @@ class NodeSection:
         choices=("apart", "together"),
     )
     max_ranks: int = setting(0, "The most MPI ranks on a node; 0 = no limit.")
-    pack: bool = setting(True, "Whether several jobs may share a node.")
+    pack: bool = setting(
+        True, "Whether jobs may share a node; those of --job-mode serial always may."
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ MOST_NOTES = 3
 
 
 class Bindings:
-    """The CPUs of those tasks that are ``near`` and were to be confined."""
+    """The CPUs of those ``near`` tasks that were to be confined, an mpirun's ranks with it."""
 
     def __init__(self, near: Near) -> None:
         self._near = near
@@ -25,7 +25,7 @@ class Bindings:
 
     def begun(self, run: Run) -> None:
         """A task is to be looked at once it has run for a moment."""
-        if run.placement.cpus and run.mpi is None:
+        if run.placement.cpus:
             self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
 
     def check(self, now: float) -> None:

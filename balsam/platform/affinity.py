@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 #: How long after its start to look: by then it has confined itself, if it does, or has ended.
@@ -51,11 +52,25 @@ def spelled(cpus: Collection[int]) -> str:
 def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str:
     """What is wrong with the CPUs that process ``pid`` may use, as a sentence; '' if nothing is.
 
-    ``asked`` are those it was to be confined to. A process that has confined itself further, within
-    what it was given, is right. So is one that has ended.
+    ``asked`` are those it was to be confined to, with all that it has started, as an mpirun its
+    ranks. A process that has confined itself further, within what it was given, is right. So is one
+    that has ended.
     """
-    allowed = confined_to(pid, proc)
-    if allowed is None or allowed <= set(asked):
-        return ""
-    wrong = f"may use {spelled(allowed)}"
-    return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
+    for one in _family(pid, proc):
+        allowed = confined_to(one, proc)
+        if allowed and not allowed <= set(asked):
+            wrong = f"may use {spelled(allowed)}"
+            return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
+    return ""
+
+
+def _family(pid: int, proc: str | Path) -> Iterator[int]:
+    """A process and its descendants, as far as the kernel names children (proc_pid_task(5))."""
+    found = [pid]
+    while found:
+        one = found.pop()
+        yield one
+        with contextlib.suppress(OSError):
+            found += map(
+                int, Path(proc, str(one), "task", str(one), "children").read_text().split()
+            )

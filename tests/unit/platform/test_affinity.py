@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from balsam.platform.affinity import compare, confined_to, parsed, spelled
+from balsam.platform.process import family
 
 
 @pytest.fixture
@@ -45,6 +47,27 @@ def test_the_wrong_cores_are_named(sleeper: int) -> None:
     assert compare([other], sleeper) == (
         f"It was to be confined to the CPUs {other}, but may use {spelled(mine)}."
     )
+
+
+def test_what_a_process_has_started_counts_with_it() -> None:
+    mine = os.sched_getaffinity(0)
+    first = min(mine)
+    shell = subprocess.Popen(
+        ["sh", "-c", "sh -c 'echo $$; sleep 600; :'; :"], stdout=subprocess.PIPE, text=True
+    )
+    assert shell.stdout is not None
+    with shell.stdout:
+        inner = int(shell.stdout.readline())
+    try:
+        os.sched_setaffinity(shell.pid, {first})
+        os.sched_setaffinity(inner, mine)
+        wrong = "" if mine == {first} else f"but may use {spelled(mine)}."
+        assert compare([first], shell.pid).endswith(wrong)
+        assert compare(mine, shell.pid) == ""
+    finally:
+        for pid in family(shell.pid):
+            os.kill(pid, signal.SIGKILL)
+        shell.wait()
 
 
 def test_a_process_that_has_ended_is_right(tmp_path: Path) -> None:
