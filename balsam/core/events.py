@@ -21,6 +21,7 @@ from balsam.errors import InvalidValue
 _COLUMNS = ("job_id", "timestamp", "from_state", "to_state", "message", "data")
 #: Values of them, as the database takes them.
 Row = tuple[int, Any, str, str, Any, str]
+_INTO = f"INSERT INTO balsam_event ({', '.join(_COLUMNS)})"
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def write_for_all(
     each = " UNION ALL ".join(f"SELECT {place} AS place, {columns}" for place in range(len(tails)))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""INSERT INTO balsam_event ({", ".join(_COLUMNS)})
-                SELECT listed.value, hop.at, hop.old, hop.new, hop.message, hop.data
+            f"""{_INTO} SELECT listed.value, hop.at, hop.old, hop.new, hop.message, hop.data
                 FROM {spell.listed} CROSS JOIN ({each}) AS hop ORDER BY listed.value, hop.place""",
             (spell.key_list(jobs), *itertools.chain.from_iterable(tails)),
         )
@@ -90,14 +90,26 @@ def note_all(jobs: Mapping[int, str], message: str) -> None:
 
 def created(first: int, last: int, message: str = "") -> None:
     """Write the first event of the new jobs from id ``first`` to ``last``, in the transaction."""
+    _write_where("id BETWEEN %s AND %s", (first, last), "''", f"'{states.CREATED}'", message)
+
+
+def note_held(session: int, message: str) -> int:
+    """Write an event that moves nothing for each job that a session holds; how many."""
+    return _write_where("session_id = %s", (session,), "state", "state", message)
+
+
+def _write_where(
+    condition: str, parameters: tuple[int, ...], old: str, new: str, message: str
+) -> int:
+    """Write an event for each job for which a condition holds; ``old`` and ``new`` are SQL, too."""
     spell = dialect()
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""INSERT INTO balsam_event ({", ".join(_COLUMNS)})
-                SELECT id, {spell.a_time}, '', '{states.CREATED}', %s, '{{}}' FROM balsam_job
-                WHERE id BETWEEN %s AND %s ORDER BY id""",
-            (spell.time(history.now()), storable(message), first, last),
+            f"""{_INTO} SELECT id, {spell.a_time}, {old}, {new}, %s, '{{}}' FROM balsam_job
+                WHERE {condition} ORDER BY id""",
+            (spell.time(history.now()), storable(message), *parameters),
         )
+        return int(cursor.rowcount)
 
 
 def _tails(

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from balsam.conf.project import Project
-from balsam.core import sessions
+from balsam.core import events, sessions
 from balsam.core.care import questions, record, strays
 from balsam.core.care.questions import SessionRow
 from balsam.core.models import Session
@@ -187,7 +187,7 @@ def _adopting(patient: Patient) -> Cure | None:
 
 def _recovered(recovery: Recovery, session: Session) -> str:
     key = int(session.pk)
-    number = strays.tell_held(key, f"balsam doctor took back the lease of session {key}")
+    number = events.note_held(key, f"balsam doctor took back the lease of session {key}")
     recovery.recover(session)
     return f"recovered session {key}, which held {number} job(s)"
 

@@ -21,9 +21,9 @@ from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import SERIAL, LauncherOptions
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.recovery import Recovery
-from balsam.launcher.resources import Resources, Starts, names_of_this_node
+from balsam.launcher.resources import Resources, Starts, has_this_node, names_of_this_node
 from balsam.launcher.steps import Steps
-from balsam.launcher.tasks import Mpi, short
+from balsam.launcher.tasks import Mpi
 from balsam.platform import allocation as allocations
 from balsam.platform import node
 from balsam.platform.flavours import FLAVOURS, Launch
@@ -68,7 +68,7 @@ def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | 
 
 def is_here(given: Resources) -> bool:
     """Whether there is no node but this one, so that no worker is needed on any."""
-    return len(given.nodes) == 1 and short(given.nodes[0]) in names_of_this_node()
+    return len(given.nodes) == 1 and has_this_node(given.nodes)
 
 
 def life(kind: str) -> Life:

@@ -19,8 +19,6 @@ from balsam.platform import commandline, workdirs
 from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec, reason
 
-#: Most tasks have none, and this is done for each.
-_NO_PARENTS = json.dumps([])
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
 DRAFT_SECONDS = 0.5
@@ -188,7 +186,7 @@ class Preparer:
         """The environment of an attempt, but for what depends on where it runs."""
         env = dict(self.environ)
         env["BALSAM_JOB_ID"] = str(task.job_id)
-        env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents)) if task.parents else _NO_PARENTS
+        env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents))
         env["BALSAM_ATTEMPT"] = str(task.attempt + 1)
         env[RUN_MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
         if task.request.threads_per_rank > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -125,16 +125,14 @@ def find(
         given.scheduler,
         (socket.gethostname(), given.nodes[0]),
     )
+    on_node = has_this_node(given.nodes)
+    return resolve(machine, settings.launcher, settings.mpi, options, given, now, on_node=on_node)
+
+
+def has_this_node(nodes: Iterable[str]) -> bool:
+    """Whether any of these is the node that this is."""
     here = names_of_this_node()
-    return resolve(
-        machine,
-        settings.launcher,
-        settings.mpi,
-        options,
-        given,
-        now,
-        on_node=any(short(name) in here for name in given.nodes),
-    )
+    return any(short(name) in here for name in nodes)
 
 
 def names_of_this_node() -> frozenset[str]:

@@ -187,8 +187,10 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
         return run.stopping
     mpi = run.mpi
     if end.returncode == 0:
-        quiet = mpi is not None and mpi.flavour.quiet_loss
-        return states.NODE_LOST if quiet and mpi and _lost_node(run, mpi) else states.OK
+        if mpi is None or not mpi.flavour.quiet_loss:
+            return states.OK
+        lost_one = mpi.flavour.lost_node(_last_words(run)) is not None
+        return states.NODE_LOST if lost_one else states.OK
     killed = end.by(signal.SIGKILL)
     alone = end.signal == signal.SIGKILL and mpi is None
     if (killed or mpi is not None) and traces.oom(run.pid if alone else 0):
@@ -213,11 +215,6 @@ def _last_words(run: Run) -> str:
     """What mpirun said at last."""
     lines, size = mpirun.FAILURE_TAIL_LINES, mpirun.FAILURE_TAIL_BYTES
     return evidence.tail(run.spec.output, lines, size)
-
-
-def _lost_node(run: Run, mpi: Mpi) -> bool:
-    """Whether mpirun says that it lost one."""
-    return mpi.flavour.lost_node(_last_words(run)) is not None
 
 
 def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:

@@ -65,7 +65,11 @@ def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str
 
 
 def _family(pid: int, proc: str | Path) -> Iterator[int]:
-    """A process and its descendants, as far as the kernel names children (proc_pid_task(5))."""
+    """A process and its descendants, as far as the kernel names children (proc_pid_task(5)).
+
+    It misses those of other threads than the first; to go through all processes of the system, as
+    :func:`balsam.platform.process.family` does, takes too long for a look at each task.
+    """
     found = [pid]
     while found:
         one = found.pop()

@@ -64,25 +64,32 @@ def jobs(project: Project) -> list[BalsamJob]:
     )
 
 
-def all_finish(project: Project, hands: FakeHands, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Run all jobs with these hands, to a good end; what was told."""
-    settings(project, cores_per_node=2, idle_exit_seconds=0)
-    on(hands, monkeypatch)
-    code, told = run(project)
-    assert code == 0
-    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
-    return told
-
-
-def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
+@pytest.fixture
+def all_finish(
     project: Project,
     jobs: list[BalsamJob],
     allocation: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[FakeHands], list[Snapshot]]:
+    """Run all jobs on four nodes with some hands, to a good end; what was told."""
+
+    def all_finish(hands: FakeHands) -> list[Snapshot]:
+        settings(project, cores_per_node=2, idle_exit_seconds=0)
+        allocation(*NODES)
+        on(hands, monkeypatch)
+        code, told = run(project)
+        assert code == 0
+        assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+        return told
+
+    return all_finish
+
+
+def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
+    all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
     hands = FakeHands(NODES, failing=["n2"])
-    allocation(*NODES)
-    told = all_finish(project, hands, monkeypatch)
+    told = all_finish(hands)
     notices = [one.notice for one in told if "failed on n2" in one.notice]
     assert "it gets no more tasks from this launcher" in notices[0]
     # It is named again at the end, when what was told has scrolled by.
@@ -98,15 +105,11 @@ def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
 
 
 def test_tasks_that_a_bad_node_could_not_even_begin_run_elsewhere(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
     """As where a file system is not mounted: they fail at once, and are given again."""
     hands = FakeHands(NODES, refusing=["n3"])
-    allocation(*NODES)
-    told = all_finish(project, hands, monkeypatch)
+    told = all_finish(hands)
     assert told[-1].notice.startswith("1 node lost or set aside: n3 (set aside: ")
     refused = {int(token.partition(":")[0]) for token, node, _ in hands.sent if node == "n3"}
     assert refused
@@ -117,16 +120,12 @@ def test_tasks_that_a_bad_node_could_not_even_begin_run_elsewhere(
 
 
 def test_what_is_stopped_because_its_node_is_set_aside_counts_as_no_loss(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
     """It ran well there: neither its rule for lost nodes nor the crash limit is for that."""
     BalsamJob.objects.update(retry={states.NODE_LOST: {"limit": 0}})
     hands = FakeHands(NODES, failing=["n1"], holding=["n1"])
-    allocation(*NODES)
-    all_finish(project, hands, monkeypatch)
+    all_finish(hands)
     assert not hands.held
     stopped = EventLog.objects.get(data__cause=states.NODE_LOST)
     assert stopped.to_state == states.RESTART_READY
@@ -137,30 +136,20 @@ def test_what_is_stopped_because_its_node_is_set_aside_counts_as_no_loss(
 
 
 def test_a_lost_node_takes_no_job_with_it_and_is_named(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
     hands = FakeHands(NODES, dying=["n4"])
-    allocation(*NODES)
-    told = all_finish(project, hands, monkeypatch)
+    told = all_finish(hands)
     assert "Node n4 is lost: it is on fire" in [one.notice for one in told]
     assert told[-1].final
     assert told[-1].notice == "1 node lost or set aside: n4 (it is on fire)."
 
 
 def test_where_all_is_well_nothing_is_said_of_nodes(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
-    settings(project, cores_per_node=2, idle_exit_seconds=0)
-    allocation(*NODES)
-    on(FakeHands(NODES), monkeypatch)
-    code, told = run(project)
-    assert (code, told[-1].final, told[-1].notice) == (0, True, "")
+    told = all_finish(FakeHands(NODES))
+    assert (told[-1].final, told[-1].notice) == (True, "")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +171,7 @@ def test_one_node_by_its_full_name_is_this_one(
 ) -> None:
     """No worker, no mpirun and no keeper is needed to run anything on it."""
     allocation(name)
-    monkeypatch.setattr(parts, "names_of_this_node", lambda: frozenset(names))
+    monkeypatch.setattr(resources, "names_of_this_node", lambda: frozenset(names))
     given = resources.find(project, LauncherOptions())
     assert given.nodes == (name,) and parts.is_here(given) is here
 

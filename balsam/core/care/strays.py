@@ -7,10 +7,9 @@ from collections.abc import Collection
 from django.db import connection
 
 from balsam import states
-from balsam.core import history
 from balsam.core.models import Session
 from balsam.core.models.session import ENDED
-from balsam.core.sql import column, dialect
+from balsam.core.sql import column
 
 
 def abandoned() -> list[Session]:
@@ -29,19 +28,6 @@ def adopt_running(session: int) -> int:
         cursor.execute(
             "UPDATE balsam_job SET session_id = %s WHERE state = %s AND session_id IS NULL",
             (session, states.RUNNING),
-        )
-        return int(cursor.rowcount)
-
-
-def tell_held(session: int, message: str) -> int:
-    """Write an event that moves nothing for each job that a session holds; how many."""
-    spell = dialect()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""INSERT INTO balsam_event (job_id, timestamp, from_state, to_state, message, data)
-                SELECT id, {spell.a_time}, state, state, %s, '{{}}' FROM balsam_job
-                WHERE session_id = %s""",
-            (spell.time(history.now()), message, session),
         )
         return int(cursor.rowcount)
 
