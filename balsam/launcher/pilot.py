@@ -24,6 +24,8 @@ WITHOUT_WORKERS = (
     "More is in log/ensemble-*.log; 'balsam launcher --job-mode mpi' starts every job by mpirun, "
     "without workers."
 )
+#: For so long at most nothing is done but to replace tasks that have ended by others.
+REPLACING_SECONDS = 0.01
 #: How often one that stops looks whether it has to go on waiting for its attempts.
 STOPPING_SECONDS = 0.25
 
@@ -77,15 +79,7 @@ class Launcher(Equipment):
         heard.update(self.steps.fds(), self.attempts.fds())
         self._wakeup.watch(heard, renewed=renewed)
         self._wakeup.wait(self._pause())
-        self._heed()
-        ended = self._reap()
-        # What follows may wait for the database, and nobody else knows of these ends.
-        self._committer.write()
-        if self.attempts.terminated and not self.stopping.why:
-            self.stopping.stop("the scheduler ends its tasks")
-        if ended and self.source.stock and not self.stopping.why:
-            # Nothing goes before putting cores that are idle now to work again.
-            self._guard.run(self.starter.start)
+        self._replace_ended()
         for end in self.steps.poll():
             self.ledger.add(end)
         self._guard.run(self._look)
@@ -100,6 +94,29 @@ class Launcher(Equipment):
         if self._committer.due(at_once) and self._guard.run(self._commit):
             self._suspicion.committed()
         self._teller.progress()
+
+    def _replace_ended(self) -> None:
+        """Take in what has ended, and put the cores that are idle now to work again.
+
+        Nothing else goes before that. While short tasks end all the time it goes on for a moment,
+        for everything else can wait so long.
+        """
+        until = time.monotonic() + REPLACING_SECONDS
+        while True:
+            self._heed()
+            ended = self._reap()
+            # What follows may wait for the database, and nobody else knows of these ends.
+            self._committer.write()
+            if self.attempts.terminated and not self.stopping.why:
+                self.stopping.stop("the scheduler ends its tasks")
+            if not ended or not self.source.stock or self.stopping.why:
+                return
+            self._guard.run(self.starter.start)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self.attempts.flush()
+            self._wakeup.wait(left)
 
     def finished(self) -> bool:
         """Whether there is nothing more to do, now or soon."""

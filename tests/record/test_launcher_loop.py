@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.errors import LaunchError
-from balsam.launcher import journal, parts
+from balsam.launcher import journal, parts, pilot
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
 from balsam.launcher.source import Source
@@ -25,6 +26,7 @@ from tests import databases
 
 #: Other processes of the machine may hold up a step for so long.
 PATIENCE_SECONDS = 30.0
+CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture
@@ -131,6 +133,26 @@ def test_an_end_is_in_the_journal_before_anything_may_wait_for_the_database(
         patch.setattr(launcher._guard, "run", run)
         step_until(launcher, lambda: not len(launcher.attempts))
     assert [entry["job"] for entry in found[0]] == [job.id]
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(600.0, range(1, 10)), (0.0, range(10, 100))])
+def test_short_tasks_are_replaced_before_anything_else_but_not_for_ever(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: range
+) -> None:
+    monkeypatch.setattr(pilot, "REPLACING_SECONDS", seconds)
+    tasks = [BalsamJob(name=f"t{n}", direct_command="/bin/true") for n in range(20 * CORES)]
+    BalsamJob.objects.bulk_create(tasks)
+    launcher.source.begin()
+    while launcher.source.busy:
+        launcher.source.keep_books()
+    assert launcher.source.lease(len(tasks)) == len(tasks)
+    number = 0
+    while launcher.source.stock:
+        launcher.step()
+        number += len(launcher.attempts) > 0
+    assert number in steps
+    step_until(launcher, lambda: not len(launcher.attempts) and not len(launcher.ledger))
+    assert BalsamJob.objects.filter(state=states.JOB_FINISHED).count() == len(tasks)
 
 
 def test_ends_are_in_the_journal_of_a_launcher_that_breaks_down(
