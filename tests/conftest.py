@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -20,6 +21,9 @@ MACHINES = "BALSAM_TEST_MACHINES"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As in the background of a shell script: what is started would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     bootstrap.setup()
 
 

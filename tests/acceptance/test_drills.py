@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,49 @@ def test_what_an_mpi_job_is_made_of_is_killed(site: Site, victim: str) -> None:
     site.launch()
     done(site)
     assert [site.named(name).attempt for name in ("mpi", "other", "serial")] == [2, 1, 1]
+
+
+@needs_mpi
+@pytest.mark.parametrize("seed", range(2))
+def test_mpiruns_killed_at_any_moment(site: Site, seed: int) -> None:
+    """While they start their ranks, while these run, or while they end them."""
+    dice = random.Random(seed)
+    site.settings(cores_per_node=4)
+    add_campaign(site, mpi=8, serial=8)
+    launcher = site.start()
+    killed: set[str] = set()
+    for _ in range(4):
+        await_more(site, launcher, dice.randrange(1, 4))
+        site.until(lambda: mpiruns(launcher) or not launcher.running, "an MPI job runs")
+        time.sleep(dice.uniform(0.0, 0.4))
+        found = mpiruns(launcher)
+        if found:
+            name, pid = dice.choice(sorted(found.items()))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.add(name)
+    launcher.wait()
+    histories.check(site, finished=False)
+    failed = set(BalsamJob.objects.filter(state=states.FAILED).values_list("name", flat=True))
+    assert failed <= killed and killed, site.diagnosis()
+    causes = {site.end(name).data["cause"] for name in failed}
+    assert causes <= {states.SIGNAL}, site.diagnosis()
+    finished = BalsamJob.objects.filter(state=states.JOB_FINISHED).count()
+    assert finished == BalsamJob.objects.count() - len(failed)
+    site.check_clean()
+
+
+def mpiruns(launcher: Launcher) -> dict[str, int]:
+    """The mpiruns of a launcher that live, by the jobs that they run."""
+    found = {}
+    for pid in process.family(launcher.process.pid)[1:]:
+        with contextlib.suppress(OSError):
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if any(word.endswith("traced_mpi.py") for word in words(pid)) and not is_rank(pid):
+                mark = next(v for v in environ if v.startswith(b"BALSAM_JOB_ID="))
+                job = BalsamJob.objects.get(job_id=mark.partition(b"=")[2].decode())
+                found.setdefault(job.name, pid)
+    return found
 
 
 def words(pid: int) -> list[str]:
@@ -302,6 +346,24 @@ def test_a_clock_that_jumps(site: Site, set_clock: Clock, jump: int) -> None:
     site.until(lambda: EventLog.objects.count() > beats + 10, "the work goes on")
     set_clock.jump(0)
     launcher.wait()
+    unmoved(site)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_clock_that_jumps_again_and_again(site: Site, set_clock: Clock, seed: int) -> None:
+    dice = random.Random(seed)
+    site.settings(heartbeat_seconds=0.3, lease_seconds=20, cores_per_node=4)
+    add_campaign(site, mpi=0, serial=40)
+    launcher = site.start("--consume-all", "--time-limit-minutes", "10")
+    for _ in range(5):
+        await_more(site, launcher, dice.randrange(1, 8))
+        set_clock.jump(dice.randrange(-HOUR, HOUR))
+    launcher.wait()
+    unmoved(site)
+
+
+def unmoved(site: Site) -> None:
+    """No task was stopped, and none ran twice, because of a clock."""
     site.all_finished()
     assert {job.attempt for job in BalsamJob.objects.exclude(name="again")} == {1}
     for event in EventLog.objects.filter(from_state=states.RUNNING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -128,7 +129,10 @@ def test_a_server_that_is_away_for_longer_than_a_lease_costs_nothing(site: Site)
     each_ran_once(site)
 
 
-def test_a_full_disk_under_the_server_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_a_full_disk_under_the_server_loses_nothing(tmp_path: Path, seed: int) -> None:
+    """Before anything else has run, or in the midst of it."""
+    dice = random.Random(seed)
     directory = tmp_path / "project" / "balsamdb"
     directory.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(directory)]
@@ -136,21 +140,26 @@ def test_a_full_disk_under_the_server_loses_nothing(tmp_path: Path) -> None:
         pytest.skip("only root can mount a small file system")
     try:
         for site in made(tmp_path / "project", tmp_path):
-            _fill_up(site, directory / "ballast")
+            _fill_up(site, directory / "ballast", seed * dice.randrange(1, 40))
     finally:
         subprocess.run(["umount", str(directory)], check=True)
 
 
-def _fill_up(site: Site, ballast: Path) -> None:
+def _fill_up(site: Site, ballast: Path, after: int) -> None:
     gate = gated(site, 2)
     site.shells([f"s{index}" for index in range(200)], f"{NOTE}; seq 3000")
+    if after:
+        gate.touch()
     launcher = site.start()
-    site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
+    if after:
+        site.until(lambda: len(site.ran()) >= after, "some have run")
+    else:
+        site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
     with pytest.raises(OSError, match="No space"), open(ballast, "wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 16))
     gate.touch()
-    site.until(lambda: len(site.ran()) > 2, "tasks go on for a while")
+    site.until(lambda: len(site.ran()) > after + 2, "tasks go on for a while")
     ballast.unlink()
     launcher.wait()
     connection.close()

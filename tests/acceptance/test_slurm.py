@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from balsam import states
 from balsam.core import history
 from balsam.core.models import BalsamJob, Session
-from tests.tools.fixtures import NODES, TOGETHER
+from tests.tools.fixtures import MANY, MANY_NODES, NODES, TOGETHER
 from tests.tools.slurm import Cluster
 
 from . import histories
@@ -141,13 +142,19 @@ def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
     assert site.named(victim).attempt == 2
 
 
-def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster, seed: int) -> None:
+    """One of those without the launcher, whatever it runs at that moment."""
+    dice = random.Random(seed)
+    victim = dice.choice(slurm.names[1:])
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10)
     add_mixture(site, serial=40, tenths=20)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: len(signs(site)) > 12, "the work is on its way")
-    busy = "the node runs what is on record"
-    batch.until(lambda: on_record(site, "n4"), busy)
-    slurm.kill_node("n4")
+    begun = dice.randrange(1, 25)
+    batch.until(lambda: len(signs(site)) >= begun, "the work is on its way")
+    batch.until(lambda: on_record(site, victim), "the node runs what is on record")
+    time.sleep(dice.uniform(0.0, 0.5))
+    slurm.kill_node(victim)
     batch.wait()
     done(site)
     lost = [end for job in BalsamJob.objects.all() for end in site.ends(job.name)[:-1]]
@@ -155,6 +162,27 @@ def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster) -> N
     for job in BalsamJob.objects.all():
         causes = [end.data["cause"] for end in site.ends(job.name)]
         assert set(causes[:-1]) <= {states.NODE_LOST}, f"{job.name}: {causes}"
+
+
+@pytest.mark.parametrize("slurm", [MANY], indirect=True)
+def test_a_mixture_fills_sixteen_nodes(site: Site, slurm: Cluster) -> None:
+    """Serial tasks on all of them at a time, then a job over all of them, then a mixture."""
+    gate = site.home / "gate"
+    names = gated(site, MANY_NODES * CORES, gate)
+    site.job("all", traced_mpi(1), num_nodes=MANY_NODES)
+    BalsamJob.objects.update(priority=1)
+    add_mixture(site, serial=32)
+    batch = BatchJob(site, slurm, nodes=MANY_NODES)
+    batch.until(lambda: running(site, names), "tasks fill all nodes")
+    nodes = Counter(node for name in names for node in placed(site, name))
+    assert nodes == dict.fromkeys(slurm.names, CORES), batch.diagnosis()
+    gate.touch()
+    batch.wait()
+    done(site)
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+    assert {sign.node for sign in signs(site, "all")} == set(slurm.names)
+    for job in BalsamJob.objects.filter(num_nodes=2):
+        assert len({sign.node for sign in signs(site, job.name)}) == 2, batch.diagnosis()
 
 
 def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:

@@ -17,11 +17,14 @@ NODES = 4
 HOSTS = 3
 APART = "apart"
 TOGETHER = "together"
+#: A cluster of more nodes, apart as well.
+MANY = "many"
+MANY_NODES = 16
 
 
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Callable[[str], Cluster]]:
-    """Slurm clusters, by how their nodes are: ``apart`` or ``together``."""
+    """Slurm clusters, by how their nodes are: ``apart``, ``together`` or ``many``."""
     reason = slurm_tools.missing()
     if reason:
         pytest.skip(reason)
@@ -31,8 +34,9 @@ def clusters() -> Iterator[Callable[[str], Cluster]]:
         if how not in running:
             # pytest's own directories are too long for the paths of sockets.
             directory = Path(tempfile.mkdtemp(prefix="bsl-", dir="/tmp"))
-            port = slurm_tools.free_port(28800, NODES + 1)
-            running[how] = Cluster(directory, NODES, port=port, apart=how == APART, bound=True)
+            nodes = MANY_NODES if how == MANY else NODES
+            port = slurm_tools.free_port(28800, nodes + 1)
+            running[how] = Cluster(directory, nodes, port=port, apart=how != TOGETHER, bound=True)
             running[how].start()
         return running[how]
 
