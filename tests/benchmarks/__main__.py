@@ -22,6 +22,7 @@ from tests.benchmarks import (
     scale,
     serial,
     startup,
+    usage,
     writers,
 )
 from tests.benchmarks.options import DATABASES, Options
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Table]]] = {
     "ensemble": ensemble.measure,
     "mpi": mpi.measure,
     "latency": latency.measure,
+    "usage": usage.measure,
     "creation": creation.measure,
     "startup": startup.measure,
     "listings": listings.measure,
