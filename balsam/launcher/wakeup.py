@@ -6,7 +6,6 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
@@ -31,9 +30,7 @@ class Wakeup:
         #: Called when one comes, in the signal handler.
         self.on_stop: Callable[[], None] | None = None
         self._signals = signals
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reader, selectors.EVENT_READ)
         self._watched: set[int] = set()
@@ -41,7 +38,7 @@ class Wakeup:
         self._old_fd = -1
 
     def __enter__(self) -> Wakeup:
-        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._old_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._ignore)
         for number in self._signals:
             # What nohup has ignored stays ignored.
@@ -59,8 +56,8 @@ class Wakeup:
             signal.signal(number, handler)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._old_fd)
         self._selector.close()
-        self._reader.close()
-        self._writer.close()
+        os.close(self._reader)
+        os.close(self._writer)
 
     def _ignore(self, number: int, frame: FrameType | None) -> None:
         """A handler has to be there for the signal to reach the wake-up descriptor."""
@@ -94,7 +91,7 @@ class Wakeup:
     def wait(self, seconds: float) -> None:
         """Sleep until something happens, ``seconds`` at most."""
         ready = self._selector.select(max(0.0, seconds))
-        if any(key.fileobj is self._reader for key, _ in ready):
+        if any(key.fd == self._reader for key, _ in ready):
             self._drain()
 
     def _drain(self) -> None:
@@ -103,4 +100,4 @@ class Wakeup:
         What does not fit into one piece wakes up once more.
         """
         with contextlib.suppress(BlockingIOError):
-            os.read(self._reader.fileno(), 4096)
+            os.read(self._reader, 4096)

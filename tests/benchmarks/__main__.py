@@ -79,6 +79,8 @@ def main() -> None:
     for what, value in facts:
         print(f"{what}: {value}")
     tables: list[Table] = []
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     with workspace(given.scratch):
         for name in names:
             for table in BENCHMARKS[name](options):
