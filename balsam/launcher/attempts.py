@@ -20,7 +20,7 @@ from balsam.launcher.bindings import Bindings
 from balsam.launcher.doubts import Doubts
 from balsam.launcher.ending import Endings
 from balsam.launcher.ensemble import protocol
-from balsam.launcher.ensemble.protocol import Hands, Mislaid, NodeLost
+from balsam.launcher.ensemble.protocol import Hands, NodeLost
 from balsam.launcher.entries import End, Start
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.mpi import MpiFinder
@@ -87,7 +87,7 @@ class Attempts:
         #: Ends them before they end by themselves.
         self.endings = Endings(self._running, config, self._bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
-        self._bindings = Bindings(self._near, hands, preparer.is_here)
+        self._bindings = Bindings(self._near)
         self._drafts = Drafts(preparer)
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
@@ -253,9 +253,6 @@ class Attempts:
             if isinstance(event, NodeLost):
                 self._lose(event)
                 continue
-            if isinstance(event, Mislaid):
-                self._mislaid(event)
-                continue
             run, entry = event
             if isinstance(entry, Start):
                 self.endings.begun(run)
@@ -263,11 +260,6 @@ class Attempts:
                 continue
             del self._running[run.task.id]
             yield self._told(run, entry) if isinstance(entry, End) else entry
-
-    def _mislaid(self, event: Mislaid) -> None:
-        run = self._running.get(protocol.job_of(event.token))
-        if run and event.token == protocol.token(run.task.id, run.attempt):
-            run.note = event.note
 
     def _told(self, run: Run, end: End) -> End:
         outcome = end.outcome

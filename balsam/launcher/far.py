@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from balsam import states
 from balsam.launcher.chains import Chains
 from balsam.launcher.ensemble import protocol
-from balsam.launcher.ensemble.protocol import Ended, Hands, Mislaid, NodeLost, Refused, Started
+from balsam.launcher.ensemble.protocol import Ended, Hands, NodeLost, Refused, Started
 from balsam.launcher.entries import End, Start
 from balsam.launcher.node_pool import NodePool, Placement
 from balsam.launcher.runs import Run, Traces, lost, outcome
@@ -121,19 +121,13 @@ class Far:
         times = (self.hands.deadline, self._short.deadline)
         return min((when for when in times if when is not None), default=None)
 
-    def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost | Mislaid]:
-        """What has happened since, in order; a lost node comes after its attempts.
-
-        What is Mislaid is no attempt that was sent, but one of an mpirun.
-        """
+    def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost]:
+        """What has happened since, in order; a lost node comes after its attempts."""
         self._short.look()
         for event in self.hands.poll():
             if isinstance(event, NodeLost):
                 for token in event.tokens:
                     yield from self._lost(protocol.job_of(token), event)
-                yield event
-                continue
-            if isinstance(event, Mislaid):
                 yield event
                 continue
             run = self._runs.get(protocol.job_of(event.token))

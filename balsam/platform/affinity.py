@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 #: How long after its start to look: by then it has confined itself, if it does, or has ended.
@@ -56,16 +56,11 @@ def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str
     ranks. A process that has confined itself further, within what it was given, is right. So is one
     that has ended.
     """
-    return wrong(asked, _family(pid, proc), proc)
-
-
-def wrong(asked: Collection[int], pids: Iterable[int], proc: str | Path = "/proc") -> str:
-    """The same of single processes, without what they have started."""
-    for pid in pids:
-        allowed = confined_to(pid, proc)
+    for one in _family(pid, proc):
+        allowed = confined_to(one, proc)
         if allowed and not allowed <= set(asked):
-            found = f"may use {spelled(allowed)}"
-            return f"It was to be confined to the CPUs {spelled(asked)}, but {found}."
+            wrong = f"may use {spelled(allowed)}"
+            return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
     return ""
 
 

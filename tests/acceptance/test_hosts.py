@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -166,34 +164,6 @@ def test_a_mixture_fills_three_hosts(site: Site, hosts: Hosts) -> None:
 def serial_nodes(site: Site) -> set[str]:
     """Where serial tasks have left traces."""
     return {sign.node for sign in signs(site) if sign.size == 1}
-
-
-#: A rank that goes where it was not put.
-STRAYS = """\
-import os, time
-os.sched_setaffinity(0, range(os.cpu_count()))
-from mpi4py import MPI
-time.sleep(5)
-"""
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
-def test_ranks_on_other_cpus_of_their_host_are_reported(site: Site, hosts: Hosts) -> None:
-    """On the launcher's host by itself, on another by the worker there."""
-    site.settings(cores_per_node=1, heartbeat_seconds=1, lease_seconds=20)
-    program = site.home / "strays.py"
-    program.write_text(STRAYS)
-    command = shlex.join([sys.executable, str(program)])
-    for name in ("one", "two"):
-        site.job(name, command, ranks_per_node=2, cpu_affinity="core")
-    allocation = Allocation(site, hosts, hosts.names[:2])
-    said = allocation.wait()
-    site.all_finished()
-    ends = {site.end(name).data["nodes"][0]: site.end(name).data for name in ("one", "two")}
-    assert set(ends) == set(hosts.names[:2]), allocation.diagnosis()
-    for data in ends.values():
-        assert data["affinity"].startswith("It was to be confined to the CPUs ")
-        assert data["affinity"] in said, allocation.diagnosis()
 
 
 @pytest.mark.parametrize("how", ["killed", "cut off"])

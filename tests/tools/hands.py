@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from balsam import states
-from balsam.launcher.ensemble.protocol import Ended, Event, Mislaid, NodeLost, Refused, Started
+from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
 from balsam.platform.process import Exit, RunSpec
 
 PID = 4242
@@ -82,10 +82,6 @@ class FakeHands:
 
     def kill_all(self) -> None:
         """As for one."""
-
-    def check(self, token: str, node: str, mark: str, cpus: Sequence[int]) -> None:
-        """Ranks are on all the CPUs there are."""
-        self._events.append(Mislaid(token, f"It is not on {list(cpus)}."))
 
     def suspect(self, nodes: Sequence[str]) -> None:
         """Take down which."""

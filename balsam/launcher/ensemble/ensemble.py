@@ -132,10 +132,6 @@ class Ensemble:
         """TERM the group of an attempt, KILL all that it started after the grace."""
         self._send(self._roster.where(token), ["stop", token, grace_seconds])
 
-    def check(self, token: str, node: str, mark: str, cpus: Sequence[int]) -> None:
-        """See whether an mpirun's ranks on a node keep to some CPUs."""
-        self._send(self._roster.nodes.get(node), ["check", token, mark, list(cpus)])
-
     def kill_all(self) -> None:
         """KILL everything, and withdraw the rest."""
         for node in self._roster.nodes.values():

@@ -14,7 +14,6 @@ from balsam import states
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.launcher.ensemble import strays, wire
 from balsam.launcher.ensemble.protocol import RUN_MARK
-from balsam.launcher.ensemble.ranks import Ranks
 from balsam.launcher.ensemble.strays import KEEPER_MARK
 from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
@@ -27,7 +26,6 @@ DOUBT_SECONDS = 0.5
 STARTED = "started"
 ENDED = "ended"
 REFUSED = "refused"
-MISLAID = "mislaid"
 
 
 @dataclass
@@ -59,7 +57,6 @@ class NodeTasks:
         self._followers: dict[str, list[str]] = {}
         #: Tasks whose CPUs are to be looked at, and when (monotonic).
         self._unchecked: deque[tuple[float, _Running]] = deque()
-        self._ranks = Ranks()
         self._oom = evidence.OomWatch()
         #: Why nothing begins any more, '' while it does.
         self._closed = ""
@@ -82,8 +79,6 @@ class NodeTasks:
             self.signal(*arguments)
         elif name == "stop":
             self.stop(*arguments)
-        elif name == "check":
-            self._ranks.check(*arguments)
         elif name == "kill_all":
             self.kill_all()
 
@@ -189,8 +184,6 @@ class NodeTasks:
         """When (monotonic) :meth:`timers` has something to do."""
         times = [run.kill_at for run in self._by_pid.values() if run.kill_at is not None]
         times += [until for until, _ in self._doubtful[:1]]
-        if self._ranks.deadline is not None:
-            times.append(self._ranks.deadline)
         return min(times, default=None)
 
     def timers(self) -> None:
@@ -201,7 +194,6 @@ class NodeTasks:
             _, run = self._unchecked.popleft()
             if self._by_pid.get(run.pid) is run:
                 run.note = affinity.compare(run.spec.cpus, run.pid)
-        self.news += [[MISLAID, *found] for found in self._ranks.look(now)]
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = now + 1.0

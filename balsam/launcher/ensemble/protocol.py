@@ -1,8 +1,7 @@
 """What a launcher says to those who run tasks on other nodes, and what it hears from them.
 
 An attempt is named by a token, ``job:attempt``. The events of one token come in order, and its
-last one exactly once: Ended, Refused, or NodeLost with the token among its ``tokens``. Mislaid is
-about an attempt that an mpirun of the launcher runs there.
+last one exactly once: Ended, Refused, or NodeLost with the token among its ``tokens``.
 """
 
 from __future__ import annotations
@@ -76,15 +75,7 @@ class NodeLost:
     gone: bool = True
 
 
-@dataclass(frozen=True)
-class Mislaid:
-    """Ranks of an attempt use other CPUs of a node than they were given; in a sentence."""
-
-    token: str
-    note: str
-
-
-Event = Started | Ended | Refused | NodeLost | Mislaid
+Event = Started | Ended | Refused | NodeLost
 
 
 class Hands(Protocol):
@@ -126,13 +117,6 @@ class Hands(Protocol):
 
     def kill_all(self) -> None:
         """KILL everything, and withdraw the rest."""
-        ...
-
-    def check(self, token: str, node: str, mark: str, cpus: Sequence[int]) -> None:
-        """See whether an mpirun's ranks on a node keep to some CPUs; Mislaid comes if not.
-
-        ``mark``: what their ``RUN_MARK`` is.
-        """
         ...
 
     def suspect(self, nodes: Sequence[str]) -> None:

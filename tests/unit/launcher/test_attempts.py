@@ -270,27 +270,6 @@ def test_launches_that_reach_the_workers_are_used_up_too(
         far.start(replace(wide, id=2), Application())
 
 
-def test_ranks_on_another_node_are_looked_at_there(attempts: Attempts, tmp_path: Path) -> None:
-    far = Attempts(
-        NodePool(("elsewhere",), uniform(2)),
-        attempts._preparer,
-        LauncherSettings(),
-        answering_mpirun(tmp_path),
-        AUTO,
-        hands=FakeHands(["elsewhere"]),
-    )
-    bound = task(1, "/bin/sleep 0.2", request=Request(ranks_per_node=2, affinity="core"))
-    assert far.start(bound, Application())
-    cpus = list(far._running[1].placement.cpus)
-    ends: list[Any] = []
-    until(lambda: ends.extend(far.reap()) or ends)
-    assert ends[0].outcome.data["affinity"] == f"It is not on {cpus}."
-    assert far.news == [f"{bound.label} on elsewhere: It is not on {cpus}."]
-    # What is told of one that has ended is nobody's.
-    far._far.hands.check("1:1", "elsewhere", "mark", cpus)  # type: ignore[union-attr]
-    assert not list(far.reap())
-
-
 #: Tells what it got, and goes on.
 HEEDING = "/bin/sh -c \"trap 'echo got' USR1; echo up; while :; do sleep 0.01; done\""
 

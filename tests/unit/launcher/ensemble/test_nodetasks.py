@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.nodetasks import (
     ASKED,
     ENDED,
-    MISLAID,
     REFUSED,
     RUN_MARK,
     STARTED,
@@ -181,27 +179,6 @@ def test_a_task_that_can_not_be_confined_is_refused(node: Node) -> None:
     assert node.about("1:1")[2] == states.STAGING
     assert "CPUs 100000" in node.about("1:1")[3]
     assert os.sched_getaffinity(0) == ours
-
-
-def test_ranks_on_other_cpus_than_they_were_given_are_told_of(node: Node) -> None:
-    """They are no tasks of this node: an mpirun of the launcher has started them."""
-    cpus = sorted(os.sched_getaffinity(0))
-    ranks = []
-    for mark in ("here:1", "here:2"):
-        rank = subprocess.Popen(["/bin/sleep", "600"], env={RUN_MARK: f"{node.directory}:{mark}"})
-        ranks.append(rank)
-    try:
-        node.tasks.obey(["check", "1:1", f"{node.directory}:here:1", cpus])
-        node.tasks.obey(["check", "2:1", f"{node.directory}:here:2", [cpus[-1] + 1]])
-        assert node.tasks.deadline is not None
-        node.until(lambda: node.tasks.deadline is None)
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
-    [(kind, token, note)] = node.told
-    assert (kind, token) == (MISLAID, "2:1")
-    assert note.startswith(f"It was to be confined to the CPUs {cpus[-1] + 1}, but may use ")
 
 
 def test_strays_of_an_earlier_keeper_are_ended(node: Node) -> None:
