@@ -99,7 +99,7 @@ class Launcher(Equipment):
         """Take in what has ended, and put the cores that are idle now to work again.
 
         Nothing else goes before that. While short tasks end all the time it goes on for a moment,
-        for everything else can wait so long.
+        unless something else is due.
         """
         until = time.monotonic() + REPLACING_SECONDS
         while True:
@@ -109,14 +109,16 @@ class Launcher(Equipment):
             self._committer.write()
             if self.attempts.terminated and not self.stopping.why:
                 self.stopping.stop("the scheduler ends its tasks")
-            if not ended or not self.source.stock or self.stopping.why:
+            if not ended or not self.source.stock or self.stopping.why or self.ledger.is_full:
                 return
             self._guard.run(self.starter.start)
             left = until - time.monotonic()
             if left <= 0:
                 return
+            # A task may take the launcher down with it: that it began has to be known by then.
+            self._committer.write()
             self.attempts.flush()
-            self._wakeup.wait(left)
+            self._wakeup.wait(min(left, self._pause()))
 
     def finished(self) -> bool:
         """Whether there is nothing more to do, now or soon."""

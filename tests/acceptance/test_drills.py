@@ -160,7 +160,7 @@ def test_mpiruns_killed_at_any_moment(site: Site, seed: int) -> None:
     for _ in range(4):
         await_more(site, launcher, dice.randrange(1, 4))
         site.until(lambda: mpiruns(launcher) or not launcher.running, "an MPI job runs")
-        time.sleep(dice.uniform(0.0, 0.4))
+        time.sleep(dice.uniform(0.0, 0.4))  # anywhere in its life
         found = mpiruns(launcher)
         if found:
             name, pid = dice.choice(sorted(found.items()))
@@ -183,11 +183,13 @@ def mpiruns(launcher: Launcher) -> dict[str, int]:
     found = {}
     for pid in process.family(launcher.process.pid)[1:]:
         with contextlib.suppress(OSError):
+            if is_rank(pid) or not any(word.endswith("traced_mpi.py") for word in words(pid)):
+                continue
             environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if any(word.endswith("traced_mpi.py") for word in words(pid)) and not is_rank(pid):
-                mark = next(v for v in environ if v.startswith(b"BALSAM_JOB_ID="))
-                job = BalsamJob.objects.get(job_id=mark.partition(b"=")[2].decode())
-                found.setdefault(job.name, pid)
+            for word in environ:
+                name, _, value = word.decode().partition("=")
+                if name == "BALSAM_JOB_ID":
+                    found.setdefault(BalsamJob.objects.get(job_id=value).name, pid)
     return found
 
 

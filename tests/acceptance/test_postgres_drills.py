@@ -148,18 +148,18 @@ def test_a_full_disk_under_the_server_loses_nothing(tmp_path: Path, seed: int) -
 def _fill_up(site: Site, ballast: Path, after: int) -> None:
     gate = gated(site, 2)
     site.shells([f"s{index}" for index in range(200)], f"{NOTE}; seq 3000")
+    launcher = site.start()
+    site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
     if after:
         gate.touch()
-    launcher = site.start()
-    if after:
         site.until(lambda: len(site.ran()) >= after, "some have run")
-    else:
-        site.until(lambda: site.counts().get(states.RUNNING) == 2, "two run")
     with pytest.raises(OSError, match="No space"), open(ballast, "wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 16))
     gate.touch()
-    site.until(lambda: len(site.ran()) > after + 2, "tasks go on for a while")
+    full = len(site.ran())
+    site.until(lambda: len(site.ran()) > full + 2, "tasks go on for a while")
+    site.until(lambda: "does not answer" in launcher.said, "it says that it can not commit")
     ballast.unlink()
     launcher.wait()
     connection.close()

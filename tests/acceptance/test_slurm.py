@@ -153,7 +153,7 @@ def test_a_node_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster, seed
     begun = dice.randrange(1, 25)
     batch.until(lambda: len(signs(site)) >= begun, "the work is on its way")
     batch.until(lambda: on_record(site, victim), "the node runs what is on record")
-    time.sleep(dice.uniform(0.0, 0.5))
+    time.sleep(dice.uniform(0.0, 0.5))  # anywhere in a task, not always at its begin
     slurm.kill_node(victim)
     batch.wait()
     done(site)
@@ -169,13 +169,14 @@ def test_a_mixture_fills_sixteen_nodes(site: Site, slurm: Cluster) -> None:
     """Serial tasks on all of them at a time, then a job over all of them, then a mixture."""
     gate = site.home / "gate"
     names = gated(site, MANY_NODES * CORES, gate)
-    site.job("all", traced_mpi(1), num_nodes=MANY_NODES)
-    BalsamJob.objects.update(priority=1)
+    BalsamJob.objects.update(priority=2)
+    site.job("all", traced_mpi(1), num_nodes=MANY_NODES, priority=1)
     add_mixture(site, serial=32)
     batch = BatchJob(site, slurm, nodes=MANY_NODES)
     batch.until(lambda: running(site, names), "tasks fill all nodes")
     nodes = Counter(node for name in names for node in placed(site, name))
     assert nodes == dict.fromkeys(slurm.names, CORES), batch.diagnosis()
+    assert not signs(site, "all")
     gate.touch()
     batch.wait()
     done(site)

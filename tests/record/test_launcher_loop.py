@@ -135,24 +135,71 @@ def test_an_end_is_in_the_journal_before_anything_may_wait_for_the_database(
     assert [entry["job"] for entry in found[0]] == [job.id]
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(600.0, range(1, 10)), (0.0, range(10, 100))])
-def test_short_tasks_are_replaced_before_anything_else_but_not_for_ever(
-    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: range
-) -> None:
-    monkeypatch.setattr(pilot, "REPLACING_SECONDS", seconds)
-    tasks = [BalsamJob(name=f"t{n}", direct_command="/bin/true") for n in range(20 * CORES)]
+def replacing(launcher: Launcher, number: int) -> list[BalsamJob]:
+    """Jobs of all cores each, leased by the launcher, of which the first runs."""
+    tasks = [
+        BalsamJob(name=f"t{index}", direct_command="/bin/true", threads_per_rank=CORES)
+        for index in range(number)
+    ]
     BalsamJob.objects.bulk_create(tasks)
     launcher.source.begin()
     while launcher.source.busy:
         launcher.source.keep_books()
-    assert launcher.source.lease(len(tasks)) == len(tasks)
+    assert launcher.source.lease(number) == number
+    launcher.starter.start()
+    return tasks
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(600.0, range(1, 10)), (0.0, range(20, 100))])
+def test_short_tasks_are_replaced_before_anything_else_but_not_for_ever(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: range
+) -> None:
+    tasks = replacing(launcher, 40)
     number = 0
-    while launcher.source.stock:
-        launcher.step()
-        number += len(launcher.attempts) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(pilot, "REPLACING_SECONDS", seconds)
+        patch.setattr(launcher, "_pause", lambda: 60.0)
+        while launcher.source.stock:
+            launcher.step()
+            number += 1
     assert number in steps
     step_until(launcher, lambda: not len(launcher.attempts) and not len(launcher.ledger))
     assert BalsamJob.objects.filter(state=states.JOB_FINISHED).count() == len(tasks)
+
+
+def test_what_is_due_is_not_kept_waiting_by_short_tasks(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacing(launcher, 3)
+    waited: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(pilot, "REPLACING_SECONDS", 600.0)
+        patch.setattr(launcher._wakeup, "wait", waited.append)
+        patch.setattr(launcher, "_pause", lambda: 0.5)
+        step_until(launcher, lambda: not launcher.source.stock)
+    assert set(waited) == {0.5}
+
+
+def test_that_a_task_began_is_in_the_journal_before_the_launcher_sleeps(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that takes its launcher down again and again would not be found out."""
+    replacing(launcher, 3)
+    path = journal.path_of(Path(launcher.project.journal_dir), launcher.session)
+
+    def wait(seconds: float) -> None:
+        begun = [entry for entry in journal.read(path) if entry["kind"] == journal.START]
+        assert len(begun) == 3 - len(launcher.source.stock)
+        written.append(len(begun))
+
+    written: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(pilot, "REPLACING_SECONDS", 600.0)
+        patch.setattr(launcher._committer, "due", lambda at_once: False)
+        launcher._committer.write()
+        patch.setattr(launcher._wakeup, "wait", wait)
+        step_until(launcher, lambda: not launcher.source.stock)
+    assert written[-1] == 3
 
 
 def test_ends_are_in_the_journal_of_a_launcher_that_breaks_down(
