@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,9 +18,6 @@ from balsam.errors import ProgramMissing
 #: Reads the envscript ($0) and becomes the program, whatever the script's last command came to.
 _SOURCE_FIRST = '. "$0"; exec "$@"'
 _QUOTING = re.compile(r"""["'\\]""")
-#: A program is looked at so often at most; many tasks of one application start in that time.
-SEEN_SECONDS = 0.5
-MOST_SEEN = 1000
 #: What a system call says when a program is not there, or is nothing that can be run.
 UNRUNNABLE = frozenset(
     (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP, errno.EISDIR)
@@ -56,8 +52,6 @@ class Programs:
     """Where programs are. A bare name is looked up once for each PATH."""
 
     _known: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: Until when (monotonic) programs that were there are taken to be there.
-    _seen: dict[str, float] = field(default_factory=dict)
 
     def ready(
         self, argv: Sequence[str], cwd: str, env: Mapping[str, str], envscript: str = ""
@@ -80,16 +74,9 @@ class Programs:
             if known is None:
                 known = self._known[program, path] = find_program(program, env)
             return known
-        now = time.monotonic()
-        if now < self._seen.get(program, 0.0):
-            return program
         full = os.path.join(cwd, program)
         if os.path.isdir(full) or not os.access(full, os.X_OK):
             raise ProgramMissing(f"The program '{program}' can not be run: {trouble(full)}.")
-        if os.path.isabs(program):
-            if len(self._seen) >= MOST_SEEN:
-                self._seen.clear()
-            self._seen[program] = now + SEEN_SECONDS
         return program
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from django.db import connection
 
@@ -180,16 +181,13 @@ def test_mpiruns_killed_at_any_moment(site: Site, seed: int) -> None:
 
 def mpiruns(launcher: Launcher) -> dict[str, int]:
     """The mpiruns of a launcher that live, by the jobs that they run."""
-    found = {}
-    for pid in process.family(launcher.process.pid)[1:]:
-        with contextlib.suppress(OSError):
-            if is_rank(pid) or not any(word.endswith("traced_mpi.py") for word in words(pid)):
-                continue
-            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            for word in environ:
-                name, _, value = word.decode().partition("=")
-                if name == "BALSAM_JOB_ID":
-                    found.setdefault(BalsamJob.objects.get(job_id=value).name, pid)
+    found: dict[str, int] = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(launcher.process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if any(word.endswith("traced_mpi.py") for word in child.cmdline()):
+                    job = BalsamJob.objects.get(job_id=child.environ()["BALSAM_JOB_ID"])
+                    found[job.name] = child.pid
     return found
 
 

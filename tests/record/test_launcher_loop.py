@@ -135,7 +135,7 @@ def test_an_end_is_in_the_journal_before_anything_may_wait_for_the_database(
     assert [entry["job"] for entry in found[0]] == [job.id]
 
 
-def replacing(launcher: Launcher, number: int) -> list[BalsamJob]:
+def replacing(launcher: Launcher, number: int) -> None:
     """Jobs of all cores each, leased by the launcher, of which the first runs."""
     tasks = [
         BalsamJob(name=f"t{index}", direct_command="/bin/true", threads_per_rank=CORES)
@@ -147,14 +147,13 @@ def replacing(launcher: Launcher, number: int) -> list[BalsamJob]:
         launcher.source.keep_books()
     assert launcher.source.lease(number) == number
     launcher.starter.start()
-    return tasks
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(600.0, range(1, 10)), (0.0, range(20, 100))])
 def test_short_tasks_are_replaced_before_anything_else_but_not_for_ever(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: range
 ) -> None:
-    tasks = replacing(launcher, 40)
+    replacing(launcher, 40)
     number = 0
     with monkeypatch.context() as patch:
         patch.setattr(pilot, "REPLACING_SECONDS", seconds)
@@ -164,7 +163,7 @@ def test_short_tasks_are_replaced_before_anything_else_but_not_for_ever(
             number += 1
     assert number in steps
     step_until(launcher, lambda: not len(launcher.attempts) and not len(launcher.ledger))
-    assert BalsamJob.objects.filter(state=states.JOB_FINISHED).count() == len(tasks)
+    assert BalsamJob.objects.filter(state=states.JOB_FINISHED).count() == 40
 
 
 def test_what_is_due_is_not_kept_waiting_by_short_tasks(

@@ -47,7 +47,7 @@ def clusters() -> Iterator[Callable[[str], Cluster]]:
 
 @pytest.fixture
 def slurm(request: pytest.FixtureRequest, clusters: Callable[[str], Cluster]) -> Iterator[Cluster]:
-    """A Slurm cluster of four idle nodes, apart unless the test is parametrised otherwise."""
+    """A Slurm cluster of idle nodes: four of them, apart, unless the test asks for another."""
     cluster = clusters(getattr(request, "param", APART))
     cluster.refresh()
     yield cluster

@@ -40,26 +40,6 @@ def script(path: Path, text: str, mode: int = 0o755) -> str:
     return str(path)
 
 
-def test_a_program_that_was_there_is_looked_at_again_after_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One named without its directory each time: there may be millions of them."""
-    now = 100.0
-    monkeypatch.setattr(commandline.time, "monotonic", lambda: now)
-    programs = Programs()
-    sim = script(tmp_path / "sim", "#!/bin/sh\n")
-    for name in (sim, "./sim"):
-        assert programs.find(name, str(tmp_path), ENV) == name
-    os.unlink(sim)
-    with pytest.raises(ProgramMissing, match="'./sim' can not be run"):
-        programs.find("./sim", str(tmp_path), ENV)
-    assert programs.find(sim, "/", ENV) == sim
-    now += commandline.SEEN_SECONDS
-    with pytest.raises(ProgramMissing, match="sim' can not be run"):
-        programs.find(sim, "/", ENV)
-    assert len(programs._seen) == 1
-
-
 def test_programs_are_found(tmp_path: Path) -> None:
     script(tmp_path / "sim", "#!/bin/sh\n")
     programs = Programs()
