@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from balsam import states
@@ -20,7 +20,7 @@ from balsam.launcher.bindings import Bindings
 from balsam.launcher.doubts import Doubts
 from balsam.launcher.ending import Endings
 from balsam.launcher.ensemble import protocol
-from balsam.launcher.ensemble.protocol import Hands, NodeLost
+from balsam.launcher.ensemble.protocol import Hands, Mislaid, NodeLost, Struck
 from balsam.launcher.entries import End, Start
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.mpi import MpiFinder
@@ -83,11 +83,11 @@ class Attempts:
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
-        self._doubts = Doubts(self._bounds.doubt_seconds)
+        self._doubts = Doubts(self._bounds.doubt_seconds, hands)
         #: Ends them before they end by themselves.
         self.endings = Endings(self._running, config, self._bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
-        self._bindings = Bindings(self._near)
+        self._bindings = Bindings(self._running, self._near, preparer, hands)
         self._drafts = Drafts(preparer)
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
@@ -219,21 +219,27 @@ class Attempts:
             outcome = self._outcome(run, end)
             if not self._doubts.take(run, end, outcome):
                 yield self._judged(run, end, outcome)
-        for run, end, outcome in self._doubts.settled():
-            yield self._judged(run, end, self._outcome(run, end) if run.stopping else outcome)
         if self._far:
             yield from self._hear(self._far)
             self._tell_losses()
+        for one in self._doubts.settled():
+            known = not (one.run.stopping or one.oom)
+            outcome = one.outcome if known else self._outcome(one.run, one.end, oom=one.oom)
+            yield self._judged(one.run, one.end, outcome)
         self._watch.look()
 
-    def _outcome(self, run: Run, end: Exit) -> Outcome:
-        found = runs.traces(
-            run,
-            self._near.oom,
-            self._config.error_tail_lines,
-            is_here=run.mpi is None or self._preparer.is_here(run.placement.nodes),
-        )
+    def _outcome(self, run: Run, end: Exit, *, oom: bool = False) -> Outcome:
+        watch = self._near.oom if run.mpi is None or self._watches(run.placement.nodes) else None
+        found = runs.traces(run, watch, self._config.error_tail_lines, oom=oom)
         return runs.outcome(run, end, found)
+
+    def _watches(self, nodes: Sequence[str]) -> bool:
+        """Whether this process is to tell what the kernel did on one of these nodes.
+
+        Hands that are ready there are asked, so that nobody takes one kill for two.
+        """
+        asked = self._far.hands.ready_nodes if self._far else frozenset()
+        return self._preparer.is_here(name for name in nodes if name not in asked)
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
         del self._running[run.task.id]
@@ -252,6 +258,12 @@ class Attempts:
         for event in far.hear():
             if isinstance(event, NodeLost):
                 self._lose(event)
+                continue
+            if isinstance(event, Mislaid):
+                self._bindings.hear(event)
+                continue
+            if isinstance(event, Struck):
+                self._doubts.hear(event)
                 continue
             run, entry = event
             if isinstance(entry, Start):

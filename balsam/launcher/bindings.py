@@ -1,13 +1,20 @@
-"""Whether running tasks may use the CPUs that they should: looked at once, and told."""
+"""Whether running tasks may use the CPUs that they should: looked at early on, and told."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 
+from balsam.launcher.ensemble import protocol
+from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Hands, Mislaid
+from balsam.launcher.ensemble.ranks import Ranks
 from balsam.launcher.near import Near
+from balsam.launcher.placement.need import is_confined
+from balsam.launcher.preparing import Preparer
 from balsam.launcher.runs import Run
 from balsam.platform import affinity
+from balsam.platform.flavours.launch import BIND_PARAMS
 
 logger = logging.getLogger(__name__)
 
@@ -16,17 +23,49 @@ MOST_NOTES = 3
 
 
 class Bindings:
-    """The CPUs of those ``near`` tasks that were to be confined, an mpirun's ranks with it."""
+    """The CPUs of those attempts that were to be confined and are not sent to other nodes.
 
-    def __init__(self, near: Near) -> None:
+    The ranks of an mpirun are looked at by the ``hands``, on each of their nodes; without hands,
+    on this one.
+    """
+
+    def __init__(
+        self, running: Mapping[int, Run], near: Near, preparer: Preparer, hands: Hands | None
+    ) -> None:
+        self._running = running
         self._near = near
+        self._preparer = preparer
+        self._hands = hands
         self._unchecked: deque[tuple[float, Run]] = deque()
+        self._ranks = Ranks()
         self._mislaid = 0
 
     def begun(self, run: Run) -> None:
         """A task is to be looked at once it has run for a moment."""
-        if run.placement.cpus:
-            self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
+        if run.mpi is None:
+            if run.placement.cpus:
+                self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
+            return
+        confinement = self._confinement(run, run.mpi.flavour.rank_variable)
+        token = protocol.token(run.task.id, run.attempt)
+        if confinement is None:
+            return
+        if self._hands:
+            self._hands.check(token, run.placement.nodes, confinement)
+        elif self._preparer.is_here(run.placement.nodes):
+            self._ranks.check(token, confinement)
+
+    def _confinement(self, run: Run, variable: str) -> Confinement | None:
+        """What its ranks are to keep to on each node: every thread of the cores they were given."""
+        request = run.task.request
+        wish = any(run.task.params.get(name) for name in BIND_PARAMS)
+        if wish or not is_confined(request):
+            return None
+        own = set(run.placement.cpus)
+        cores = self._preparer.ground.cpus
+        held = [core for core in cores if not own or not own.isdisjoint(core)]
+        cpus = tuple(cpu for core in held for cpu in core)
+        return Confinement(run.spec.env[RUN_MARK], variable, request.ranks_per_node, cpus)
 
     def check(self, now: float) -> None:
         """Look at those that have run for a moment."""
@@ -34,6 +73,14 @@ class Bindings:
             _, run = self._unchecked.popleft()
             if run in self._near:
                 run.note = affinity.compare(run.placement.cpus, run.pid)
+        for token, note in self._ranks.look(now):
+            self.hear(Mislaid(token, note))
+
+    def hear(self, event: Mislaid) -> None:
+        """Ranks that still run are not where they should be."""
+        run = self._running.get(protocol.job_of(event.token))
+        if run and event.token == protocol.token(run.task.id, run.attempt):
+            run.note = event.note
 
     def tell(self, run: Run) -> list[str]:
         """What is wrong with one, for people to know: many may be bound wrongly for one reason."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import dataclass, field
 
 from balsam import states
+from balsam.launcher.ensemble import protocol
+from balsam.launcher.ensemble.protocol import Hands, Struck
 from balsam.launcher.runs import Run
 from balsam.outcomes import Outcome
 from balsam.platform.process import Exit
@@ -13,37 +16,80 @@ from balsam.platform.process import Exit
 #: A scheduler that ends a batch job sends TERM to its tasks on all nodes, to mpiruns and to the
 #: launcher, in any order. What failed so shortly before it was ended by it.
 DOUBT_SECONDS = 1.0
-#: What the TERM of a scheduler may look like.
+#: How long nodes may take to say whether their kernel killed something for want of memory.
+ANSWER_SECONDS = 2.0
+#: What the TERM of a scheduler may look like, and what a rank that was killed far away may.
 _DOUBTFUL = frozenset({states.EXIT, states.SIGNAL, states.MPI_LAUNCH_FAILED})
 
 
-class Doubts:
-    """Failed attempts, each held back for so many ``seconds`` before it counts; 0 holds none."""
+@dataclass(eq=False)
+class Doubt:
+    """An attempt that failed, as ``outcome`` has it so far; ``until`` is monotonic."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    run: Run
+    end: Exit
+    outcome: Outcome
+    until: float
+    #: Nodes that have yet to answer, and until when.
+    asked: set[str] = field(default_factory=set)
+    answers_until: float = 0.0
+    #: The kernel of one of its nodes killed something for want of memory.
+    oom: bool = False
+
+    def due(self) -> float:
+        """When it is settled at the latest."""
+        return max(self.until, self.answers_until) if self.asked else self.until
+
+
+class Doubts:
+    """Failed attempts, each held back for so many ``seconds`` before it counts; 0 holds none.
+
+    The ``hands`` are asked for out-of-memory kills on the nodes of an mpirun.
+    """
+
+    def __init__(self, seconds: float = 0.0, hands: Hands | None = None) -> None:
         self._seconds = seconds
-        self._held: list[tuple[float, Run, Exit, Outcome]] = []
+        self._hands = hands
+        self._held: list[Doubt] = []
 
     def take(self, run: Run, end: Exit, outcome: Outcome) -> bool:
-        """Hold an attempt if it failed as one might that was ended by a scheduler."""
-        likely = end.by(signal.SIGTERM) or run.mpi is not None
-        if not self._seconds or not likely or outcome.data["cause"] not in _DOUBTFUL:
+        """Hold an attempt if it failed as one might that was ended by a scheduler, or far away."""
+        if outcome.data["cause"] not in _DOUBTFUL:
+            return False
+        now = time.monotonic()
+        doubt = Doubt(run, end, outcome, now)
+        if end.by(signal.SIGTERM) or run.mpi is not None:
+            doubt.until += self._seconds
+        if run.mpi is not None and self._hands:
+            token = protocol.token(run.task.id, run.attempt)
+            nodes = run.placement.nodes
+            doubt.asked |= self._hands.ask_memory(token, nodes, now - run.since)
+            doubt.answers_until = now + ANSWER_SECONDS
+        if doubt.due() <= now:
             return False
         run.over = True
         run.deadline = run.signal_at = None
-        self._held.append((time.monotonic() + self._seconds, run, end, outcome))
+        self._held.append(doubt)
         return True
 
-    def settled(self) -> list[tuple[Run, Exit, Outcome]]:
-        """Those that were stopped since, and those to be taken for what they seemed to be."""
+    def hear(self, answer: Struck) -> None:
+        """What a node says of an attempt."""
+        for doubt in self._held:
+            run = doubt.run
+            if answer.token == protocol.token(run.task.id, run.attempt):
+                doubt.asked.discard(answer.node)
+                doubt.oom |= answer.oom
+
+    def settled(self) -> list[Doubt]:
+        """Those that are explained by now, and those to be taken for what they seemed to be."""
         if not self._held:
             return []
         now = time.monotonic()
-        ready = [entry for entry in self._held if entry[1].stopping or entry[0] <= now]
-        self._held = [entry for entry in self._held if entry not in ready]
-        return [(run, end, outcome) for _, run, end, outcome in ready]
+        ready = [one for one in self._held if one.run.stopping or one.oom or one.due() <= now]
+        self._held = [one for one in self._held if one not in ready]
+        return ready
 
     @property
     def deadline(self) -> float | None:
         """When (monotonic) to call :meth:`settled`."""
-        return self._held[0][0] if self._held else None
+        return min((one.due() for one in self._held), default=None)

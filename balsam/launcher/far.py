@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from balsam import states
 from balsam.launcher.chains import Chains
 from balsam.launcher.ensemble import protocol
-from balsam.launcher.ensemble.protocol import Ended, Hands, NodeLost, Refused, Started
+from balsam.launcher.ensemble.protocol import (
+    Ended,
+    Hands,
+    Mislaid,
+    NodeLost,
+    Refused,
+    Started,
+    Struck,
+)
 from balsam.launcher.entries import End, Start
 from balsam.launcher.node_pool import NodePool, Placement
 from balsam.launcher.runs import Run, Traces, lost, outcome
@@ -121,13 +129,21 @@ class Far:
         times = (self.hands.deadline, self._short.deadline)
         return min((when for when in times if when is not None), default=None)
 
-    def hear(self) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost]:
-        """What has happened since, in order; a lost node comes after its attempts."""
+    def hear(
+        self,
+    ) -> Iterator[tuple[FarRun, Start | End | Returned] | NodeLost | Mislaid | Struck]:
+        """What has happened since, in order; a lost node comes after its attempts.
+
+        Mislaid and Struck are about attempts that were not sent, but have ranks on a node.
+        """
         self._short.look()
         for event in self.hands.poll():
             if isinstance(event, NodeLost):
                 for token in event.tokens:
                     yield from self._lost(protocol.job_of(token), event)
+                yield event
+                continue
+            if isinstance(event, Mislaid | Struck):
                 yield event
                 continue
             run = self._runs.get(protocol.job_of(event.token))

@@ -128,10 +128,13 @@ class Traces:
     tail: Callable[[], str]
 
 
-def traces(run: Run, oom: evidence.OomWatch, lines: int, *, is_here: bool) -> Traces:
-    """Those of an attempt that was started on this machine; ``is_here``: it ran on it, too."""
+def traces(run: Run, watch: evidence.OomWatch | None, lines: int, *, oom: bool = False) -> Traces:
+    """Those of an attempt that was started on this machine.
+
+    ``watch`` is this machine's, if it ran on it; ``oom``: that of another saw a kill.
+    """
     return Traces(
-        lambda pid: is_here and oom.struck(pid, run.since),
+        lambda pid: oom or (watch is not None and watch.struck(pid, run.since)),
         lambda: evidence.tail(run.spec.output, lines),
     )
 

@@ -59,9 +59,13 @@ def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str
     for one in _family(pid, proc):
         allowed = confined_to(one, proc)
         if allowed and not allowed <= set(asked):
-            wrong = f"may use {spelled(allowed)}"
-            return f"It was to be confined to the CPUs {spelled(asked)}, but {wrong}."
+            return astray(asked, allowed)
     return ""
+
+
+def astray(asked: Collection[int], allowed: Collection[int]) -> str:
+    """The sentence for a process that may use other CPUs than it was given."""
+    return f"It was to be confined to the CPUs {spelled(asked)}, but may use {spelled(allowed)}."
 
 
 def _family(pid: int, proc: str | Path) -> Iterator[int]:

@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -228,17 +228,20 @@ def family(pid: int) -> list[int]:
 def marked_processes(name: str, value: str) -> list[int]:
     """Pids of this user whose environment had ``name=value`` when they started; never our own."""
     wanted = f"{name}={value}".encode()
-    found = []
+    return [pid for pid, variables in environments() if wanted in variables]
+
+
+def environments() -> Iterator[tuple[int, list[bytes]]]:
+    """Each process of this user but our own, with the variables it was started with: NAME=VALUE."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as environ:
-                if wanted in environ.read().split(b"\0"):
-                    found.append(int(entry))
+                variables = environ.read()
         except OSError:
             continue
-    return found
+        yield int(entry), variables.split(b"\0")
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:

@@ -51,6 +51,11 @@ def traced_mpi(tenths: int, gate: Path | str = "", attempts: int = 1000) -> str:
     return shlex.join([*words, *([str(gate), str(attempts)] if gate else [])])
 
 
+def bound_mpi(cpus: str = "") -> str:
+    """An MPI program on the CPUs it was given, or on others that it takes."""
+    return shlex.join([sys.executable, str(PROGRAMS / "bound_mpi.py"), *filter(None, [cpus])])
+
+
 def traces(site: Site) -> Path:
     """Where the tasks of a project leave their traces; its launchers tell them."""
     directory = site.home / "traces"

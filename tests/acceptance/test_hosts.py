@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,8 +25,10 @@ from tests.tools.hosts import Hosts
 
 from . import histories
 from .conftest import BALSAM, PATIENCE_SECONDS, Site
-from .histories import alive, running, signs, traced, traced_mpi
-from .test_launcher_causes import needs_mpi
+from .histories import alive, bound_mpi, running, signs, traced, traced_mpi
+from .test_launcher_causes import needs_mpi, tight
+
+__all__ = ["tight"]
 
 pytestmark = [pytest.mark.vnodes, needs_mpi]
 CORES = 2
@@ -166,6 +170,72 @@ def serial_nodes(site: Site) -> set[str]:
     return {sign.node for sign in signs(site) if sign.size == 1}
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
+@pytest.mark.parametrize("cores", [1, CORES])
+def test_ranks_on_other_cpus_than_they_were_given_are_reported(
+    site: Site, hosts: Hosts, cores: int
+) -> None:
+    """On whatever host: each is looked at by the worker there."""
+    site.settings(cores_per_node=cores, heartbeat_seconds=1, lease_seconds=20)
+    wrong = bound_mpi("0,1" if cores == 1 else "0")
+    given = {"ranks_per_node": 2, "cpu_affinity": "core"}
+    for name in ("one", "two"):
+        site.job(name, wrong, **given)
+    if cores == CORES:
+        site.job("wide", wrong, num_nodes=2, **given)
+        site.job("right", bound_mpi(), num_nodes=2, **given)
+    allocation = Allocation(site, hosts, hosts.names[:2])
+    said = allocation.wait()
+    site.all_finished()
+    ends = {job.name: site.end(job.name).data for job in BalsamJob.objects.all()}
+    assert {ends["one"]["nodes"][0], ends["two"]["nodes"][0]} == {*hosts.names[:2]}
+    assert "affinity" not in ends.pop("right", {}), allocation.diagnosis()
+    words = "It was to be confined to the CPUs 0, but may use " if cores == 1 else "but share 0."
+    for data in ends.values():
+        assert words in data["affinity"] and data["affinity"] in said, allocation.diagnosis()
+
+
+#: Each rank wants more memory than some have, once it may.
+GREEDY = """\
+import os, sys, time
+from mpi4py import MPI
+while not os.path.exists(sys.argv[1]): time.sleep(0.05)
+x = bytearray(100 * 2**20)
+MPI.COMM_WORLD.barrier()
+"""
+
+
+def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
+    site: Site, hosts: Hosts, tight: Path
+) -> None:
+    here, gate, program = (site.home / name for name in ("here", "gate", "greedy.py"))
+    program.write_text(GREEDY)
+    words = [sys.executable, str(program)]
+    site.job("greedy", shlex.join([*words, str(gate)]), num_nodes=2, retry="oom=0")
+    site.job("faulty", "sh -c 'exit 3'", num_nodes=2, priority=-1, max_attempts=1)
+    for number in range(2 * CORES):
+        site.job(f"n{number}", traced(1, here), priority=1)
+    allocation = Allocation(site, hosts, hosts.names[:2])
+    # A worker knows of what was killed since it began.
+    workers = set(hosts.names[:2])
+    allocation.until(lambda: serial_nodes(site) == workers, "there is a worker on each host")
+    here.touch()
+
+    def ranks() -> list[int]:
+        there = hosts.machine(hosts.names[1]).pids()
+        return [pid for pid in there if command(pid)[:2] == words]
+
+    allocation.until(ranks, "there is a rank on the other host")
+    for pid in ranks():
+        (tight / "cgroup.procs").write_text(str(pid))
+    gate.touch()
+    allocation.wait()
+    causes = {name: site.end(name).data["cause"] for name in ("greedy", "faulty")}
+    wanted = {"greedy": states.OOM, "faulty": states.EXIT}
+    assert causes == wanted, allocation.diagnosis()
+    site.check_clean()
+
+
 @pytest.mark.parametrize("how", ["killed", "cut off"])
 def test_a_host_that_is_lost(site: Site, hosts: Hosts, how: str) -> None:
     """Its attempts are lost and run again; those on others go on, whatever mpirun does."""
@@ -254,12 +324,17 @@ def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str)
         assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
 
 
+def command(pid: int) -> list[str]:
+    """The words a process was started with; none of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
 def role(pid: int) -> str:
     """What a process is for the workers of a launcher, '' if nothing."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return ""
+    words = command(pid)
     ensemble = [word for word in words if word.startswith("balsam.launcher.ensemble")]
     if not ensemble:
         return ""

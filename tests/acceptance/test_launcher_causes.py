@@ -19,6 +19,7 @@ from balsam.core.models import BalsamJob, Session
 from balsam.platform import node
 
 from .conftest import PROGRAMS, Site, gone, opened
+from .histories import bound_mpi
 
 HELLO = f"{shlex.quote(sys.executable)} {shlex.quote(str(PROGRAMS / 'hello_mpi.py'))}"
 MPI = importlib.util.find_spec("mpi4py") is not None and (
@@ -325,23 +326,11 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     site.check_clean()
 
 
-#: A rank that goes where it was not put.
-STRAYS = """\
-import os, time
-from mpi4py import MPI
-os.sched_setaffinity(0, range(os.cpu_count()))
-time.sleep(3)
-"""
-
-
 @needs_mpi
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
 def test_ranks_on_other_cpus_than_they_were_given_are_reported(site: Site) -> None:
     site.settings(cores_per_node=1)
-    program = site.home / "strays.py"
-    program.write_text(STRAYS)
-    command = shlex.join([sys.executable, str(program)])
-    site.job("strays", command, ranks_per_node=2, cpu_affinity="core")
+    site.job("strays", bound_mpi("0,1"), ranks_per_node=2, cpu_affinity="core")
     said = site.launch()
     assert site.state("strays") == states.JOB_FINISHED, site.diagnosis()
     note = site.end("strays").data["affinity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -18,7 +19,7 @@ from tests.tools.slurm import Cluster
 
 from . import histories
 from .conftest import Site
-from .histories import alive, running, signs, starts, traced, traced_mpi
+from .histories import alive, bound_mpi, running, signs, starts, traced, traced_mpi
 from .machines import BALSAM_COMMAND, SLURM_SECONDS, BatchJob
 
 pytestmark = pytest.mark.slurm
@@ -184,6 +185,21 @@ def test_a_mixture_fills_sixteen_nodes(site: Site, slurm: Cluster) -> None:
     assert {sign.node for sign in signs(site, "all")} == set(slurm.names)
     for job in BalsamJob.objects.filter(num_nodes=2):
         assert len({sign.node for sign in signs(site, job.name)}) == 2, batch.diagnosis()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
+def test_only_ranks_on_the_wrong_cpus_are_reported(site: Site, slurm: Cluster) -> None:
+    """What starts them on their nodes are steps of Slurm, bound to nothing."""
+    given = {"num_nodes": 2, "ranks_per_node": 2, "cpu_affinity": "core"}
+    site.job("right", bound_mpi(), **given)
+    site.job("wrong", bound_mpi("0"), **given)
+    batch = BatchJob(site, slurm)
+    said = batch.wait()
+    site.all_finished()
+    assert "affinity" not in site.end("right").data, batch.diagnosis()
+    assert site.end("wrong").data["affinity"].endswith("but share 0."), batch.diagnosis()
+    assert said.count("but share 0.") == 1
+    site.check_clean()
 
 
 def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:

@@ -75,6 +75,28 @@ def test_ranks_are_on_the_hosts_placed(hosts: Hosts, mpi: tuple[str, mpirun.Flav
     assert done.stdout.strip() == str(expected), done
 
 
+#: Whether a rank can be told from what starts ranks, and how many others can on its host.
+OTHERS = """
+import os, time
+from balsam.platform import process
+time.sleep(1)
+sign = b"{variable}="
+marked = [found for _, found in process.environments() if b"GIVEN=yes" in found]
+others = {{text for found in marked for text in found if text.startswith(sign)}}
+print("{variable}" in os.environ, len(others))
+time.sleep(1)
+"""
+
+
+def test_ranks_are_told_from_what_starts_them(
+    hosts: Hosts, mpi: tuple[str, mpirun.Flavour, str]
+) -> None:
+    code = OTHERS.format(variable=mpi[1].rank_variable)
+    launch = Launch(4, 2, hosts.names[1:], variables=("GIVEN",))
+    done = launch_on(hosts, mpi, [sys.executable, "-c", code], launch)
+    assert done.stdout.splitlines() == 4 * ["True 1"], done
+
+
 def test_failures_on_hosts_are_told_apart(
     hosts: Hosts, mpi: tuple[str, mpirun.Flavour, str]
 ) -> None:

@@ -7,7 +7,16 @@ import time
 from collections.abc import Collection, Sequence
 
 from balsam import states
-from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
+from balsam.launcher.ensemble.protocol import (
+    Confinement,
+    Ended,
+    Event,
+    Mislaid,
+    NodeLost,
+    Refused,
+    Started,
+    Struck,
+)
 from balsam.platform.process import Exit, RunSpec
 
 PID = 4242
@@ -39,6 +48,10 @@ class FakeHands:
         self.sent: list[tuple[str, str, RunSpec]] = []
         self.signals: list[tuple[str, int]] = []
         self.doubted: list[str] = []
+        #: What was to be looked at; who was asked whether memory ran out, as it did on ``starved``.
+        self.checked: list[tuple[str, tuple[str, ...], Confinement]] = []
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.starved: set[str] = set()
         self._events: list[Event] = []
         self._doomed: dict[str, list[str]] = {}
 
@@ -82,6 +95,18 @@ class FakeHands:
 
     def kill_all(self) -> None:
         """As for one."""
+
+    def check(self, token: str, nodes: Sequence[str], confinement: Confinement) -> None:
+        """Ranks are where they should not be, on each node."""
+        self.checked.append((token, tuple(nodes), confinement))
+        self._events += [Mislaid(token, f"It has wandered about {node}.") for node in nodes]
+
+    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
+        """Each node that is ready answers at once."""
+        self.asked.append((token, tuple(nodes)))
+        asked = self.ready_nodes.intersection(nodes)
+        self._events += [Struck(token, node, node in self.starved) for node in asked]
+        return asked
 
     def suspect(self, nodes: Sequence[str]) -> None:
         """Take down which."""

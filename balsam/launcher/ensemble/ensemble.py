@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from balsam.errors import LaunchError, MpiUnavailable
 from balsam.launcher.ensemble import search, wire
 from balsam.launcher.ensemble.crew import Crew
 from balsam.launcher.ensemble.crews import HOPELESS, Crews
-from balsam.launcher.ensemble.protocol import Event, names
+from balsam.launcher.ensemble.protocol import Confinement, Event, names
 from balsam.launcher.ensemble.roster import Node, Roster
 from balsam.platform import node as machine
 from balsam.platform import process
@@ -137,6 +138,18 @@ class Ensemble:
         for node in self._roster.nodes.values():
             if node.tokens:
                 self._send(node, ["kill_all"])
+
+    def check(self, token: str, nodes: Sequence[str], confinement: Confinement) -> None:
+        """See where the ranks of an attempt run; a node that is not ready yet looks later."""
+        for name in nodes:
+            self._send(self._roster.nodes.get(name), ["check", token, [*astuple(confinement)]])
+
+    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
+        """Whether some process of an attempt was killed for want of memory, on those returned."""
+        asked = self.ready_nodes.intersection(nodes)
+        for name in asked:
+            self._send(self._roster.nodes[name], ["ask_memory", token, seconds])
+        return asked
 
     def _send(self, node: Node | None, command: list[Any]) -> None:
         if node is not None and not node.gone:

@@ -13,7 +13,8 @@ from typing import Any
 from balsam import states
 from balsam.errors import LaunchError, ProgramMissing
 from balsam.launcher.ensemble import strays, wire
-from balsam.launcher.ensemble.protocol import RUN_MARK
+from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement
+from balsam.launcher.ensemble.ranks import Ranks
 from balsam.launcher.ensemble.strays import KEEPER_MARK
 from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
@@ -26,6 +27,8 @@ DOUBT_SECONDS = 0.5
 STARTED = "started"
 ENDED = "ended"
 REFUSED = "refused"
+MISLAID = "mislaid"
+STRUCK = "struck"
 
 
 @dataclass
@@ -57,6 +60,8 @@ class NodeTasks:
         self._followers: dict[str, list[str]] = {}
         #: Tasks whose CPUs are to be looked at, and when (monotonic).
         self._unchecked: deque[tuple[float, _Running]] = deque()
+        #: Those of mpiruns that have ranks here.
+        self._ranks = Ranks()
         self._oom = evidence.OomWatch()
         #: Why nothing begins any more, '' while it does.
         self._closed = ""
@@ -81,6 +86,12 @@ class NodeTasks:
             self.stop(*arguments)
         elif name == "kill_all":
             self.kill_all()
+        elif name == "check":
+            token, values = arguments
+            self._ranks.check(token, Confinement(*values))
+        elif name == "ask_memory":
+            token, seconds = arguments
+            self.news.append([STRUCK, token, self._oom.struck(0, time.monotonic() - seconds)])
 
     def start(self, token: str, after: str, packed: list[Any]) -> None:
         """Start an attempt, or keep it until the one it comes ``after`` has ended."""
@@ -184,6 +195,8 @@ class NodeTasks:
         """When (monotonic) :meth:`timers` has something to do."""
         times = [run.kill_at for run in self._by_pid.values() if run.kill_at is not None]
         times += [until for until, _ in self._doubtful[:1]]
+        if self._ranks.deadline is not None:
+            times.append(self._ranks.deadline)
         return min(times, default=None)
 
     def timers(self) -> None:
@@ -194,6 +207,7 @@ class NodeTasks:
             _, run = self._unchecked.popleft()
             if self._by_pid.get(run.pid) is run:
                 run.note = affinity.compare(run.spec.cpus, run.pid)
+        self.news += [[MISLAID, token, note] for token, note in self._ranks.look(now)]
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = now + 1.0

@@ -1,7 +1,8 @@
 """What a launcher says to those who run tasks on other nodes, and what it hears from them.
 
 An attempt is named by a token, ``job:attempt``. The events of one token come in order, and its
-last one exactly once: Ended, Refused, or NodeLost with the token among its ``tokens``.
+last one exactly once: Ended, Refused, or NodeLost with the token among its ``tokens``. Mislaid and
+Struck are about attempts that are not theirs: the ranks of an mpirun.
 """
 
 from __future__ import annotations
@@ -75,7 +76,38 @@ class NodeLost:
     gone: bool = True
 
 
-Event = Started | Ended | Refused | NodeLost
+@dataclass(frozen=True)
+class Confinement:
+    """What the ``ranks`` that an mpirun has on a node are to keep to.
+
+    ``mark``: their ``RUN_MARK``. ``variable``: what each has in its environment, told from the
+    others by its value, and no process that starts ranks.
+    """
+
+    mark: str
+    variable: str
+    ranks: int
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Mislaid:
+    """Ranks of an attempt may use other CPUs than they were given; as a sentence."""
+
+    token: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Struck:
+    """Whether the counters of a node show an out-of-memory kill since an attempt began."""
+
+    token: str
+    node: str
+    oom: bool
+
+
+Event = Started | Ended | Refused | NodeLost | Mislaid | Struck
 
 
 class Hands(Protocol):
@@ -117,6 +149,20 @@ class Hands(Protocol):
 
     def kill_all(self) -> None:
         """KILL everything, and withdraw the rest."""
+        ...
+
+    def check(self, token: str, nodes: Sequence[str], confinement: Confinement) -> None:
+        """See where the ranks of an attempt run on its nodes: Mislaid if not as meant.
+
+        It comes while the attempt runs, if at all, and perhaps from each node.
+        """
+        ...
+
+    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
+        """Whether some process of an attempt of so many seconds was killed for want of memory.
+
+        Struck comes from each of the nodes that are returned: those that are ready.
+        """
         ...
 
     def suspect(self, nodes: Sequence[str]) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 from balsam.launcher.ensemble import nodetasks
 from balsam.launcher.ensemble.crew import Crew
 from balsam.launcher.ensemble.link import Link
-from balsam.launcher.ensemble.protocol import Ended, Event, NodeLost, Refused, Started
+from balsam.launcher.ensemble.protocol import (
+    Ended,
+    Event,
+    Mislaid,
+    NodeLost,
+    Refused,
+    Started,
+    Struck,
+)
 from balsam.platform.process import Exit
 
 logger = logging.getLogger(__name__)
@@ -111,6 +119,12 @@ class Roster:
         kind, token, *rest = message
         if kind == nodetasks.STARTED:
             self.events.append(Started(token, *rest))
+            return
+        if kind == nodetasks.MISLAID:
+            self.events.append(Mislaid(token, *rest))
+            return
+        if kind == nodetasks.STRUCK:
+            self.events.append(Struck(token, node.name, *rest))
             return
         node.tokens.pop(token, None)
         self._node_of.pop(token, None)

@@ -63,11 +63,11 @@ def need(request: Request, shape: NodeShape, *, pack: bool) -> Need:
         gpu_units=int(part * UNITS),
         rider=rider,
         simple=units == UNITS and not (own or part or rider or shape.numa),
-        confined=request.num_nodes == 1 and _is_confined(request),
+        confined=request.num_nodes == 1 and is_confined(request),
     )
 
 
-def _is_confined(request: Request) -> bool:
+def is_confined(request: Request) -> bool:
     """Whether it asked for that. "depth" is about the ranks of an mpirun, and nothing else."""
     if request.affinity == DEPTH:
         return request.ranks_per_node > 1

@@ -25,6 +25,7 @@ APRUN = Flavour(
     name=families.APRUN,
     shares_nodes=False,
     label="Cray ALPS (aprun)",
+    rank_variable="ALPS_APP_PE",
     line=(
         option("-n {ranks}"),
         option("-N {per_node}"),
@@ -64,6 +65,7 @@ APRUN = Flavour(
 PALS = Flavour(
     name=families.PALS,
     label="HPE PALS (mpiexec)",
+    rank_variable="PALS_RANKID",
     line=(
         option("-np {ranks}"),
         option("-ppn {per_node}"),

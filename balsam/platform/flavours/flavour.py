@@ -75,6 +75,9 @@ class Flavour:
     spell: Callable[[str], str] = str
     #: How one variable is named on the line; '' where ranks get the whole environment anyway.
     variable: str = ""
+    #: What every rank of a node has in its environment, each with a value of its own; what starts
+    #: ranks has it not.
+    rank_variable: str = ""
     #: How a launch parameter is written: as it stands ("plain", key and value), with the dashes it
     #: lacks ("dashes"), or the value alone ("values").
     params: str = "dashes"

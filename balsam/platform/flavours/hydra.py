@@ -42,6 +42,8 @@ def _pinned(domain: str) -> dict[str, str]:
     return {"I_MPI_PIN": "1", "I_MPI_PIN_DOMAIN": domain}
 
 
+#: Of each rank on its node. srun gives PMI_RANK also to the proxies that it starts.
+_RANK = "MPI_LOCALRANKID"
 _SIZE = (option("-n {ranks}"), option("-ppn {per_node}"), option("-hosts {hosts}", "hosts"))
 _BINDING = (
     option("-bind-to {cpus}", "list"),
@@ -55,6 +57,7 @@ _ALIASES = {"np": "n", "host": "hosts", "H": "hosts", "perhost": "ppn"}
 MPICH = Flavour(
     name=families.MPICH,
     label="MPICH (Hydra)",
+    rank_variable=_RANK,
     line=(*_SIZE, *_BINDING),
     workers_line=_SIZE,
     params="dashes",
@@ -73,6 +76,7 @@ MPICH = Flavour(
 INTEL = Flavour(
     name=families.INTEL,
     label="Intel MPI (Hydra)",
+    rank_variable=_RANK,
     # Nothing else keeps it from starting even local ranks as a step of a Slurm job.
     line=(*_SIZE, option("-hosts localhost", "here")),
     workers_line=_SIZE,

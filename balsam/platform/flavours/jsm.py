@@ -11,6 +11,7 @@ JSRUN = Flavour(
     name=families.JSRUN,
     shares_nodes=False,
     label="IBM JSM (jsrun)",
+    rank_variable="JSM_NAMESPACE_RANK",
     line=(
         option("--nrs {ranks}"),
         option("--tasks_per_rs 1"),

@@ -65,6 +65,7 @@ _HOSTS = option("--host {hosts}", "hosts")
 OPEN_MPI_4 = Flavour(
     name=families.OPEN_MPI_4,
     label="Open MPI 4 (ORTE)",
+    rank_variable="OMPI_COMM_WORLD_RANK",
     line=(
         option("-n {ranks}"),
         option("--oversubscribe"),

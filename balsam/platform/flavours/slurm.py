@@ -17,6 +17,7 @@ def _masks(ranks: Sequence[Sequence[int]]) -> str:
 SRUN = Flavour(
     name=families.SRUN,
     label="Slurm (srun)",
+    rank_variable="SLURM_PROCID",
     line=(
         option("-n {ranks}"),
         option("--ntasks-per-node {per_node}"),

@@ -26,7 +26,7 @@ from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
 from balsam.launcher.options import AUTO
-from balsam.launcher.preparing import Preparer
+from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
 from balsam.platform.process import RunSpec
@@ -268,6 +268,67 @@ def test_launches_that_reach_the_workers_are_used_up_too(
     hands.launches = 2
     with pytest.raises(MpiUnavailable, match="used up .*, 2 of them by the workers"):
         far.start(replace(wide, id=2), Application())
+
+
+def with_hands(attempts: Attempts, hands: FakeHands, mpirun: MpiFinder) -> Attempts:
+    """On nodes of two cores that others reach."""
+    names = tuple(sorted(hands.ready_nodes))
+    config = LauncherSettings()
+    return Attempts(
+        NodePool(names, uniform(2)), attempts._preparer, config, mpirun, AUTO, hands=hands
+    )
+
+
+def test_ranks_are_looked_at_on_their_own_nodes(attempts: Attempts, tmp_path: Path) -> None:
+    """On every thread of the cores that they were given, which their MPI may bind them to."""
+    hands = FakeHands(["a", "b"])
+    ground = Ground(cpus=((0, 2), (1, 3)))
+    attempts._preparer = replace(attempts._preparer, ground=ground)
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    bound = task(1, "/bin/true", request=Request(ranks_per_node=2, affinity="core"))
+    wide = task(2, "/bin/true", request=Request(2, ranks_per_node=2, affinity="depth"))
+    free = task(3, "/bin/true", request=Request(ranks_per_node=2))
+    wish = replace(bound, id=4, params={"cpu_bind": "user:0,0"})
+    for one in (bound, wide, free, wish):
+        assert far.start(one, Application())
+        assert far._preparer.environ
+        end = ended(far, 1)[one.id]
+        told = end.outcome.data.get("affinity", "")
+        assert ("It has wandered about " in told) == (one in (bound, wide)), one
+    (one, [where], found), (two, both, _) = hands.checked
+    assert (one, two, {*both}) == ("1:1", "2:1", {"a", "b"}) and where in both
+    assert (found.variable, found.ranks, {*found.cpus}) == ("MPI_LOCALRANKID", 2, {0, 1, 2, 3})
+    assert found.mark.endswith(":1:1")
+    assert [line.split(" on ")[0] for line in far.news] == [bound.label, wide.label]
+    # What is told of one that has ended is nobody's.
+    hands.check("1:1", ["a"], found)
+    assert not list(far.reap())
+
+
+def test_part_of_a_node_is_all_that_ranks_may_use(attempts: Attempts, tmp_path: Path) -> None:
+    hands = FakeHands(["a"])
+    ground = Ground(cpus=((0, 2), (1, 3)))
+    attempts._preparer = replace(attempts._preparer, ground=ground)
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far.nodes = NodePool(("a",), NodeShape(2, ((0, 2), (1, 3))))
+    request = Request(ranks_per_node=2, threads_per_core=2, affinity="core")
+    assert far.start(task(1, "/bin/true", request=request), Application())
+    ended(far, 1)
+    assert hands.checked[0][2].cpus == (0, 2)
+
+
+def test_nodes_are_asked_whether_memory_ran_out_there(attempts: Attempts, tmp_path: Path) -> None:
+    """A rank that was killed far away is a failed mpirun here."""
+    hands = FakeHands(["a", "b", "c"])
+    hands.starved = {"b"}
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    for number, nodes, cause in ((1, 3, states.OOM), (2, 1, states.EXIT), (3, 3, states.OK)):
+        command = "/bin/true" if cause == states.OK else "/bin/false"
+        request = Request(nodes, ranks_per_node=2)
+        assert far.start(task(number, command, request=request), Application())
+        assert ended(far, 1)[number].outcome.data["cause"] == cause
+    assert [token for token, _ in hands.asked] == ["1:1", "2:1"]
+    assert far.due() is None and not len(far)
 
 
 #: Tells what it got, and goes on.

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from balsam import states
+from balsam.launcher import doubts
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.doubts import Doubts
 from balsam.launcher.node_pool import Request
 from balsam.launcher.tasks import Application
+from tests.tools.hands import FakeHands
 
 from .test_attempts import answering_mpirun, attempts, ended, task, until
 
@@ -105,6 +107,21 @@ def test_an_mpirun_may_hide_the_signal(attempts: Attempts, tmp_path: Path) -> No
     attempts.stop_requested()
     attempts.stop_all(states.BATCH_TIME_LIMIT, 0.0)
     assert ended(attempts, 1)[0].outcome.data["cause"] == states.BATCH_TIME_LIMIT
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for_long(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "ANSWER_SECONDS", 0.3)
+    hands = FakeHands(["n"])
+    monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, seconds: frozenset(nodes))
+    attempts._doubts = Doubts(0.0, hands)
+    attempts._mpi = answering_mpirun(tmp_path)
+    began = time.monotonic()
+    attempts.start(task(1, "/bin/false", request=Request(ranks_per_node=2)), Application())
+    until(lambda: is_held(attempts))
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.EXIT
+    assert time.monotonic() >= began + 0.3
 
 
 def test_outside_of_a_batch_job_nothing_waits(attempts: Attempts) -> None:

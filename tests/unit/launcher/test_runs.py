@@ -37,8 +37,8 @@ def run_of(flavour: str, output: Path) -> Run:
     return Run(TASK, Placement(("n3", "n4"), 2.0), spec, mpi=Mpi(flavour, FLAVOURS[flavour], ()))
 
 
-def cause(run: Run, code: int, watch: OomWatch, *, is_here: bool = False) -> str:
-    found = outcome(run, Exit(1, code, 0, 0.0, 0), traces(run, watch, 5, is_here=is_here))
+def cause(run: Run, code: int, watch: OomWatch | None = None, *, oom: bool = False) -> str:
+    found = outcome(run, Exit(1, code, 0, 0.0, 0), traces(run, watch, 5, oom=oom))
     return str(found.data["cause"])
 
 
@@ -49,12 +49,12 @@ def test_srun_says_that_ranks_were_killed_for_want_of_memory(
 ) -> None:
     output = tmp_path / "out"
     output.write_text(f"step 12\n{said}")
-    assert cause(run_of("srun", output), code, OomWatch([])) == states.OOM
+    assert cause(run_of("srun", output), code) == states.OOM
     # What a program writes of itself is no evidence.
     output.write_text(f"rank 3: {said}")
-    assert cause(run_of("srun", output), code, OomWatch([])) != states.OOM
+    assert cause(run_of("srun", output), code) != states.OOM
     output.write_text(f"step 12\n{said}")
-    assert cause(run_of("mpich", output), code, OomWatch([])) != states.OOM
+    assert cause(run_of("mpich", output), code) != states.OOM
 
 
 @pytest.mark.parametrize("code", [1, 137])
@@ -66,4 +66,5 @@ def test_a_kill_on_this_node_is_not_put_down_to_ranks_on_others(tmp_path: Path, 
         counter.write_text("oom_kill 1\n")
         watch = OomWatch([counter], messages=tmp_path / "none")
         counter.write_text("oom_kill 2\n")
-        assert (cause(run, code, watch, is_here=is_here) == states.OOM) == is_here
+        assert (cause(run, code, watch if is_here else None) == states.OOM) == is_here
+    assert cause(run, code, oom=True) == states.OOM

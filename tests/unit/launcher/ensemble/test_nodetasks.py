@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,11 @@ from balsam.launcher.ensemble import wire
 from balsam.launcher.ensemble.nodetasks import (
     ASKED,
     ENDED,
+    MISLAID,
     REFUSED,
     RUN_MARK,
     STARTED,
+    STRUCK,
     NodeTasks,
 )
 from balsam.launcher.ensemble.strays import KEEPER_MARK, end_strays
@@ -179,6 +182,37 @@ def test_a_task_that_can_not_be_confined_is_refused(node: Node) -> None:
     assert node.about("1:1")[2] == states.STAGING
     assert "CPUs 100000" in node.about("1:1")[3]
     assert os.sched_getaffinity(0) == ours
+
+
+def test_ranks_of_an_mpirun_are_looked_at_here(node: Node) -> None:
+    """They are no tasks of this node: the launcher has started them."""
+    away = max(os.sched_getaffinity(0)) + 1
+    mark = f"{node.directory}:rank"
+    rank = subprocess.Popen(["/bin/sleep", "600"], env={RUN_MARK: mark, "SLURM_PROCID": "3"})
+    try:
+        node.tasks.obey(["check", "1:1", [mark, "SLURM_PROCID", 1, [away]]])
+        assert node.tasks.deadline is not None
+        node.until(lambda: node.told)
+    finally:
+        rank.kill()
+        rank.wait()
+    assert node.tasks.deadline is None
+    [(kind, token, note)] = node.told
+    assert (kind, token) == (MISLAID, "1:1")
+    assert note.startswith(f"It was to be confined to the CPUs {away}, but may use ")
+
+
+def test_whether_memory_ran_out_is_answered(node: Node, tmp_path: Path) -> None:
+    counter = tmp_path / "vmstat"
+    counter.write_text("oom_kill 4\n")
+    node.tasks._oom = evidence.OomWatch([counter])
+    node.tasks.obey(["ask_memory", "1:1", 60.0])
+    counter.write_text("oom_kill 5\n")
+    node.tasks.obey(["ask_memory", "2:1", 60.0])
+    node.tasks.obey(["ask_memory", "3:1", 60.0])
+    told = [[STRUCK, "1:1", False], [STRUCK, "2:1", True], [STRUCK, "3:1", False]]
+    assert node.tasks.news == told, "one kill explains one death"
+    node.tasks.news = []
 
 
 def test_strays_of_an_earlier_keeper_are_ended(node: Node) -> None:

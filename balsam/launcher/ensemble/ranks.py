@@ -1,0 +1,98 @@
+"""Whether the ranks that an mpirun has on this node use the CPUs that they were given."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement
+from balsam.platform import affinity, process
+
+#: Looks are taken together, this far apart: each goes through all processes of the node.
+PAUSE_SECONDS = 1.0
+#: How often to look in vain, each time after twice as long: nobody here knows when an mpirun comes
+#: to its ranks, or that it has ended. The last look is two minutes after the first.
+LOOKS = 8
+
+
+@dataclass
+class _Awaited:
+    """An attempt whose ranks have not all been seen."""
+
+    confinement: Confinement
+    due: float
+    pause: float = PAUSE_SECONDS
+    looks: int = 0
+    #: Something was wrong when it was last looked at. A rank may just be on its way.
+    suspected: bool = False
+
+
+class Ranks:
+    """Attempts, by token, whose ranks are looked for until all were seen where they should be."""
+
+    def __init__(self) -> None:
+        self._awaited: dict[str, _Awaited] = {}
+        self._earliest = 0.0
+
+    def check(self, token: str, confinement: Confinement) -> None:
+        """Look for the ranks of an attempt in a moment."""
+        due = time.monotonic() + affinity.SETTLED_SECONDS
+        self._awaited[token] = _Awaited(confinement, due)
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) to :meth:`look`."""
+        if not self._awaited:
+            return None
+        return max(self._earliest, min(one.due for one in self._awaited.values()))
+
+    def look(self, now: float) -> Iterator[tuple[str, str]]:
+        """The tokens of attempts that use other CPUs, each with what is wrong in a sentence."""
+        if self.deadline is None or now < self.deadline:
+            return
+        self._earliest = now + PAUSE_SECONDS
+        due = {token: one for token, one in self._awaited.items() if one.due <= now}
+        found = _ranks({one.confinement.mark: one.confinement for one in due.values()})
+        for token, one in due.items():
+            seen = found[one.confinement.mark]
+            wrong = _wrong(one.confinement, seen)
+            if wrong and one.suspected:
+                yield token, wrong
+            one.looks += 1
+            all_right = not wrong and len(seen) >= one.confinement.ranks
+            if all_right or (wrong and one.suspected) or one.looks >= LOOKS:
+                del self._awaited[token]
+                continue
+            one.suspected = bool(wrong)
+            one.due = now + (PAUSE_SECONDS if wrong else one.pause)
+            one.pause *= 2
+
+
+def _ranks(wanted: Mapping[str, Confinement]) -> dict[str, dict[bytes, list[int]]]:
+    """The processes of each rank of some attempts, by the attempts' marks."""
+    signs = {f"{RUN_MARK}={mark}".encode(): mark for mark in wanted}
+    found: dict[str, dict[bytes, list[int]]] = {mark: {} for mark in wanted}
+    for pid, variables in process.environments():
+        for mark in (signs[text] for text in variables if text in signs):
+            name = f"{wanted[mark].variable}=".encode()
+            for rank in (text for text in variables if text.startswith(name)):
+                found[mark].setdefault(rank, []).append(pid)
+    return found
+
+
+def _wrong(confinement: Confinement, ranks: Mapping[bytes, list[int]]) -> str:
+    """What is wrong with the CPUs that ranks may use, as a sentence; '' if nothing is."""
+    given = set(confinement.cpus)
+    used: set[int] = set()
+    for pid in (pid for pids in ranks.values() for pid in pids):
+        allowed = affinity.confined_to(pid) or frozenset()
+        if not allowed <= given:
+            return affinity.astray(given, allowed)
+        used |= allowed
+    enough = min(confinement.ranks, len(given & set(range(os.cpu_count() or 1))))
+    if used and len(ranks) >= confinement.ranks and len(used) < enough:
+        cpus, theirs = affinity.spelled(given), affinity.spelled(used)
+        return f"Its {len(ranks)} ranks on a node were given the CPUs {cpus}, but share {theirs}."
+    return ""

@@ -1,0 +1,13 @@
+"""An MPI program whose ranks stay where they were put, or go to the CPUs that are named: 0,1."""
+
+import os
+import sys
+import time
+
+from mpi4py import MPI
+
+MPI.COMM_WORLD.barrier()
+if len(sys.argv) > 1:
+    os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+# As long as it may take until it has been looked at twice.
+time.sleep(5)
