@@ -13,6 +13,7 @@ from balsam.launcher.options import LauncherOptions, Report, Snapshot, silent
 from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
 from balsam.platform import mpirun
+from balsam.platform.turns import ask_for_short_turns
 
 __all__ = ["Launcher", "LauncherOptions", "Snapshot", "run_launcher"]
 
@@ -31,6 +32,7 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     log = open_log(project.log, "launcher", project.settings().logging.level)
     logger.info("launcher %s in %s: %s", os.getpid(), project.path, options)
     leave_outer_mpi()
+    ask_for_short_turns()
     go_first()
     try:
         with Wakeup(settle_seconds=SETTLE_SECONDS if options.in_partition else 0.0) as wakeup:
