@@ -58,7 +58,7 @@ class BatchJob:
 
     def wait(self, *wanted: str, seconds: float = 2 * PATIENCE_SECONDS) -> str:
         """What it printed, once Slurm says that it ended in one of these states (COMPLETED)."""
-        going = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "UNKNOWN")
+        going = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "UNKNOWN"}.difference(wanted)
         self.until(lambda: self.state not in going, "the batch job ends", seconds)
         if self.state not in (wanted or ("COMPLETED",)):
             pytest.fail(f"the batch job is {self.state}, not {wanted}\n{self.diagnosis()}")

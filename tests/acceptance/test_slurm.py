@@ -206,28 +206,30 @@ def test_only_ranks_on_the_wrong_cpus_are_reported(site: Site, slurm: Cluster) -
 def test_one_of_sixteen_nodes_dies_in_the_middle_of_a_mixture(site: Site, slurm: Cluster) -> None:
     """It takes its own attempts with it, and nothing else."""
     dice = random.Random(16)
-    victim = dice.choice(slurm.names[1:])
     # Two cores need a while to start fifteen workers anew.
-    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=120)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=60)
     gate = site.home / "gate"
     names = gated(site, MANY_NODES, gate, attempts=1)
-    add_mixture(site, serial=48, wide=8, tenths=10)
-    BalsamJob.objects.filter(name__in=names).update(priority=1)
+    BalsamJob.objects.update(priority=1)
+    add_mixture(site, serial=32, tenths=10)
     batch = BatchJob(site, slurm, nodes=MANY_NODES)
-    batch.until(lambda: running(site, names), "some tasks wait for the end of the node")
-    batch.until(lambda: on_record(site, victim), "the node runs what is on record")
-    time.sleep(dice.uniform(0.0, 0.5))
+    batch.until(lambda: running(site, names), "some tasks run for long")
+    where = {name: placed(site, name) for name in names}
+    victim = dice.choice(sorted(set().union(*where.values()) - {"n1"}))
+    lost = {name for name in names if where[name] == {victim}}
+    time.sleep(dice.uniform(0.0, 2.0))
     slurm.kill_node(victim)
-    batch.until(
-        lambda: any(site.ends(name) for name in names) or not on_record(site, victim), "it is lost"
-    )
+    given_up = "its tasks are given up"
+    batch.until(lambda: any(site.ends(name) for name in lost), given_up, 2 * SLURM_SECONDS)
     gate.touch()
-    batch.wait()
+    # Steps of nodes that pass on the messages of the dead one take Slurm another minute to forget.
+    batch.wait("COMPLETED", "COMPLETING")
     done(site)
-    lost = [end for job in BalsamJob.objects.all() for end in site.ends(job.name)[:-1]]
-    assert lost, batch.diagnosis()
-    told = {(end.data["cause"], victim in end.data["nodes"]) for end in lost}
-    assert told == {(states.NODE_LOST, True)}, batch.diagnosis()
+    ends = {job.name: site.ends(job.name)[:-1] for job in BalsamJob.objects.all()}
+    assert lost <= {name for name, found in ends.items() if found}, batch.diagnosis()
+    told = [end.data for found in ends.values() for end in found]
+    assert {end["cause"] for end in told} == {states.NODE_LOST}, batch.diagnosis()
+    assert all(victim in end["nodes"] for end in told), batch.diagnosis()
 
 
 def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:

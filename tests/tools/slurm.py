@@ -27,6 +27,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 #: How long a cluster may take to come up, and a client to answer, on a busy machine.
 UP_SECONDS = 90.0
 ANSWER_SECONDS = 60.0
+#: How long nodes that were restarted may take before everything is.
+PATIENCE_SECONDS = 6.0
 
 _CONFIGURATION = """\
 ClusterName=miniature
@@ -153,21 +155,27 @@ class Cluster:
 
     def await_idle(self) -> None:
         """Wait until all nodes are ready for the next job. Raises RuntimeError."""
-        wanted = sorted(f"{name} idle" for name in self.names)
-
-        def idle() -> bool:
-            return sorted(self.node_states(mute=True)) == wanted
-
-        if not wait_for(idle, UP_SECONDS):
+        if not wait_for(self._is_idle, UP_SECONDS):
             raise RuntimeError(f"Slurm's nodes are not idle:\n{self.diagnosis()}")
+
+    def _is_idle(self) -> bool:
+        return sorted(self.node_states(mute=True)) == sorted(f"{name} idle" for name in self.names)
 
     def refresh(self) -> None:
         """Make it as new: no jobs, and all nodes switched off and on."""
         self._ask("scancel", "--full", f"--user={os.geteuid()}")
+        self._restart_nodes()
+        if not wait_for(self._is_idle, PATIENCE_SECONDS):
+            # It may wait for a minute for what is gone with a node, and put that node out of use.
+            self._record.end("slurmctld")
+            self._daemon("slurmctld", "slurmctld", "-D", "-c")
+            self._restart_nodes()
+        self.await_idle()
+
+    def _restart_nodes(self) -> None:
         for name in self.names:
             self.kill_node(name)
             self.start_node(name)
-        self.await_idle()
 
     def _start_munge(self) -> None:
         key, at = self.directory / "munge.key", self.directory
@@ -209,7 +217,9 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         """Switch a node on (again)."""
-        command = ["slurmd", "-D", "-N", name, "-f", str(self.configuration)]
+        # An MPI that loses a node may fault: images of the memory of each rank help nobody.
+        command = ["prlimit", "--core=0"]
+        command += ["slurmd", "-D", "-N", name, "-f", str(self.configuration)]
         # Nothing that a test says in its environment belongs to a node.
         environ = {"HOME": os.environ.get("HOME", "/"), **self.environ}
         if self.apart:
