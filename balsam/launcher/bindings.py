@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
+from itertools import chain
 
 from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Hands, Mislaid
@@ -13,8 +14,8 @@ from balsam.launcher.near import Near
 from balsam.launcher.placement.need import is_confined
 from balsam.launcher.preparing import Preparer
 from balsam.launcher.runs import Run
+from balsam.launcher.tasks import Mpi
 from balsam.platform import affinity
-from balsam.platform.flavours.launch import BIND_PARAMS
 
 logger = logging.getLogger(__name__)
 
@@ -46,26 +47,27 @@ class Bindings:
             if run.placement.cpus:
                 self._unchecked.append((run.since + affinity.SETTLED_SECONDS, run))
             return
-        confinement = self._confinement(run, run.mpi.flavour.rank_variable)
-        token = protocol.token(run.task.id, run.attempt)
+        confinement = self._confinement(run, run.mpi)
         if confinement is None:
             return
+        token = protocol.token(run.task.id, run.attempt)
         if self._hands:
             self._hands.check(token, run.placement.nodes, confinement)
         elif self._preparer.is_here(run.placement.nodes):
             self._ranks.check(token, confinement)
 
-    def _confinement(self, run: Run, variable: str) -> Confinement | None:
-        """What its ranks are to keep to on each node: every thread of the cores they were given."""
-        request = run.task.request
-        wish = any(run.task.params.get(name) for name in BIND_PARAMS)
-        if wish or not is_confined(request):
+    def _confinement(self, run: Run, mpi: Mpi) -> Confinement | None:
+        """What its ranks are to keep to on each node; None where they were told nothing."""
+        if not is_confined(run.task.request):
             return None
-        own = set(run.placement.cpus)
-        cores = self._preparer.ground.cpus
-        held = [core for core in cores if not own or not own.isdisjoint(core)]
-        cpus = tuple(cpu for core in held for cpu in core)
-        return Confinement(run.spec.env[RUN_MARK], variable, request.ranks_per_node, cpus)
+        launch = self._preparer.launch(run.task, run.placement, mpi)
+        if not mpi.flavour.binds(launch, run.spec.env):
+            return None
+        cpus = frozenset(chain.from_iterable(launch.rank_cpus))
+        # Where an MPI deals out a whole node by itself, that is as many as there are.
+        number = len(cpus) or sum(map(len, self._preparer.ground.cpus))
+        ranks, variable = run.task.request.ranks_per_node, mpi.flavour.rank_variable
+        return Confinement(run.spec.env[RUN_MARK], variable, ranks, tuple(sorted(cpus)), number)
 
     def check(self, now: float) -> None:
         """Look at those that have run for a moment."""

@@ -30,6 +30,8 @@ class Doubt:
     end: Exit
     outcome: Outcome
     until: float
+    #: A scheduler may have ended it, and news of that are on their way.
+    by_scheduler: bool
     #: Nodes that have yet to answer, and until when.
     asked: set[str] = field(default_factory=set)
     answers_until: float = 0.0
@@ -57,13 +59,12 @@ class Doubts:
         if outcome.data["cause"] not in _DOUBTFUL:
             return False
         now = time.monotonic()
-        doubt = Doubt(run, end, outcome, now)
-        if end.by(signal.SIGTERM) or run.mpi is not None:
-            doubt.until += self._seconds
+        likely = self._seconds > 0 and (end.by(signal.SIGTERM) or run.mpi is not None)
+        doubt = Doubt(run, end, outcome, now + self._seconds * likely, likely)
         if run.mpi is not None and self._hands:
-            token = protocol.token(run.task.id, run.attempt)
-            nodes = run.placement.nodes
-            doubt.asked |= self._hands.ask_memory(token, nodes, now - run.since)
+            token, nodes = protocol.token(run.task.id, run.attempt), run.placement.nodes
+            ranks = run.task.request.ranks_per_node
+            doubt.asked |= self._hands.ask_memory(token, nodes, now - run.since, ranks)
             doubt.answers_until = now + ANSWER_SECONDS
         if doubt.due() <= now:
             return False
@@ -87,6 +88,9 @@ class Doubts:
         now = time.monotonic()
         ready = [one for one in self._held if one.run.stopping or one.oom or one.due() <= now]
         self._held = [one for one in self._held if one not in ready]
+        for one in ready:
+            if not one.by_scheduler and one.run.stopping != states.NODE_LOST:
+                one.run.stopping = ""  # it came later than its end
         return ready
 
     @property

@@ -20,6 +20,7 @@ from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec, reason
 
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."
+_NONE: Mapping[str, str] = {}
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
 DRAFT_SECONDS = 0.5
 #: What a task learns of itself: an mpirun that passes variables one by one has to be told them.
@@ -125,7 +126,7 @@ class Preparer:
         if mpi is not None:
             names = dict.fromkeys((*_OWN_VARIABLES, *given))
             told = [name for name in names if name in given or name in env]
-            launch = self._launch(task, placement, mpi, told, given)
+            launch = self.launch(task, placement, mpi, told, given)
             argv = mpi.flavour.run(mpi.program, argv, launch)
             env = {**mpi.flavour.environ(launch), **env}
         env.update(given)
@@ -146,14 +147,18 @@ class Preparer:
         """Whether any of these is the node that this is."""
         return any(short(name) in self.ground.here for name in nodes)
 
-    def _launch(
+    def launch(
         self,
         task: Task,
         placement: Placement,
         mpi: Mpi,
-        variables: Sequence[str],
-        given: Mapping[str, str],
+        variables: Sequence[str] = (),
+        given: Mapping[str, str] = _NONE,
     ) -> Launch:
+        """What an mpirun is to start for a task; ``variables`` it is to pass on, and masks of GPUs.
+
+        Raises LaunchError.
+        """
         request = task.request
         alone = len(placement.nodes) == 1 and self.is_here(placement.nodes)
         hosts = () if alone and not mpi.flavour.remote else placement.nodes

@@ -133,8 +133,9 @@ def traces(run: Run, watch: evidence.OomWatch | None, lines: int, *, oom: bool =
 
     ``watch`` is this machine's, if it ran on it; ``oom``: that of another saw a kill.
     """
+    ranks = 1 if run.mpi is None else run.task.request.ranks_per_node
     return Traces(
-        lambda pid: oom or (watch is not None and watch.struck(pid, run.since)),
+        lambda pid: oom or (watch is not None and watch.struck(pid, run.since, ranks)),
         lambda: evidence.tail(run.spec.output, lines),
     )
 

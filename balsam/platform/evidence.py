@@ -54,12 +54,12 @@ class OomWatch:
         """Remember the counters as they are now."""
         self._readings = [self._readings[1], (time.monotonic(), self._read())]
 
-    def struck(self, pid: int = 0, began: float = 0.0) -> bool:
+    def struck(self, pid: int = 0, began: float = 0.0, processes: int = 1) -> bool:
         """Whether the OOM killer killed something lately; one kill explains one death.
 
-        ``began`` (monotonic) is when the process began. With ``pid``, of a process that itself died
-        of SIGKILL: whether that was it, as far as the kernel's messages tell. Its descendants are
-        not asked about.
+        ``began`` (monotonic) is when the process began, and ``processes`` how many may have died.
+        With ``pid``, of a process that itself died of SIGKILL: whether that was it, as far as the
+        kernel's messages tell. Its descendants are not asked about.
         """
         older, latest = self._readings
         since, before = latest if began >= latest[0] else older
@@ -69,16 +69,16 @@ class OomWatch:
         victims = oom_victims(self._messages, since) if pid else None
         if victims and pid not in victims:
             return False
-        self._readings = [(when, _less_one(read, counts)) for when, read in self._readings]
+        self._readings = [(when, _less(read, counts, processes)) for when, read in self._readings]
         return True
 
     def _read(self) -> tuple[int, ...]:
         return tuple(_oom_kills(path) for path in self._paths)
 
 
-def _less_one(before: tuple[int, ...], now: tuple[int, ...]) -> tuple[int, ...]:
-    """Counters from which one of the kills since is not to be seen any more."""
-    return tuple(min(then + 1, count) for then, count in zip(before, now, strict=True))
+def _less(before: tuple[int, ...], now: tuple[int, ...], kills: int) -> tuple[int, ...]:
+    """Counters from which so many of the kills since are not to be seen any more."""
+    return tuple(min(then + kills, count) for then, count in zip(before, now, strict=True))
 
 
 def oom_victims(path: str | Path, since: float) -> set[int] | None:

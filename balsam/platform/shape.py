@@ -86,14 +86,15 @@ def observed(allowed: Iterable[int], system: Path, *, separate_threads: bool = F
     seen: set[int] = set()
     for cpu in sorted(mine):
         if cpu not in seen:
-            together = {cpu} if separate_threads else _siblings(cpu, system) & mine - seen | {cpu}
+            together = {cpu} if separate_threads else siblings(cpu, system) & mine - seen | {cpu}
             cpus.append(tuple(sorted(together)))
             seen |= together
     core_of = {cpu: core for core, cpus_of_it in enumerate(cpus) for cpu in cpus_of_it}
     return NodeShape(len(cpus), tuple(cpus), _domains(core_of, system))
 
 
-def _siblings(cpu: int, system: Path) -> set[int]:
+def siblings(cpu: int, system: Path = _SYSTEM) -> set[int]:
+    """The hardware threads of the core that has this one, none where the kernel does not tell."""
     topology = system / "cpu" / f"cpu{cpu}" / "topology"
     return _listed(topology / "thread_siblings_list")
 

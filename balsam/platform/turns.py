@@ -8,30 +8,18 @@ https://docs.kernel.org/scheduler/sched-eevdf.html and sched_setattr(2). It need
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
+import struct
 
 #: The least that the kernel takes is 0.1 ms.
 TURN_SECONDS = 0.0002
+#: The first version of the kernel's ``sched_attr``: size, policy, flags, nice value, priority,
+#: and in nanoseconds runtime, deadline and period.
+ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 #: sched_setattr(2) of each architecture; few C libraries have a function for it.
 _NUMBERS = {"x86_64": 314, "aarch64": 274, "ppc64le": 355}
 _RESET_ON_FORK = 1
-
-
-class Attributes(ctypes.Structure):
-    """The kernel's ``sched_attr``, as of its first version."""
-
-    _fields_ = (
-        ("size", ctypes.c_uint32),
-        ("policy", ctypes.c_uint32),
-        ("flags", ctypes.c_uint64),
-        ("nice", ctypes.c_int32),
-        ("priority", ctypes.c_uint32),
-        ("runtime", ctypes.c_uint64),
-        ("deadline", ctypes.c_uint64),
-        ("period", ctypes.c_uint64),
-    )
 
 
 def ask_for_short_turns() -> bool:
@@ -44,14 +32,11 @@ def ask_for_short_turns() -> bool:
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     if number is None or nice < 0 or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return False
-    wanted = Attributes(
-        size=ctypes.sizeof(Attributes),
-        policy=os.SCHED_OTHER,
-        flags=_RESET_ON_FORK,
-        nice=nice,
-        runtime=int(TURN_SECONDS * 1e9),
-    )
+    turn = int(TURN_SECONDS * 1e9)
+    wanted = (ATTRIBUTES.size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, turn, 0, 0)
     try:
-        return ctypes.CDLL(None).syscall(number, 0, ctypes.byref(wanted), 0) == 0
-    except (OSError, AttributeError):
+        import ctypes  # here, because a Python may have been built without it
+
+        return ctypes.CDLL(None).syscall(number, 0, ATTRIBUTES.pack(*wanted), 0) == 0
+    except (ImportError, OSError, AttributeError):
         return False

@@ -329,8 +329,9 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
 @needs_mpi
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
 def test_ranks_on_other_cpus_than_they_were_given_are_reported(site: Site) -> None:
-    site.settings(cores_per_node=1)
-    site.job("strays", bound_mpi("0,1"), ranks_per_node=2, cpu_affinity="core")
+    site.settings(cores_per_node=2)
+    given = {"ranks_per_node": 2, "threads_per_core": 2, "cpu_affinity": "core"}
+    site.job("strays", bound_mpi("0,1"), **given)
     said = site.launch()
     assert site.state("strays") == states.JOB_FINISHED, site.diagnosis()
     note = site.end("strays").data["affinity"]

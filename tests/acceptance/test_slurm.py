@@ -197,8 +197,10 @@ def test_only_ranks_on_the_wrong_cpus_are_reported(site: Site, slurm: Cluster) -
     said = batch.wait()
     site.all_finished()
     assert "affinity" not in site.end("right").data, batch.diagnosis()
-    assert site.end("wrong").data["affinity"].endswith("but share 0."), batch.diagnosis()
-    assert said.count("but share 0.") == 1
+    assert site.end("wrong").data["affinity"].endswith("share the CPUs 0; they were given 2."), (
+        batch.diagnosis()
+    )
+    assert said.count("share the CPUs 0; they were given 2.") == 1
     site.check_clean()
 
 

@@ -79,12 +79,12 @@ def test_ranks_are_on_the_hosts_placed(hosts: Hosts, mpi: tuple[str, mpirun.Flav
 OTHERS = """
 import os, time
 from balsam.platform import process
-time.sleep(1)
+time.sleep(2)
 sign = b"{variable}="
 marked = [found for _, found in process.environments() if b"GIVEN=yes" in found]
 others = {{text for found in marked for text in found if text.startswith(sign)}}
 print("{variable}" in os.environ, len(others))
-time.sleep(1)
+time.sleep(2)
 """
 
 

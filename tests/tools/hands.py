@@ -101,7 +101,9 @@ class FakeHands:
         self.checked.append((token, tuple(nodes), confinement))
         self._events += [Mislaid(token, f"It has wandered about {node}.") for node in nodes]
 
-    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
+    def ask_memory(
+        self, token: str, nodes: Sequence[str], seconds: float, ranks: int
+    ) -> frozenset[str]:
         """Each node that is ready answers at once."""
         self.asked.append((token, tuple(nodes)))
         asked = self.ready_nodes.intersection(nodes)

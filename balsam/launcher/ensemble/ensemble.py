@@ -141,14 +141,17 @@ class Ensemble:
 
     def check(self, token: str, nodes: Sequence[str], confinement: Confinement) -> None:
         """See where the ranks of an attempt run; a node that is not ready yet looks later."""
+        command = ["check", token, list(astuple(confinement))]
         for name in nodes:
-            self._send(self._roster.nodes.get(name), ["check", token, [*astuple(confinement)]])
+            self._send(self._roster.nodes.get(name), command)
 
-    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
-        """Whether some process of an attempt was killed for want of memory, on those returned."""
+    def ask_memory(
+        self, token: str, nodes: Sequence[str], seconds: float, ranks: int
+    ) -> frozenset[str]:
+        """Whether something of an attempt may have been killed for want of memory."""
         asked = self.ready_nodes.intersection(nodes)
         for name in asked:
-            self._send(self._roster.nodes[name], ["ask_memory", token, seconds])
+            self._send(self._roster.nodes[name], ["ask_memory", token, seconds, ranks])
         return asked
 
     def _send(self, node: Node | None, command: list[Any]) -> None:

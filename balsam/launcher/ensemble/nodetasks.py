@@ -62,6 +62,8 @@ class NodeTasks:
         self._unchecked: deque[tuple[float, _Running]] = deque()
         #: Those of mpiruns that have ranks here.
         self._ranks = Ranks()
+        #: Of attempts of theirs that have failed: what is to be answered about this node's memory.
+        self._questions: list[list[Any]] = []
         self._oom = evidence.OomWatch()
         #: Why nothing begins any more, '' while it does.
         self._closed = ""
@@ -90,8 +92,7 @@ class NodeTasks:
             token, values = arguments
             self._ranks.check(token, Confinement(*values))
         elif name == "ask_memory":
-            token, seconds = arguments
-            self.news.append([STRUCK, token, self._oom.struck(0, time.monotonic() - seconds)])
+            self._questions.append(arguments)
 
     def start(self, token: str, after: str, packed: list[Any]) -> None:
         """Start an attempt, or keep it until the one it comes ``after`` has ended."""
@@ -208,6 +209,10 @@ class NodeTasks:
             if self._by_pid.get(run.pid) is run:
                 run.note = affinity.compare(run.spec.cpus, run.pid)
         self.news += [[MISLAID, token, note] for token, note in self._ranks.look(now)]
+        # By now tasks of this node have been told what is theirs.
+        for token, seconds, ranks in self._questions:
+            self.news.append([STRUCK, token, self._oom.struck(0, now - seconds, ranks)])
+        self._questions = []
         for run in self._by_pid.values():
             if run.kill_at is not None and now >= run.kill_at:
                 run.kill_at = now + 1.0

@@ -81,13 +81,16 @@ class Confinement:
     """What the ``ranks`` that an mpirun has on a node are to keep to.
 
     ``mark``: their ``RUN_MARK``. ``variable``: what each has in its environment, told from the
-    others by its value, and no process that starts ranks.
+    others by its value, and no process that starts ranks. ``cpus`` are all that they may use, in
+    the node's own numbers; none, where they have the node to themselves. Between them they were
+    told to use so many of ``different`` CPUs.
     """
 
     mark: str
     variable: str
     ranks: int
     cpus: tuple[int, ...]
+    different: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Mislaid:
 
 @dataclass(frozen=True)
 class Struck:
-    """Whether the counters of a node show an out-of-memory kill since an attempt began."""
+    """Whether the counters of a node show an out-of-memory kill that may be of an attempt."""
 
     token: str
     node: str
@@ -158,10 +161,13 @@ class Hands(Protocol):
         """
         ...
 
-    def ask_memory(self, token: str, nodes: Sequence[str], seconds: float) -> frozenset[str]:
-        """Whether some process of an attempt of so many seconds was killed for want of memory.
+    def ask_memory(
+        self, token: str, nodes: Sequence[str], seconds: float, ranks: int
+    ) -> frozenset[str]:
+        """Whether the kernel killed something lately for want of memory that may be of an attempt.
 
-        Struck comes from each of the nodes that are returned: those that are ready.
+        It took so many ``seconds`` until now, and had so many ``ranks`` on each node. Struck comes
+        from each of the nodes that are returned: those that are ready.
         """
         ...
 

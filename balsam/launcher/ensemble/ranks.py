@@ -6,15 +6,17 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement
 from balsam.platform import affinity, process
+from balsam.platform.shape import siblings
 
 #: Looks are taken together, this far apart: each goes through all processes of the node.
 PAUSE_SECONDS = 1.0
-#: How often to look in vain, each time after twice as long: nobody here knows when an mpirun comes
-#: to its ranks, or that it has ended. The last look is two minutes after the first.
-LOOKS = 8
+#: How often to look in vain: nobody here knows when an mpirun comes to its ranks, or that it has
+#: ended. After the first looks the pause is doubled each time; the last is after two minutes.
+LOOKS, EARLY = 12, 5
 
 
 @dataclass
@@ -67,7 +69,8 @@ class Ranks:
                 continue
             one.suspected = bool(wrong)
             one.due = now + (PAUSE_SECONDS if wrong else one.pause)
-            one.pause *= 2
+            if one.looks >= EARLY:
+                one.pause *= 2
 
 
 def _ranks(wanted: Mapping[str, Confinement]) -> dict[str, dict[bytes, list[int]]]:
@@ -84,15 +87,20 @@ def _ranks(wanted: Mapping[str, Confinement]) -> dict[str, dict[bytes, list[int]
 
 def _wrong(confinement: Confinement, ranks: Mapping[bytes, list[int]]) -> str:
     """What is wrong with the CPUs that ranks may use, as a sentence; '' if nothing is."""
-    given = set(confinement.cpus)
+    if not ranks:
+        return ""
+    # An MPI binds to cores where Balsam counts their threads.
+    cores = set(confinement.cpus).union(*map(siblings, confinement.cpus))
     used: set[int] = set()
-    for pid in (pid for pids in ranks.values() for pid in pids):
+    for pid in chain.from_iterable(ranks.values()):
         allowed = affinity.confined_to(pid) or frozenset()
-        if not allowed <= given:
-            return affinity.astray(given, allowed)
+        if cores and not allowed <= cores:
+            return affinity.astray(confinement.cpus, allowed)
         used |= allowed
-    enough = min(confinement.ranks, len(given & set(range(os.cpu_count() or 1))))
+    enough = min(confinement.ranks, confinement.different, len(os.sched_getaffinity(0)))
     if used and len(ranks) >= confinement.ranks and len(used) < enough:
-        cpus, theirs = affinity.spelled(given), affinity.spelled(used)
-        return f"Its {len(ranks)} ranks on a node were given the CPUs {cpus}, but share {theirs}."
+        theirs = affinity.spelled(used)
+        return (
+            f"Its {len(ranks)} ranks on a node share the CPUs {theirs}; they were given {enough}."
+        )
     return ""

@@ -51,6 +51,8 @@ def any_of(*alternatives: str) -> re.Pattern[str]:
 
 #: For launchers that start their daemons with srun: beside other steps, and bound to nothing.
 INNER_SRUN = {"SLURM_OVERLAP": "1", "SLURM_CPU_BIND": "none"}
+#: What is known of how ranks are bound; anything else is free, or the user's own wish.
+BOUND = frozenset({"depth", "core", "numa", "list"})
 #: Finds nothing.
 NOTHING = re.compile(r"(?!)")
 
@@ -147,6 +149,20 @@ class Flavour:
             for name, text in self.binding_environment.get(launch.bound, {}).items():
                 needed[name] = text.format_map(values)
         return needed
+
+    def binds(self, launch: Launch, environ: Mapping[str, str]) -> bool:
+        """Whether ranks are to be bound as ``launch`` says, with these variables.
+
+        Flags of the user may say it in another way, and so may variables.
+        """
+        if launch.bound not in BOUND:
+            return False
+        options = {self._name(one.words[0]) for one in self.line if not BOUND.isdisjoint(one.when)}
+        if any(self._name(flag) in options for flag in launch.flags if flag.startswith("-")):
+            return False
+        told = self.environ(launch)
+        names = self.binding_environment.get(launch.bound, {})
+        return all(environ.get(name) == told[name] for name in names)
 
     def lost_node(self, output: str) -> str | None:
         """The node that the launcher says it lost; '' if it names none, None if it lost none."""

@@ -10,4 +10,4 @@ MPI.COMM_WORLD.barrier()
 if len(sys.argv) > 1:
     os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
 # As long as it may take until it has been looked at twice.
-time.sleep(5)
+time.sleep(7)

@@ -21,7 +21,7 @@ from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ensemble.protocol import Started
+from balsam.launcher.ensemble.protocol import Confinement, Started
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
@@ -280,41 +280,29 @@ def with_hands(attempts: Attempts, hands: FakeHands, mpirun: MpiFinder) -> Attem
 
 
 def test_ranks_are_looked_at_on_their_own_nodes(attempts: Attempts, tmp_path: Path) -> None:
-    """On every thread of the cores that they were given, which their MPI may bind them to."""
     hands = FakeHands(["a", "b"])
-    ground = Ground(cpus=((0, 2), (1, 3)))
-    attempts._preparer = replace(attempts._preparer, ground=ground)
+    attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=((0,), (1,))))
     far = with_hands(attempts, hands, answering_mpirun(tmp_path))
-    bound = task(1, "/bin/true", request=Request(ranks_per_node=2, affinity="core"))
+    request = Request(ranks_per_node=2, threads_per_core=2, affinity="core")
+    part = task(1, "/bin/true", request=request)
     wide = task(2, "/bin/true", request=Request(2, ranks_per_node=2, affinity="depth"))
     free = task(3, "/bin/true", request=Request(ranks_per_node=2))
-    wish = replace(bound, id=4, params={"cpu_bind": "user:0,0"})
-    for one in (bound, wide, free, wish):
+    wish = replace(part, id=4, params={"cpu_bind": "user:0,0"})
+    own = replace(part, id=5, mpi_flags="--bind-to none")
+    for one in (part, wide, free, wish, own):
         assert far.start(one, Application())
-        assert far._preparer.environ
         end = ended(far, 1)[one.id]
         told = end.outcome.data.get("affinity", "")
-        assert ("It has wandered about " in told) == (one in (bound, wide)), one
-    (one, [where], found), (two, both, _) = hands.checked
+        assert ("It has wandered about " in told) == (one in (part, wide)), one
+    (one, [where], held), (two, both, all_of_it) = hands.checked
     assert (one, two, {*both}) == ("1:1", "2:1", {"a", "b"}) and where in both
-    assert (found.variable, found.ranks, {*found.cpus}) == ("MPI_LOCALRANKID", 2, {0, 1, 2, 3})
-    assert found.mark.endswith(":1:1")
-    assert [line.split(" on ")[0] for line in far.news] == [bound.label, wide.label]
+    assert held == Confinement(held.mark, "MPI_LOCALRANKID", 2, (0,), 1)
+    assert held.mark.endswith(":1:1")
+    assert (all_of_it.cpus, all_of_it.different) == ((), 2)
+    assert [line.split(" on ")[0] for line in far.news] == [part.label, wide.label]
     # What is told of one that has ended is nobody's.
-    hands.check("1:1", ["a"], found)
+    hands.check("1:1", ["a"], held)
     assert not list(far.reap())
-
-
-def test_part_of_a_node_is_all_that_ranks_may_use(attempts: Attempts, tmp_path: Path) -> None:
-    hands = FakeHands(["a"])
-    ground = Ground(cpus=((0, 2), (1, 3)))
-    attempts._preparer = replace(attempts._preparer, ground=ground)
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
-    far.nodes = NodePool(("a",), NodeShape(2, ((0, 2), (1, 3))))
-    request = Request(ranks_per_node=2, threads_per_core=2, affinity="core")
-    assert far.start(task(1, "/bin/true", request=request), Application())
-    ended(far, 1)
-    assert hands.checked[0][2].cpus == (0, 2)
 
 
 def test_nodes_are_asked_whether_memory_ran_out_there(attempts: Attempts, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr(doubts, "ANSWER_SECONDS", 0.3)
     hands = FakeHands(["n"])
-    monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, seconds: frozenset(nodes))
+    monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, *more: frozenset(nodes))
     attempts._doubts = Doubts(0.0, hands)
     attempts._mpi = answering_mpirun(tmp_path)
     began = time.monotonic()

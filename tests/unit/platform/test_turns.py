@@ -7,11 +7,12 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from balsam.platform import turns
-from balsam.platform.turns import TURN_SECONDS, Attributes, ask_for_short_turns
+from balsam.platform.turns import ATTRIBUTES, TURN_SECONDS, ask_for_short_turns
 
 #: sched_getattr(2), one after the other.
 GETTERS = {number: number + 1 for number in (314, 274, 355)}
@@ -24,26 +25,28 @@ if len(sys.argv) > 1: os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[1]))
 print(ask_for_short_turns())
 child = subprocess.Popen(["sleep", "60"])
 for found in (before, attributes(0), attributes(child.pid)):
-    print(found.policy, found.nice, found.runtime)
+    print(*found)
 child.kill()
 """
+ROOT = Path(__file__).parents[3]
 known = pytest.mark.skipif(platform.machine() not in turns._NUMBERS, reason="another architecture")
 
 
-def attributes(pid: int) -> Attributes:
-    """As the kernel has them."""
-    found = Attributes()
+def attributes(pid: int) -> tuple[int, int, int]:
+    """Policy, nice value and turn (in nanoseconds) of a process, as the kernel has them."""
+    found = ctypes.create_string_buffer(ATTRIBUTES.size)
     number = GETTERS[turns._NUMBERS[platform.machine()]]
-    size = ctypes.sizeof(found)
-    assert ctypes.CDLL(None).syscall(number, pid, ctypes.byref(found), size, 0) == 0
-    return found
+    assert ctypes.CDLL(None).syscall(number, pid, found, ATTRIBUTES.size, 0) == 0
+    _, policy, _, nice, _, turn, _, _ = ATTRIBUTES.unpack(found.raw)
+    return policy, nice, turn
 
 
 def asked(*arguments: str) -> tuple[str, list[list[int]]]:
     """What a new process was answered, and what held before, holds now, and for its child."""
     done = subprocess.run(
-        [sys.executable, "-c", ASKED, *arguments], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", ASKED, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     answer, *lines = done.stdout.splitlines()
     return answer, [[int(word) for word in line.split()] for line in lines]
 
@@ -65,6 +68,11 @@ def test_a_higher_priority_goes_on_to_those_it_starts() -> None:
     answer, [before, now, child] = asked("-5")
     assert answer == "False"
     assert now == child == [os.SCHED_OTHER, -5, before[2]]
+
+
+def test_a_python_without_ctypes_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert not ask_for_short_turns()
 
 
 def test_an_unknown_architecture_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def test_ranks_of_an_mpirun_are_looked_at_here(node: Node) -> None:
     mark = f"{node.directory}:rank"
     rank = subprocess.Popen(["/bin/sleep", "600"], env={RUN_MARK: mark, "SLURM_PROCID": "3"})
     try:
-        node.tasks.obey(["check", "1:1", [mark, "SLURM_PROCID", 1, [away]]])
+        node.tasks.obey(["check", "1:1", [mark, "SLURM_PROCID", 1, [away], 1]])
         assert node.tasks.deadline is not None
         node.until(lambda: node.told)
     finally:
@@ -206,13 +206,17 @@ def test_whether_memory_ran_out_is_answered(node: Node, tmp_path: Path) -> None:
     counter = tmp_path / "vmstat"
     counter.write_text("oom_kill 4\n")
     node.tasks._oom = evidence.OomWatch([counter])
-    node.tasks.obey(["ask_memory", "1:1", 60.0])
-    counter.write_text("oom_kill 5\n")
-    node.tasks.obey(["ask_memory", "2:1", 60.0])
-    node.tasks.obey(["ask_memory", "3:1", 60.0])
-    told = [[STRUCK, "1:1", False], [STRUCK, "2:1", True], [STRUCK, "3:1", False]]
-    assert node.tasks.news == told, "one kill explains one death"
-    node.tasks.news = []
+    node.tasks.obey(["ask_memory", "1:1", 60.0, 4])
+    node.go_on()
+    counter.write_text("oom_kill 9\n")
+    node.tasks.obey(["ask_memory", "2:1", 60.0, 4])
+    assert not node.tasks.news, "tasks of the node come first"
+    node.go_on()
+    node.tasks.obey(["ask_memory", "3:1", 60.0, 4])
+    node.tasks.obey(["ask_memory", "4:1", 60.0, 1])
+    node.go_on()
+    answers = [[STRUCK, f"{job}:1", job in (2, 3)] for job in (1, 2, 3, 4)]
+    assert node.told == answers, "as many kills as there were ranks"
 
 
 def test_strays_of_an_earlier_keeper_are_ended(node: Node) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from balsam.launcher.ensemble import ranks
 from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement
-from balsam.launcher.ensemble.ranks import LOOKS, PAUSE_SECONDS, Ranks
+from balsam.launcher.ensemble.ranks import EARLY, LOOKS, PAUSE_SECONDS, Ranks
 from balsam.platform import affinity, process
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -36,8 +36,10 @@ class Job:
         os.sched_setaffinity(child.pid, cpus)
         return child.pid
 
-    def confinement(self, number: int = 1, cpus: tuple[int, ...] = tuple(CPUS)) -> Confinement:
-        return Confinement(self.mark, "PMI_RANK", number, cpus)
+    def confinement(
+        self, number: int = 1, cpus: tuple[int, ...] = tuple(CPUS), different: int = 0
+    ) -> Confinement:
+        return Confinement(self.mark, "PMI_RANK", number, cpus, different or len(cpus))
 
     def end(self) -> None:
         for child in self._children:
@@ -115,8 +117,28 @@ def test_ranks_that_have_yet_to_come_are_waited_for_but_not_for_ever(job: Job) -
         assert look(watch) == []
     assert len(times) == LOOKS
     pauses = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
-    assert pauses == pytest.approx([PAUSE_SECONDS * 2**look for look in range(LOOKS - 1)])
+    early, late = [PAUSE_SECONDS] * EARLY, range(1, LOOKS - EARLY)
+    assert pauses == pytest.approx([*early, *(PAUSE_SECONDS * 2**look for look in late)])
     assert 60 < sum(pauses) < 180
+
+
+def test_every_thread_of_a_core_that_was_given_is_right(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many an MPI binds to cores, whatever of their threads is asked for."""
+    job.process()
+    monkeypatch.setattr(ranks, "siblings", lambda cpu: {cpu, *CPUS})
+    watch = Ranks()
+    watch.check("1:1", job.confinement(cpus=(CPUS[0],)))
+    assert looks(watch) == []
+
+
+def test_with_a_node_to_itself_a_job_may_use_all_of_it(job: Job) -> None:
+    """Whatever its CPUs are called there, and whatever the launcher's node has."""
+    job.process()
+    watch = Ranks()
+    watch.check("1:1", job.confinement(cpus=(), different=1))
+    assert looks(watch) == []
 
 
 @several_cpus
@@ -124,10 +146,19 @@ def test_ranks_that_share_a_cpu_where_each_could_have_its_own_are_told_of(job: J
     for rank in range(2):
         job.process(rank, [CPUS[0]])
     watch = Ranks()
-    watch.check("1:1", job.confinement(2, tuple(CPUS)))
-    [(_, note)] = looks(watch)
-    given = affinity.spelled(CPUS)
-    assert note == f"Its 2 ranks on a node were given the CPUs {given}, but share {CPUS[0]}."
+    watch.check("1:1", job.confinement(2, (), 4))
+    watch.check("2:1", job.confinement(2))
+    assert len(CPUS) >= 2
+    note = f"Its 2 ranks on a node share the CPUs {CPUS[0]}; they were given 2."
+    assert looks(watch) == [("1:1", note), ("2:1", note)]
+
+
+def test_ranks_share_what_they_were_told_to_share(job: Job) -> None:
+    for rank in range(2):
+        job.process(rank, [CPUS[0]])
+    watch = Ranks()
+    watch.check("1:1", job.confinement(2, tuple(CPUS), 1))
+    assert looks(watch) == []
 
 
 def test_a_rank_and_what_it_starts_may_share_one_and_so_may_too_many_ranks(job: Job) -> None:
