@@ -305,6 +305,21 @@ def test_ranks_are_looked_at_on_their_own_nodes(attempts: Attempts, tmp_path: Pa
     assert not list(far.reap())
 
 
+def test_what_ranks_are_told_is_what_they_are_held_to(attempts: Attempts, tmp_path: Path) -> None:
+    """Not the domain of their cores, nor a thread for each where they are packed."""
+    cores = ((0, 4), (1, 5), (2, 6), (3, 7))
+    hands = FakeHands(["a"])
+    attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=cores))
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far.nodes = NodePool(("a",), NodeShape(4, cores, numa=((0, 1), (2, 3))))
+    for number, packed, affinity in ((1, 2, "core"), (2, 2, "numa"), (3, 4, "depth")):
+        request = Request(ranks_per_node=4, node_packing_count=packed, affinity=affinity)
+        assert far.start(task(number, "/bin/true", request=request), Application())
+        ended(far, 1)
+    told = [(found.cpus, found.different) for _, _, found in hands.checked]
+    assert told == [((0, 1), 2), ((0, 1, 4, 5), 4), ((0,), 1)]
+
+
 def test_nodes_are_asked_whether_memory_ran_out_there(attempts: Attempts, tmp_path: Path) -> None:
     """A rank that was killed far away is a failed mpirun here."""
     hands = FakeHands(["a", "b", "c"])

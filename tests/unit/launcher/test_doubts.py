@@ -124,6 +124,37 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(
     assert time.monotonic() >= began + 0.3
 
 
+def asking(attempts: Attempts, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    """A node that never answers is asked about an mpirun that has failed by now."""
+    hands = FakeHands(["n"])
+    monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, *more: frozenset(nodes))
+    monkeypatch.setattr(doubts, "ANSWER_SECONDS", 60.0)
+    attempts._doubts = Doubts(0.0, hands)
+    attempts._mpi = answering_mpirun(directory)
+    attempts.start(task(1, "/bin/false", request=Request(ranks_per_node=2)), Application())
+    until(lambda: is_held(attempts))
+    return attempts
+
+
+def test_a_stop_is_not_the_cause_of_what_failed_before_and_is_only_asked_about(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(attempts, tmp_path, monkeypatch)
+    attempts.stop_requested()
+    attempts.stop_all(states.BATCH_TIME_LIMIT, 0.0)
+    # Nor is it waited for.
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.EXIT
+    assert attempts.due() is None and not len(attempts)
+
+
+def test_a_node_that_is_lost_while_it_is_asked_is_the_cause(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(attempts, tmp_path, monkeypatch)
+    attempts.endings.leave("n", states.NODE_LOST, 0.0)
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.NODE_LOST
+
+
 def test_outside_of_a_batch_job_nothing_waits(attempts: Attempts) -> None:
     attempts.start(task(1, BY_TERM, job_id=uuid.uuid4()), Application())
     assert ended(attempts, 1)[1].outcome.data["cause"] == states.SIGNAL

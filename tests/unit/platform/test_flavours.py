@@ -204,6 +204,45 @@ def test_a_launch_parameter_without_a_single_value() -> None:
         FLAVOURS["srun"].run("srun", PROGRAM, Launch(params={"hint": ["a"]}))
 
 
+@pytest.mark.parametrize("name", FLAVOURS)
+@pytest.mark.parametrize("binding", ["depth", "core", "numa", "list", "none"])
+def test_whether_ranks_are_bound_as_a_launch_says(name: str, binding: str) -> None:
+    flavour = FLAVOURS[name]
+    launch = Launch(2, 2, ("a",), binding="core" if binding == "list" else binding)
+    if binding == "list":
+        launch = replace(launch, cores=((0,), (1,)))
+    assert flavour.binds(launch, flavour.environ(launch)) == (binding != "none")
+    wish = replace(launch, params={"cpu_bind": "--what-ever"})
+    assert not flavour.binds(wish, flavour.environ(wish))
+
+
+@pytest.mark.parametrize(
+    "name, flag",
+    [
+        ("mpich", "-bind-to"),
+        ("mpich", "--bind-to"),
+        ("openmpi4", "--bind-to"),
+        ("openmpi5", "--map-by"),
+        ("srun", "--cpu-bind=none"),
+        ("aprun", "-cc"),
+        ("pals", "--cpu-bind"),
+        ("jsrun", "-b"),
+    ],
+)
+def test_a_flag_may_bind_in_another_way(name: str, flag: str) -> None:
+    launch = Launch(2, 2, ("a",), binding="core")
+    other = replace(launch, flags=("-x", "y"))
+    assert FLAVOURS[name].binds(other, {})
+    assert not FLAVOURS[name].binds(replace(launch, flags=(flag, "none")), {})
+
+
+def test_a_variable_may_bind_in_another_way() -> None:
+    launch = Launch(2, 2, ("a",), binding="core")
+    told = FLAVOURS["intel"].environ(launch)
+    assert FLAVOURS["intel"].binds(launch, told)
+    assert not FLAVOURS["intel"].binds(launch, {**told, "I_MPI_PIN": "0"})
+
+
 def test_an_affinity_nobody_knows() -> None:
     with pytest.raises(LaunchError, match="cpu_affinity is 'socket'; it may be none, depth, core,"):
         FLAVOURS["mpich"].run("mpirun", PROGRAM, Launch(binding="socket"))
