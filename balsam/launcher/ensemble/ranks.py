@@ -17,6 +17,8 @@ PAUSE_SECONDS = 1.0
 #: How often to look in vain: nobody here knows when an mpirun comes to its ranks, or that it has
 #: ended. After the first looks the pause is doubled each time; the last is after two minutes.
 LOOKS, EARLY = 12, 5
+#: What is found in two looks, one after the other, is so.
+RIGHT, WRONG = "right", "wrong"
 
 
 @dataclass
@@ -27,8 +29,8 @@ class _Awaited:
     due: float
     pause: float = PAUSE_SECONDS
     looks: int = 0
-    #: Something was wrong when it was last looked at. A rank may just be on its way.
-    suspected: bool = False
+    #: What was found last: "" as long as ranks are missing. They may have been on their way.
+    before: str = ""
 
 
 class Ranks:
@@ -60,15 +62,15 @@ class Ranks:
         for token, one in due.items():
             seen = found[one.confinement.mark]
             wrong = _wrong(one.confinement, seen)
-            if wrong and one.suspected:
+            verdict = WRONG if wrong else RIGHT if len(seen) >= one.confinement.ranks else ""
+            if wrong and one.before == WRONG:
                 yield token, wrong
             one.looks += 1
-            all_right = not wrong and len(seen) >= one.confinement.ranks
-            if all_right or (wrong and one.suspected) or one.looks >= LOOKS:
+            if (verdict and verdict == one.before) or one.looks >= LOOKS:
                 del self._awaited[token]
                 continue
-            one.suspected = bool(wrong)
-            one.due = now + (PAUSE_SECONDS if wrong else one.pause)
+            one.before = verdict
+            one.due = now + (PAUSE_SECONDS if verdict else one.pause)
             if one.looks >= EARLY:
                 one.pause *= 2
 

@@ -4,10 +4,12 @@ import os
 import sys
 import time
 
+# Before anything that takes its time: it is in their beginning that ranks are looked at.
+if len(sys.argv) > 1:
+    os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+
 from mpi4py import MPI
 
 MPI.COMM_WORLD.barrier()
-if len(sys.argv) > 1:
-    os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
-# As long as it may take until it has been looked at twice.
+# As long as it may take until they have been looked at twice.
 time.sleep(7)

@@ -68,12 +68,13 @@ def looks(watch: Ranks) -> list[tuple[str, str]]:
     return found
 
 
-def test_ranks_that_are_where_they_should_be_are_looked_at_once(job: Job) -> None:
+def test_ranks_that_are_where_they_should_be_are_looked_at_twice(job: Job) -> None:
     job.process(0)
     job.process(1)
     watch = Ranks()
     watch.check("1:1", job.confinement(2))
     assert list(watch.look(time.monotonic())) == [], "they have only begun"
+    assert look(watch) == [] and watch.deadline is not None
     assert look(watch) == [] and watch.deadline is None
 
 
@@ -97,6 +98,17 @@ def test_a_rank_on_its_way_is_not_astray(job: Job) -> None:
     assert look(watch) == []
     os.sched_setaffinity(pid, [CPUS[0]])
     assert looks(watch) == []
+
+
+@several_cpus
+def test_a_rank_that_goes_astray_when_it_begins_is_seen(job: Job) -> None:
+    pid = job.process(cpus=[CPUS[0]])
+    watch = Ranks()
+    watch.check("1:1", job.confinement(cpus=(CPUS[0],)))
+    assert look(watch) == []
+    os.sched_setaffinity(pid, CPUS)
+    [(token, _)] = looks(watch)
+    assert token == "1:1"
 
 
 def test_what_starts_ranks_is_none(job: Job) -> None:
