@@ -25,7 +25,6 @@ from balsam.launcher.ensemble.nodetasks import NodeTasks
 from balsam.launcher.ensemble.pipes import Pipe
 from balsam.launcher.ensemble.strays import end_strays
 from balsam.launcher.ensemble.vigil import Vigil, now
-from balsam.platform.turns import ask_for_short_turns
 
 _MEMORY_SECONDS = 10.0
 
@@ -266,7 +265,6 @@ def keep(directory: Path, node: str, session: str, starter: tuple[int, int] | No
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
-    ask_for_short_turns()
     keeper = Keeper(directory, node, session, listening, starter)
     keeper.hear_signals()
     try:
