@@ -50,11 +50,10 @@ class Bindings:
         confinement = self._confinement(run, run.mpi)
         if confinement is None:
             return
-        token = protocol.token(run.task.id, run.attempt)
         if self._hands:
-            self._hands.check(token, run.placement.nodes, confinement)
+            self._hands.check(run.token, run.placement.nodes, confinement)
         elif self._preparer.is_here(run.placement.nodes):
-            self._ranks.check(token, confinement)
+            self._ranks.check(run.token, confinement)
 
     def _confinement(self, run: Run, mpi: Mpi) -> Confinement | None:
         """What its ranks are to keep to on each node; None where they were told nothing."""
@@ -81,7 +80,7 @@ class Bindings:
     def hear(self, event: Mislaid) -> None:
         """Ranks that still run are not where they should be."""
         run = self._running.get(protocol.job_of(event.token))
-        if run and event.token == protocol.token(run.task.id, run.attempt):
+        if run and run.token == event.token:
             run.note = event.note
 
     def tell(self, run: Run) -> list[str]:

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 
 from balsam import states
-from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import Hands, Struck
 from balsam.launcher.runs import Run
 from balsam.outcomes import Outcome
@@ -62,9 +61,8 @@ class Doubts:
         likely = self._seconds > 0 and (end.by(signal.SIGTERM) or run.mpi is not None)
         doubt = Doubt(run, end, outcome, now + self._seconds * likely, likely)
         if run.mpi is not None and self._hands:
-            token, nodes = protocol.token(run.task.id, run.attempt), run.placement.nodes
-            ranks = run.task.request.ranks_per_node
-            doubt.asked |= self._hands.ask_memory(token, nodes, now - run.since, ranks)
+            nodes, ranks = run.placement.nodes, run.task.request.ranks_per_node
+            doubt.asked |= self._hands.ask_memory(run.token, nodes, now - run.since, ranks)
             doubt.answers_until = now + ANSWER_SECONDS
         if doubt.due() <= now:
             return False
@@ -76,8 +74,7 @@ class Doubts:
     def hear(self, answer: Struck) -> None:
         """What a node says of an attempt."""
         for doubt in self._held:
-            run = doubt.run
-            if answer.token == protocol.token(run.task.id, run.attempt):
+            if doubt.run.token == answer.token:
                 doubt.asked.discard(answer.node)
                 doubt.oom |= answer.oom
 

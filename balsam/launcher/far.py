@@ -52,11 +52,6 @@ class FarRun(Run):
 
     hands: Hands | None = None
 
-    @property
-    def token(self) -> str:
-        """Its name there."""
-        return protocol.token(self.task.id, self.attempt)
-
     def signal(self, number: int) -> None:
         """Send a signal to the process group."""
         assert self.hands is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam import states
-from balsam.launcher.ensemble.protocol import RUN_MARK
+from balsam.launcher.ensemble.protocol import RUN_MARK, token
 from balsam.launcher.entries import End, Start
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.rulings import node_lost
@@ -45,6 +45,11 @@ class Run:
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
         return self.task.attempt + 1
+
+    @property
+    def token(self) -> str:
+        """Its name on other nodes."""
+        return token(self.task.id, self.attempt)
 
     @property
     def due(self) -> float | None:

@@ -319,7 +319,7 @@ class Site:
     def diagnosis(self) -> str:
         """What is there to know: screens, the log, and the histories of what did not go well."""
         parts = [f"--- counts: {self.counts()}"]
-        parts += [f"alive: {pid} {_words(pid)}" for pid in self.processes()]
+        parts += [f"alive: {pid} {' '.join(words(pid))}" for pid in self.processes()]
         for launcher in self._launchers:
             code = launcher.process.poll()
             parts.append(f"--- screen of {launcher.process.pid} ({code}):\n{launcher.said}")
@@ -346,11 +346,12 @@ def _described(command: str, fields: dict[str, Any]) -> dict[str, Any]:
     return given if "application" in given else {"direct_command": command, **given}
 
 
-def _words(pid: int) -> str:
+def words(pid: int) -> list[str]:
+    """The command line of a process, empty once it is dead."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     except OSError:
-        return ""
+        return []
 
 
 def _zombie(pid: int) -> bool:

@@ -28,7 +28,7 @@ from tests.tools import clock
 from tests.tools.clock import Clock
 
 from . import histories
-from .conftest import Launcher, Site
+from .conftest import Launcher, Site, words
 from .histories import alive, signs, starts, traced, traced_mpi
 from .test_launcher_causes import needs_mpi
 
@@ -189,14 +189,6 @@ def mpiruns(launcher: Launcher) -> dict[str, int]:
                     job = BalsamJob.objects.get(job_id=child.environ()["BALSAM_JOB_ID"])
                     found[job.name] = child.pid
     return found
-
-
-def words(pid: int) -> list[str]:
-    """The command line of a process, empty once it is dead."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
-    except OSError:
-        return []
 
 
 def is_rank(pid: int) -> bool:

@@ -24,7 +24,7 @@ from balsam.core.models import BalsamJob
 from tests.tools.hosts import Hosts
 
 from . import histories
-from .conftest import BALSAM, PATIENCE_SECONDS, Site
+from .conftest import BALSAM, PATIENCE_SECONDS, Site, words
 from .histories import alive, bound_mpi, running, signs, traced, traced_mpi
 from .test_launcher_causes import needs_mpi, tight
 
@@ -212,8 +212,8 @@ def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
 ) -> None:
     here, gate, program = (site.home / name for name in ("here", "gate", "greedy.py"))
     program.write_text(GREEDY)
-    words = [sys.executable, str(program)]
-    site.job("greedy", shlex.join([*words, str(gate)]), num_nodes=2, retry="oom=0")
+    greedy = [sys.executable, str(program), str(gate)]
+    site.job("greedy", shlex.join(greedy), num_nodes=2, retry="oom=0")
     site.job("faulty", "sh -c 'exit 3'", num_nodes=2, priority=-1, max_attempts=1)
     for number in range(2 * CORES):
         site.job(f"n{number}", traced(1, here), priority=1)
@@ -225,7 +225,7 @@ def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
 
     def ranks() -> list[int]:
         there = hosts.machine(hosts.names[1]).pids()
-        return [pid for pid in there if command(pid)[:2] == words]
+        return [pid for pid in there if words(pid) == greedy]
 
     allocation.until(ranks, "there is a rank on the other host")
     for pid in ranks():
@@ -326,22 +326,14 @@ def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str)
         assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
 
 
-def command(pid: int) -> list[str]:
-    """The words a process was started with; none of one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return []
-
-
 def role(pid: int) -> str:
     """What a process is for the workers of a launcher, '' if nothing."""
-    words = command(pid)
-    ensemble = [word for word in words if word.startswith("balsam.launcher.ensemble")]
+    command = words(pid)
+    ensemble = [word for word in command if word.startswith("balsam.launcher.ensemble")]
     if not ensemble:
         return ""
-    if "python" not in Path(words[0]).name:
-        return "starter" if Path(words[0]).name.startswith(("mpi", "prte", "orte")) else ""
+    if "python" not in Path(command[0]).name:
+        return "starter" if Path(command[0]).name.startswith(("mpi", "prte", "orte")) else ""
     return "keeper" if ensemble[0].endswith("keeper") else "rank"
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.tools.emulated import PATH, Machine, Record, lacking, wait_for
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "prlimit")
 #: How long a cluster may take to come up, and a client to answer, on a busy machine.
 UP_SECONDS = 90.0
 ANSWER_SECONDS = 60.0

@@ -196,9 +196,8 @@ class NodeTasks:
         """When (monotonic) :meth:`timers` has something to do."""
         times = [run.kill_at for run in self._by_pid.values() if run.kill_at is not None]
         times += [until for until, _ in self._doubtful[:1]]
-        if self._ranks.deadline is not None:
-            times.append(self._ranks.deadline)
-        return min(times, default=None)
+        look = self._ranks.deadline
+        return min([*times, look] if look is not None else times, default=None)
 
     def timers(self) -> None:
         """KILL what did not heed its TERM, and tell what is in doubt no more."""

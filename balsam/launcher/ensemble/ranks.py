@@ -91,13 +91,14 @@ def _wrong(confinement: Confinement, ranks: Mapping[bytes, list[int]]) -> str:
     """What is wrong with the CPUs that ranks may use, as a sentence; '' if nothing is."""
     if not ranks:
         return ""
-    # An MPI binds to cores where Balsam counts their threads.
-    cores = set(confinement.cpus).union(*map(siblings, confinement.cpus))
-    used: set[int] = set()
+    given, used = set(confinement.cpus), set[int]()
     for pid in chain.from_iterable(ranks.values()):
         allowed = affinity.confined_to(pid) or frozenset()
-        if cores and not allowed <= cores:
-            return affinity.astray(confinement.cpus, allowed)
+        if given and not allowed <= given:
+            # An MPI binds to cores where Balsam counts their threads.
+            given = given.union(*map(siblings, given))
+            if not allowed <= given:
+                return affinity.astray(confinement.cpus, allowed)
         used |= allowed
     enough = min(confinement.ranks, confinement.different, len(os.sched_getaffinity(0)))
     if used and len(ranks) >= confinement.ranks and len(used) < enough:

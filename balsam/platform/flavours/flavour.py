@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balsam.errors import LaunchError
-from balsam.platform.flavours.launch import OWN_PARAMS, Launch
+from balsam.platform.flavours.launch import BINDINGS, OWN_PARAMS, Launch
 
 #: How the hardware threads of each rank are written: ``[(0, 4), (1, 5)] -> "0,4:1,5"``.
 CpuList = Callable[[Sequence[Sequence[int]]], str]
@@ -52,7 +52,7 @@ def any_of(*alternatives: str) -> re.Pattern[str]:
 #: For launchers that start their daemons with srun: beside other steps, and bound to nothing.
 INNER_SRUN = {"SLURM_OVERLAP": "1", "SLURM_CPU_BIND": "none"}
 #: What is known of how ranks are bound; anything else is free, or the user's own wish.
-BOUND = frozenset({"depth", "core", "numa", "list"})
+BOUND = frozenset({*BINDINGS, "list"} - {"none"})
 #: Finds nothing.
 NOTHING = re.compile(r"(?!)")
 

@@ -247,19 +247,19 @@ def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> 
     ended(attempts, 1)
 
 
+def with_hands(
+    attempts: Attempts, hands: FakeHands, mpirun: MpiFinder, bounds: Bounds | None = None
+) -> Attempts:
+    """On nodes of two cores that others reach."""
+    nodes = NodePool(tuple(sorted(hands.ready_nodes)), uniform(2))
+    return Attempts(nodes, attempts._preparer, LauncherSettings(), mpirun, AUTO, bounds, hands)
+
+
 def test_launches_that_reach_the_workers_are_used_up_too(
     attempts: Attempts, tmp_path: Path
 ) -> None:
     hands = FakeHands(["n"])
-    far = Attempts(
-        NodePool(("n",), uniform(2)),
-        attempts._preparer,
-        LauncherSettings(),
-        answering_mpirun(tmp_path),
-        AUTO,
-        Bounds(launches=3),
-        hands,
-    )
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path), Bounds(launches=3))
     wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
     assert far.start(wide, Application())
     ended(far, 1)
@@ -268,15 +268,6 @@ def test_launches_that_reach_the_workers_are_used_up_too(
     hands.launches = 2
     with pytest.raises(MpiUnavailable, match="used up .*, 2 of them by the workers"):
         far.start(replace(wide, id=2), Application())
-
-
-def with_hands(attempts: Attempts, hands: FakeHands, mpirun: MpiFinder) -> Attempts:
-    """On nodes of two cores that others reach."""
-    names = tuple(sorted(hands.ready_nodes))
-    config = LauncherSettings()
-    return Attempts(
-        NodePool(names, uniform(2)), attempts._preparer, config, mpirun, AUTO, hands=hands
-    )
 
 
 def test_ranks_are_looked_at_on_their_own_nodes(attempts: Attempts, tmp_path: Path) -> None:
@@ -372,15 +363,7 @@ def test_tasks_on_other_nodes_get_their_signal_from_there(
 ) -> None:
     hands = FakeHands(["n"])
     ends = time.monotonic() + 60
-    far = Attempts(
-        NodePool(("n",), uniform(2)),
-        attempts._preparer,
-        LauncherSettings(),
-        MpiFinder(MpiSettings(), {}),
-        AUTO,
-        Bounds(ends=ends),
-        hands,
-    )
+    far = with_hands(attempts, hands, MpiFinder(MpiSettings(), {}), Bounds(ends=ends))
     running: list[Any] = []
     for number, minutes in ((1, (ends - time.monotonic() - 0.2) / 60), (2, 10), (3, 0)):
         one = task(number, "/bin/true", signal="TERM", signal_before_min=minutes)

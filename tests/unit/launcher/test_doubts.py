@@ -109,31 +109,26 @@ def test_an_mpirun_may_hide_the_signal(attempts: Attempts, tmp_path: Path) -> No
     assert ended(attempts, 1)[0].outcome.data["cause"] == states.BATCH_TIME_LIMIT
 
 
-def test_a_node_that_does_not_answer_is_not_waited_for_long(
-    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def asking(
+    attempts: Attempts, directory: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 60.0
 ) -> None:
-    monkeypatch.setattr(doubts, "ANSWER_SECONDS", 0.3)
-    hands = FakeHands(["n"])
-    monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, *more: frozenset(nodes))
-    attempts._doubts = Doubts(0.0, hands)
-    attempts._mpi = answering_mpirun(tmp_path)
-    began = time.monotonic()
-    attempts.start(task(1, "/bin/false", request=Request(ranks_per_node=2)), Application())
-    until(lambda: is_held(attempts))
-    assert ended(attempts, 1)[1].outcome.data["cause"] == states.EXIT
-    assert time.monotonic() >= began + 0.3
-
-
-def asking(attempts: Attempts, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Attempts:
     """A node that never answers is asked about an mpirun that has failed by now."""
     hands = FakeHands(["n"])
     monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, *more: frozenset(nodes))
-    monkeypatch.setattr(doubts, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(doubts, "ANSWER_SECONDS", seconds)
     attempts._doubts = Doubts(0.0, hands)
     attempts._mpi = answering_mpirun(directory)
     attempts.start(task(1, "/bin/false", request=Request(ranks_per_node=2)), Application())
     until(lambda: is_held(attempts))
-    return attempts
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for_long(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    asking(attempts, tmp_path, monkeypatch, 0.3)
+    assert ended(attempts, 1)[1].outcome.data["cause"] == states.EXIT
+    assert time.monotonic() >= began + 0.3
 
 
 def test_a_stop_is_not_the_cause_of_what_failed_before_and_is_only_asked_about(
