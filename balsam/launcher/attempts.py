@@ -11,10 +11,7 @@ from dataclasses import dataclass
 
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
-from balsam.errors import (
-    LaunchError,
-    MpiUnavailable,
-)
+from balsam.errors import LaunchError
 from balsam.launcher import runs
 from balsam.launcher.bindings import Bindings
 from balsam.launcher.doubts import Doubts
@@ -24,12 +21,13 @@ from balsam.launcher.ensemble.protocol import Hands, Mislaid, NodeLost, Struck
 from balsam.launcher.entries import End, Start
 from balsam.launcher.far import Far, Returned
 from balsam.launcher.mpi import MpiFinder
+from balsam.launcher.mpiruns import Mpiruns
 from balsam.launcher.near import Near
 from balsam.launcher.node_pool import NodePool, slots
 from balsam.launcher.options import MPI
 from balsam.launcher.preparing import Drafts, Preparer
 from balsam.launcher.runs import Run
-from balsam.launcher.tasks import Application, Mpi, Task
+from balsam.launcher.tasks import Application, Task
 from balsam.launcher.watch import Watch
 from balsam.outcomes import Outcome
 from balsam.platform import process
@@ -75,17 +73,18 @@ class Attempts:
         self.nodes = nodes
         self._preparer = preparer
         self._config = config
-        self._mpi = mpi
-        self._job_mode = job_mode
-        self._bounds = bounds or Bounds(config.max_concurrent_mpiruns)
+        bounds = bounds or Bounds(config.max_concurrent_mpiruns)
         self._far = Far(hands, nodes) if hands else None
         self._watch = Watch(nodes, hands)
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
-        self._doubts = Doubts(self._bounds.doubt_seconds, hands)
+        self.mpiruns = Mpiruns(
+            mpi, self._near, hands, job_mode == MPI, bounds.mpiruns, bounds.launches
+        )
+        self._doubts = Doubts(bounds.doubt_seconds, hands)
         #: Ends them before they end by themselves.
-        self.endings = Endings(self._running, config, self._bounds.ends)
+        self.endings = Endings(self._running, config, bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
         self._bindings = Bindings(self._running, self._near, preparer, hands)
         self._drafts = Drafts(preparer)
@@ -124,8 +123,8 @@ class Attempts:
         :func:`could_not_start`, if it can not run at all; MpiUnavailable, if not without an mpirun.
         """
         self.nodes.check(task.request)
-        needs_mpi = self.needs_mpi(task)
-        mpi = self._launcher() if needs_mpi else None
+        needs_mpi = self.mpiruns.needed(task)
+        mpi = self.mpiruns.get() if needs_mpi else None
         if needs_mpi and mpi is None:
             return None
         far = self._far is not None and not needs_mpi and task.ranks == 1
@@ -173,38 +172,6 @@ class Attempts:
     def prepare(self, task: Task, app: Application) -> None:
         """Do what can be done of a start that has to wait; what speaks against it is told then."""
         self._drafts.prepare(task, app)
-
-    def _launcher(self) -> Mpi | None:
-        """The mpirun for one more run, None for the moment. Raises MpiUnavailable."""
-        if self.spent:
-            raise MpiUnavailable(f"No mpirun can be started any more: {self.spent}.")
-        mpi = self._mpi.get()
-        return None if self._all_mpiruns_run else mpi
-
-    @property
-    def _all_mpiruns_run(self) -> bool:
-        return self._near.mpiruns >= self._bounds.mpiruns
-
-    def waits_for_mpirun(self, task: Task) -> bool:
-        """Whether a task can not start before one of the mpiruns that run has ended.
-
-        That an mpirun has yet to say what it is takes a moment only: nothing goes past meanwhile.
-        """
-        return self._all_mpiruns_run and self.needs_mpi(task)
-
-    @property
-    def spent(self) -> str:
-        """In a clause, that no mpirun is left of those that an allocation allows; '' if one is."""
-        most = self._bounds.launches
-        workers = self._far.hands.launches if self._far else 0
-        if not most or self._near.launches + workers < most:
-            return ""
-        used = f"this allocation is good for {most} launches, and they are used up (max_launches)"
-        return f"{used}, {workers} of them by the workers for serial jobs" if workers else used
-
-    def needs_mpi(self, task: Task) -> bool:
-        """Whether it is run by mpirun."""
-        return task.mpirun and (task.ranks > 1 or self._job_mode == MPI)
 
     # -- ending ---------------------------------------------------------------------------------
 

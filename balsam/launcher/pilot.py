@@ -146,7 +146,7 @@ class Launcher(Equipment):
         self._left = self.source.left_for_mpi()
         if self._left:
             some = "1 job was" if self._left == 1 else f"{self._left} jobs were"
-            spent = self.attempts.spent
+            spent = self.attempts.mpiruns.spent
             why = f": {spent}" if spent else " for want of a usable mpirun"
             self._teller.tell(f"{some} not run{why}.")
 

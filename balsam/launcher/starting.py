@@ -101,7 +101,7 @@ class Starter:
     def _wait(self, task: Task, turn: Turn) -> bool:
         """Have a task wait for its share, or for an mpirun; whether others may be tried."""
         nodes = self.attempts.nodes
-        if self.attempts.waits_for_mpirun(task):
+        if self.attempts.mpiruns.awaited(task):
             turn.no_mpirun = True
             return not self.source.mpi_only
         if turn.head is None:
@@ -116,7 +116,7 @@ class Starter:
 
     def _may_try(self, task: Task, turn: Turn) -> bool:
         """Whether a task is not one of those that have to wait."""
-        if turn.no_mpirun and self.attempts.needs_mpi(task):
+        if turn.no_mpirun and self.attempts.mpiruns.needed(task):
             return False
         return turn.head is None or self._may_pass(task, turn)
 
@@ -170,7 +170,7 @@ class Starter:
     def _leave_to_mpi(self, error: MpiUnavailable) -> None:
         """Leave what needs an mpirun to a launcher that has one."""
         self.source.without_mpi = True
-        self._give_back([task for task in self.source.stock if self.attempts.needs_mpi(task)])
+        self._give_back([task for task in self.source.stock if self.attempts.mpiruns.needed(task)])
         self.tell(f"{error} Jobs that need one are left for a launcher that has it.")
 
     # -- leasing --------------------------------------------------------------------------------

@@ -95,10 +95,11 @@ def test_launchers_killed_or_suspended_at_any_moment(site: Site, seed: int) -> N
             launcher.signal(signal.SIGKILL)
             launcher.process.wait()
         elif launcher.running:
+            # The last one: it also gives its name to sessions that it recovers. Before it is
+            # stopped, for those who recover its own one give that theirs.
+            mine = Session.objects.filter(pid=launcher.process.pid).latest("id")
             site.suspend(launcher)
             suspended.append(launcher)
-            # The last one: it also gives its name to sessions that it recovers.
-            mine = Session.objects.filter(pid=launcher.process.pid).latest("id")
             lapsed = "its lease runs out"
             site.until(lambda s=mine: age(s) > 1.2, lapsed)  # type: ignore[misc]
         if suspended and dice.random() < 0.5:

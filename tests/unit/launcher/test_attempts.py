@@ -186,7 +186,7 @@ def test_a_task_waits_for_mpiruns_answer(attempts: Attempts, tmp_path: Path) -> 
     control = tmp_path / "mpirun.control"
     control.write_text("while [ ! -f $0.go ]; do sleep 0.01; done\n")
     finder = MpiFinder(MpiSettings(mpirun=str(program)), {})
-    attempts._mpi = finder
+    attempts.mpiruns.finder = finder
     wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
     assert attempts.start(wide, Application()) is None
     assert finder.deadline is not None and finder.news == ""
@@ -199,7 +199,7 @@ def test_a_task_waits_for_mpiruns_answer(attempts: Attempts, tmp_path: Path) -> 
 def test_without_an_mpirun_every_task_that_needs_one_says_so(
     attempts: Attempts, tmp_path: Path
 ) -> None:
-    attempts._mpi = MpiFinder(MpiSettings(mpirun=str(tmp_path / "none")), {})
+    attempts.mpiruns.finder = MpiFinder(MpiSettings(mpirun=str(tmp_path / "none")), {})
     wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
     for _ in range(2):
         with pytest.raises(MpiUnavailable, match="none', which does not exist"):
@@ -228,8 +228,8 @@ def test_more_options_of_mpirun_are_words_of_a_shell(tmp_path: Path) -> None:
 
 def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> None:
     """Those of mpirun only, and whatever became of them."""
-    attempts._mpi = answering_mpirun(tmp_path)
-    attempts._bounds = Bounds(mpiruns=1, launches=2)
+    attempts.mpiruns.finder = answering_mpirun(tmp_path)
+    attempts.mpiruns.at_once, attempts.mpiruns.in_all = 1, 2
     wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
     assert attempts.start(task(0, "/bin/true"), Application())
     ended(attempts, 1)
@@ -263,7 +263,7 @@ def test_launches_that_reach_the_workers_are_used_up_too(
     wide = task(1, "/bin/true", request=Request(ranks_per_node=2))
     assert far.start(wide, Application())
     ended(far, 1)
-    assert not far.spent
+    assert not far.mpiruns.spent
     # They had to be started again.
     hands.launches = 2
     with pytest.raises(MpiUnavailable, match="used up .*, 2 of them by the workers"):
@@ -489,18 +489,18 @@ def test_a_child_that_is_for_others_to_reap_hides_nothing(attempts: Attempts) ->
 def test_mpiruns_are_counted(attempts: Attempts, tmp_path: Path) -> None:
     program = tmp_path / "mpirun"
     program.symlink_to(FAKE_MPIRUN)
-    attempts._mpi = MpiFinder(MpiSettings(mpirun=str(program), flavour="mpich"), {})
-    attempts._bounds = replace(attempts._bounds, mpiruns=1)
+    attempts.mpiruns.finder = MpiFinder(MpiSettings(mpirun=str(program), flavour="mpich"), {})
+    attempts.mpiruns.at_once = 1
     wide = [task(n, "/bin/true", request=Request(ranks_per_node=2)) for n in (1, 2)]
 
     def started() -> bool:
-        assert not attempts.waits_for_mpirun(wide[0]), "it has only to say what it is"
+        assert not attempts.mpiruns.awaited(wide[0]), "it has only to say what it is"
         return attempts.start(wide[0], Application()) is not None
 
     until(started)
     assert attempts.start(wide[1], Application()) is None
-    assert attempts.waits_for_mpirun(wide[1])
-    assert not attempts.waits_for_mpirun(task(3, "/bin/true"))
+    assert attempts.mpiruns.awaited(wide[1])
+    assert not attempts.mpiruns.awaited(task(3, "/bin/true"))
     ended(attempts, 1)
-    assert not attempts.waits_for_mpirun(wide[1])
+    assert not attempts.mpiruns.awaited(wide[1])
     assert attempts.start(wide[1], Application()) is not None

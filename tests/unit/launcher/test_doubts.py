@@ -97,7 +97,7 @@ def test_what_no_scheduler_did_counts_at_once(attempts: Attempts, command: str) 
 
 def test_an_mpirun_may_hide_the_signal(attempts: Attempts, tmp_path: Path) -> None:
     doubting(attempts, 60)
-    attempts._mpi = answering_mpirun(tmp_path)
+    attempts.mpiruns.finder = answering_mpirun(tmp_path)
     for number, command in enumerate(("/bin/sh -c 'exit 255'", "/bin/true")):
         one = task(number, command, request=Request(ranks_per_node=2))
         attempts.start(one, Application())
@@ -117,7 +117,7 @@ def asking(
     monkeypatch.setattr(hands, "ask_memory", lambda token, nodes, *more: frozenset(nodes))
     monkeypatch.setattr(doubts, "ANSWER_SECONDS", seconds)
     attempts._doubts = Doubts(0.0, hands)
-    attempts._mpi = answering_mpirun(directory)
+    attempts.mpiruns.finder = answering_mpirun(directory)
     attempts.start(task(1, "/bin/false", request=Request(ranks_per_node=2)), Application())
     until(lambda: is_held(attempts))
 
