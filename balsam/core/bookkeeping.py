@@ -6,7 +6,8 @@ What is left in a processable state afterwards needs a step (see ``balsam.transi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,7 +41,7 @@ ATTEMPTS_LEFT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pass:
     """Jobs in ``state`` for which ``condition`` holds go on to ``next_state``."""
 
@@ -51,6 +52,7 @@ class Pass:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: In the order of the states; of those from one state the first that holds is taken.
 PASSES = (
     Pass(
         states.CREATED,
@@ -169,31 +171,43 @@ def _paths(
     state: str, ids: Collection[int], max_attempts: int
 ) -> list[tuple[tuple[Hop, ...], set[int]]]:
     """How far ``ids``, all in ``state``, can go without work: (hops, ids that go just so far)."""
-    found: list[tuple[tuple[Hop, ...], set[int]]] = []
-    left = set(ids)
+    steps = _onward(state)
+    if not ids or not steps:
+        return []
+    conditions = (step.condition.format(default=int(max_attempts)) for step in steps)
+    alike: dict[tuple[Any, ...], set[int]] = {}
+    for row in rows(
+        f"SELECT job.id, {', '.join(conditions)} FROM balsam_job job WHERE job.id {among()}",
+        (key_list(ids),),
+    ):
+        alike.setdefault(row[1:], set()).add(row[0])
+    found: dict[tuple[Pass, ...], set[int]] = {}
+    for holds, jobs in alike.items():
+        path = _path(state, [step for step, hold in zip(steps, holds, strict=True) if hold])
+        found[path] = found.get(path, set()) | jobs
+    return [
+        (tuple(Hop(step.next_state, step.message, step.data) for step in path), jobs)
+        for path, jobs in found.items()
+        if path
+    ]
+
+
+@functools.cache
+def _onward(state: str) -> tuple[Pass, ...]:
+    """What may lead on from a state, and from where that leads."""
+    found: list[Pass] = []
+    reached = {state}
     for step in PASSES:
-        if step.state != state or not left:
-            continue
-        fitting = _fitting(step, left, max_attempts)
-        left -= fitting
-        further = _paths(step.next_state, fitting, max_attempts) if fitting else []
-        hop = Hop(step.next_state, step.message, step.data)
-        for hops, jobs in further:
-            found.append(((hop, *hops), jobs))
-            fitting = fitting - jobs
-        if fitting:
-            found.append(((hop,), fitting))
-    return found
+        if step.state in reached:
+            found.append(step)
+            reached.add(step.next_state)
+    return tuple(found)
 
 
-def _fitting(step: Pass, ids: Collection[int], max_attempts: int) -> set[int]:
-    condition = step.condition.format(default=int(max_attempts))
-    return set(
-        column(
-            f"SELECT job.id FROM balsam_job job WHERE job.id {among()} AND {condition}",
-            (key_list(ids),),
-        )
-    )
+def _path(state: str, open_steps: Sequence[Pass]) -> tuple[Pass, ...]:
+    """The way from a state, the first of what is open there each time."""
+    step = next((step for step in open_steps if step.state == state), None)
+    return (step, *_path(step.next_state, open_steps)) if step else ()
 
 
 def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:

@@ -79,6 +79,8 @@ class Source:
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
         queue.prepare(self.sort_by)
+        # What others do from here on is looked at once more; what we do ourselves need not be.
+        self._version = lease.data_version()
         self.books.begin()
 
     @property

@@ -39,6 +39,8 @@ class Machine:
         self.recent: list[Task] = []
         self.started: dict[int, float] = {}
         self.running: list[tuple[float, int, Placement]] = []
+        #: What is asked of mpiruns is asked here, too.
+        self.mpiruns = self
 
     def room(self) -> int:
         return slots(self.nodes, [task.request for task in self.recent[-16:]])
@@ -66,10 +68,10 @@ class Machine:
     def settle(self) -> None:
         """Nor to tidy up."""
 
-    def needs_mpi(self, task: Task) -> bool:
+    def needed(self, task: Task) -> bool:
         return False
 
-    def waits_for_mpirun(self, task: Task) -> bool:
+    def awaited(self, task: Task) -> bool:
         return False
 
 
@@ -245,7 +247,7 @@ class WithoutLaunches(Machine):
     def start(self, task: Task, app: Application) -> Any:
         raise MpiUnavailable("They are used up.")
 
-    def needs_mpi(self, task: Task) -> bool:
+    def needed(self, task: Task) -> bool:
         return True
 
 
@@ -339,25 +341,25 @@ class Capped(Machine):
             raise MpiUnavailable("They are used up.")
         return super().start(task, app)
 
-    def needs_mpi(self, task: Any) -> bool:
+    def needed(self, task: Any) -> bool:
         return True
 
 
 class FewMpiruns(Machine):
     """One mpirun at a time, for tasks of several ranks."""
 
-    def needs_mpi(self, task: Task) -> bool:
+    def needed(self, task: Task) -> bool:
         return task.ranks > 1
 
-    def waits_for_mpirun(self, task: Task) -> bool:
-        return self.needs_mpi(task) and any(key in self.parallel for _, key, _ in self.running)
+    def awaited(self, task: Task) -> bool:
+        return self.needed(task) and any(key in self.parallel for _, key, _ in self.running)
 
     def start(self, task: Task, app: Application) -> Any:
-        return None if self.waits_for_mpirun(task) else super().start(task, app)
+        return None if self.awaited(task) else super().start(task, app)
 
     @property
     def parallel(self) -> set[int]:
-        return {task.id for task in self.recent if self.needs_mpi(task)}
+        return {task.id for task in self.recent if self.needed(task)}
 
 
 @pytest.mark.parametrize("serial", [3, 100])
