@@ -33,6 +33,8 @@ _CHANGES = {
 class Move:
     """A job's way through one or more hops, valid only from the state that is named.
 
+    ``further`` hops follow on those, without a time of their own. What is one and the same object
+    for many moves is written for all of them at once.
     ``session`` is the lease the mover holds (None: nobody's). The lease ends with the move unless
     ``keep_lease``. ``attempt`` is the attempt now, ``next_attempt`` the one after the move.
     """
@@ -46,11 +48,17 @@ class Move:
     next_attempt: int | None = None
     lost_attempts: int = 0
     return_code: int | None = None
+    further: Sequence[Hop] = ()
+
+    @property
+    def last(self) -> Hop:
+        """The hop that leads to where the job is afterwards."""
+        return (self.further or self.hops)[-1]
 
     @property
     def is_final(self) -> bool:
         """Whether nothing follows on it."""
-        return self.hops[-1].state in states.END_STATES
+        return self.last.state in states.END_STATES
 
 
 def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]:
@@ -61,12 +69,12 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
     """
     moves = list(moves)
     for move in moves:
-        _check(move.job, move.old_state, move.hops)
+        _check(move.job, move.old_state, (*move.hops, *move.further))
     spell = dialect()
     now = spell.time(history.now())
     with joined():
         moved = _move(moves, now, spell)
-        ends = {move.job: move.hops[-1].state for move in moved}
+        ends = {move.job: move.last.state for move in moved}
         events.write(
             [
                 row
@@ -74,8 +82,20 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
                 for row in events.rows_of(move.job, move.old_state, move.hops, now, spell)
             ]
         )
+        _write_further(moved, now, spell)
         follow(ends, released)
     return set(ends)
+
+
+def _write_further(moves: Iterable[Move], now: Any, spell: Dialect) -> None:
+    """Write the events of those hops that many have in common."""
+    alike: dict[tuple[str, int], list[Move]] = {}
+    for move in moves:
+        if move.further:
+            alike.setdefault((move.hops[-1].state, id(move.further)), []).append(move)
+    for (old, _), group in alike.items():
+        jobs = [move.job for move in group]
+        events.write_for_all(jobs, old, group[0].further, now, spell)
 
 
 def _move(moves: Sequence[Move], now: Any, spell: Dialect) -> list[Move]:
@@ -114,7 +134,7 @@ _UPDATES = {spell: _update(spell) for spell in (sql.Sqlite, sql.Postgres)}
 
 
 def _values(move: Move, now: Any, spell: Dialect) -> tuple[Any, ...]:
-    last = move.hops[-1]
+    last = move.last
     return (
         last.state,
         spell.time(last.time) if last.time else now,

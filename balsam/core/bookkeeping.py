@@ -151,8 +151,7 @@ def go_on(moves: Iterable[advance.Move], max_attempts: int) -> list[advance.Move
         for hops, fitting in _paths(state, jobs, max_attempts):
             further.update(dict.fromkeys(fitting, hops))
     return [
-        replace(move, hops=(*move.hops, *further[move.job])) if move.job in further else move
-        for move in moves
+        replace(move, further=further[move.job]) if move.job in further else move for move in moves
     ]
 
 

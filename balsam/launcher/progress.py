@@ -10,8 +10,8 @@ from balsam.core import lease
 from balsam.core.lease import Scope
 from balsam.launcher.options import Snapshot
 
-#: Seconds over which the rate is taken.
-WINDOW = 5.0
+#: Seconds over which the rate is taken: all at most, and at least so few.
+WINDOW, SHORTEST = 5.0, 0.05
 #: Counting may take this share of the launcher's time, with so many seconds at least and at most
 #: between two counts.
 SHARE = 0.01
@@ -25,10 +25,16 @@ class Progress:
         self._scope = scope
         self._begin = time.monotonic()
         self._limit = limit_seconds
+        self._first_start: float | None = None
         self._ends: deque[tuple[float, int]] = deque()
         self._next = self._begin
         self._counts: dict[str, int] = {}
         self._failed_before: int | None = None
+
+    def started(self) -> None:
+        """An attempt was started now."""
+        if self._first_start is None:
+            self._first_start = time.monotonic()
 
     def ended(self) -> None:
         """An attempt ended now."""
@@ -40,11 +46,12 @@ class Progress:
             self._ends.append((now, 1))
 
     def rate(self) -> float:
-        """Attempts ended per second, over the last few seconds."""
+        """Attempts ended per second, over the last few seconds or since the first one began."""
         now = time.monotonic()
         while self._ends and now - self._ends[0][0] > WINDOW:
             self._ends.popleft()
-        span = min(WINDOW, max(0.5, now - self._begin))
+        since = self._begin if self._first_start is None else self._first_start
+        span = min(WINDOW, max(SHORTEST, now - since))
         return sum(number for _, number in self._ends) / span
 
     def seconds_left(self) -> float | None:

@@ -126,6 +126,6 @@ def without_program(entries: list[Entry]) -> list[Entry]:
 def hold_back(moves: Iterable[Move]) -> None:
     """Let jobs wait for the back-off that their moves speak of."""
     for move in moves:
-        until = move.hops[-1].data.get("not_before")
+        until = move.last.data.get("not_before")
         if isinstance(until, str):
             backoff.hold([move.job], datetime.fromisoformat(until))

@@ -82,6 +82,7 @@ class Starter:
             if isinstance(start, Start):
                 self.ledger.add(start)
             turn.started = self._begun = True
+            self.progress.started()
         except MpiUnavailable as error:
             if self.source.scope.job is None:
                 self._leave_to_mpi(error)
