@@ -280,6 +280,18 @@ def test_the_backlog_of_runnable_jobs_is_looked_at_once(
     assert "asks for 1 GPU per node; the node has 0 (if there" in some.state_history
 
 
+def test_what_it_wrote_itself_is_not_looked_through_as_if_others_had(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [BalsamJob.objects.create(name="x", direct_command="/bin/true") for _ in range(3)]
+    launcher.source.begin()
+    monkeypatch.setattr(bookkeeping, "changed_since", None)
+    step_until(launcher, lambda: idle(launcher) and not len(launcher.attempts))
+    for job in jobs:
+        job.refresh_from_db()
+    assert {job.state for job in jobs} == {states.JOB_FINISHED}
+
+
 def test_steps_are_only_looked_for_where_some_may_be(launcher: Launcher) -> None:
     """Each look is a transaction of several statements."""
     step_until(launcher, lambda: idle(launcher))
