@@ -33,8 +33,8 @@ _CHANGES = {
 class Move:
     """A job's way through one or more hops, valid only from the state that is named.
 
-    ``further`` hops follow on those, without a time of their own. What is one and the same object
-    for many moves is written for all of them at once.
+    ``further`` hops follow on those, without a time of their own. Moves that share one object of
+    them have their events written by one statement; they are of different jobs.
     ``session`` is the lease the mover holds (None: nobody's). The lease ends with the move unless
     ``keep_lease``. ``attempt`` is the attempt now, ``next_attempt`` the one after the move.
     """
@@ -88,7 +88,7 @@ def advance(moves: Iterable[Move], released: set[int] | None = None) -> set[int]
 
 
 def _write_further(moves: Iterable[Move], now: Any, spell: Dialect) -> None:
-    """Write the events of those hops that many have in common."""
+    """Write the events of the ``further`` hops."""
     alike: dict[tuple[str, int], list[Move]] = {}
     for move in moves:
         if move.further:

@@ -41,7 +41,7 @@ ATTEMPTS_LEFT = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # a row of the table below is itself and no other
 class Pass:
     """Jobs in ``state`` for which ``condition`` holds go on to ``next_state``."""
 
@@ -52,7 +52,8 @@ class Pass:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: In the order of the states; of those from one state the first that holds is taken.
+#: What leads to a state stands before what leads on from it; of what leads on from one state the
+#: first that holds is taken.
 PASSES = (
     Pass(
         states.CREATED,
@@ -61,6 +62,8 @@ PASSES = (
         "One or more parent jobs failed",
         {"cause": states.PARENT_FAILED},
     ),
+    Pass(states.CREATED, states.AWAITING_PARENTS, WAITS),
+    Pass(states.CREATED, states.READY, f"NOT {WAITS}", READY_MESSAGE),
     Pass(
         states.AWAITING_PARENTS,
         states.FAILED,
@@ -68,8 +71,6 @@ PASSES = (
         "One or more parent jobs failed",
         {"cause": states.PARENT_FAILED},
     ),
-    Pass(states.CREATED, states.AWAITING_PARENTS, WAITS),
-    Pass(states.CREATED, states.READY, f"NOT {WAITS}", READY_MESSAGE),
     Pass(states.AWAITING_PARENTS, states.READY, f"NOT {WAITS}", READY_MESSAGE),
     Pass(states.READY, states.STAGED_IN, f"NOT {NEEDS_STAGE_IN}"),
     Pass(
@@ -133,7 +134,9 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
                     again = backoff.make_again(state, jobs, max_attempts, todo)
                     here.update(again)
                     jobs = [job for job in jobs if job not in again]
-                for path, fitting in _paths(state, jobs, max_attempts):
+                # Ends come last: they reach only children that wait by then.
+                paths = _paths(state, jobs, max_attempts)
+                for path, fitting in sorted(paths, key=_is_end):
                     moved = advance.advance_set(fitting, state, path, released=todo)
                     here.update(dict.fromkeys(moved, path[-1].state))
     return here
@@ -191,9 +194,14 @@ def _paths(
     ]
 
 
+def _is_end(found: tuple[tuple[Hop, ...], set[int]]) -> bool:
+    """Whether a path leads to the end of a job."""
+    return found[0][-1].state in states.END_STATES
+
+
 @functools.cache
 def _onward(state: str) -> tuple[Pass, ...]:
-    """What may lead on from a state, and from where that leads."""
+    """What may lead on from a state, and from where that leads; ``PASSES`` are in that order."""
     found: list[Pass] = []
     reached = {state}
     for step in PASSES:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from balsam import states
 from balsam.core import bookkeeping, misfits
 from balsam.core.lease import Scope
+from balsam.core.record import joined
 from balsam.errors import Unsatisfiable
 from balsam.launcher.node_pool import NodePool, Request, never
 
@@ -47,6 +48,14 @@ class Books:
         """There may be new events."""
         self._more_events = True
 
+    def wrote(self, before: int, last: int) -> None:
+        """Our own events follow on the one ``before``, up to the ``last``.
+
+        They need not be looked through, if all before them have been.
+        """
+        if self._event == before and not self.scope.job:
+            self._event = last
+
     @property
     def busy(self) -> bool:
         """Whether there is more to do at once."""
@@ -70,7 +79,11 @@ class Books:
 
     def pass_jobs(self, ids: Collection[int]) -> set[str]:
         """Move those that need no step as far as they go; the states they are in then."""
-        here = bookkeeping.pass_jobs(ids, self.max_attempts)
+        with joined():
+            before = bookkeeping.last_event()
+            here = bookkeeping.pass_jobs(ids, self.max_attempts)
+            last = bookkeeping.last_event()
+        self.wrote(before, last)
         runnable = [job for job, state in here.items() if state in states.RUNNABLE_STATES]
         return {*here.values(), *self.turn_away(runnable)}
 

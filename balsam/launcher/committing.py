@@ -79,6 +79,7 @@ class Committer:
         self._ended = time.monotonic()
         self._took = self._ended - begin
         self.source.dirty |= bool(committed.runnable)
+        self.source.wrote(*committed.events)
         self.steps.dirty |= committed.steps
         if committed.late:
             self.disputes.too_late(committed.late)

@@ -121,7 +121,7 @@ class Disputes:
         if strays:
             lease.release(self.session, strays)
         self.source.begin()
-        self.source.dirty = self.steps.dirty = True
+        self.moved = self.source.dirty = self.steps.dirty = True
 
     def too_late(self, entries: Sequence[Entry]) -> None:
         """Somebody moved these jobs first: their attempts end, and what they came to is noted."""

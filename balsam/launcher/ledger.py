@@ -25,12 +25,14 @@ class Committed:
     """What a commit came to.
 
     ``late`` are entries whose jobs somebody else had moved before; ``runnable`` are jobs that
-    became so; ``steps`` says whether jobs may now wait for a step.
+    became so; ``steps`` says whether jobs may now wait for a step. ``events`` are the newest there
+    was before it, and its own last one.
     """
 
     late: Sequence[Entry] = ()
     runnable: Sequence[int] = ()
     steps: bool = False
+    events: tuple[int, int] = (0, 0)
 
 
 class Ledger:
@@ -100,6 +102,7 @@ class Ledger:
         with atomic():
             if not sessions.hold(self._session):
                 raise LeaseLost
+            before = bookkeeping.last_event()
             by_rule = told(entries, self._crash_limit)
             entries = [entry for entry in entries if by_rule.get(id(entry), entry)]
             moves = to_moves(without_program(as_told(entries, by_rule)), self._session)
@@ -112,6 +115,7 @@ class Ledger:
             here = bookkeeping.pass_jobs(left & done | released, self._max_attempts)
             if self._afterwards:
                 self._afterwards()
+            events = (before, bookkeeping.last_event())
         self._in_doubt = False
         self._pending = []
         self._unwritten = []
@@ -120,6 +124,7 @@ class Ledger:
             late=[entry for entry in entries if entry.job not in done],
             runnable=[job for job, state in here.items() if state in states.RUNNABLE_STATES],
             steps=not set(here.values()).isdisjoint(WANTED),
+            events=events,
         )
 
 

@@ -48,6 +48,8 @@ class Launcher(Equipment):
         self._lost_all = False
         now = time.monotonic()
         self._next_look = self._next_beat = self._next_sessions = now
+        #: Until then (monotonic) nobody can have taken over what it has leased.
+        self._sure_until = now + self.settings.launcher.lease_seconds
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ class Launcher(Equipment):
         self._guard.run(self._look)
         if not self.stopping.why:
             self._mpi.poll()
-            self._guard.run(self.starter.start)
+            self._start()
             self._tell_news()
         self._timers()
         self._committer.write()
@@ -111,7 +113,7 @@ class Launcher(Equipment):
                 self.stopping.stop("the scheduler ends its tasks")
             if not ended or not self.source.stock or self.stopping.why or self.ledger.is_full:
                 return
-            self._guard.run(self.starter.start)
+            self._start()
             left = until - time.monotonic()
             if left <= 0:
                 return
@@ -119,6 +121,11 @@ class Launcher(Equipment):
             self._committer.write()
             self.attempts.flush()
             self._wakeup.wait(min(left, self._pause()))
+
+    def _start(self) -> None:
+        """Start what fits; after a suspension only if nobody has taken it over meanwhile."""
+        if time.monotonic() < self._sure_until or self._guard.run(self._beat):
+            self._guard.run(self.starter.start)
 
     def finished(self) -> bool:
         """Whether there is nothing more to do, now or soon."""
@@ -260,9 +267,11 @@ class Launcher(Equipment):
             self.source.dirty = self.steps.dirty = True
 
     def _beat(self) -> None:
+        now = time.monotonic()
         if not sessions.beat(self.session):
             self.attempts.kill_all()
             raise LeaseLost
+        self._sure_until = now + self.settings.launcher.lease_seconds
 
     def shut(self) -> None:
         """Leave nothing behind: no process, no lease, no journal that is still needed."""

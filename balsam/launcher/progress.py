@@ -50,8 +50,7 @@ class Progress:
         now = time.monotonic()
         while self._ends and now - self._ends[0][0] > WINDOW:
             self._ends.popleft()
-        since = self._begin if self._first_start is None else self._first_start
-        span = min(WINDOW, max(SHORTEST, now - since))
+        span = min(WINDOW, max(SHORTEST, now - (self._first_start or now)))
         return sum(number for _, number in self._ends) / span
 
     def seconds_left(self) -> float | None:

@@ -79,14 +79,19 @@ class Source:
     def begin(self) -> None:
         """Note where the record stands, and that everything in it has yet to be looked at."""
         queue.prepare(self.sort_by)
-        # What others do from here on is looked at once more; what we do ourselves need not be.
+        # Before the record is read: a commit in between counts as a change; our own never do.
         self._version = lease.data_version()
+        self._apps.clear()
         self.books.begin()
 
     @property
     def busy(self) -> bool:
         """Whether bookkeeping has more to do at once."""
         return self.books.busy
+
+    def wrote(self, before: int, last: int) -> None:
+        """Our own events follow on the one ``before``, up to the ``last``: no news of others."""
+        self.books.wrote(before, last)
 
     def keep_books(self) -> bool:
         """Move a page of jobs that need no step; whether any of those it looked at needs one."""

@@ -24,6 +24,8 @@ AHEAD_SECONDS = 1.0
 MOST, FIRST = 1000, 64
 #: So many that wait for their share are kept, past the one at the head.
 KEPT = 16
+#: How often to look whether more wait than will soon start.
+TRIM_SECONDS = 1.0
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Starter:
     _hopeless: set[int] = field(default_factory=set)
     #: Whether something was started: it is known what the tasks ask for.
     _begun: bool = False
+    #: When (monotonic) to look at the length of the stock.
+    _next_trim: float = field(default_factory=lambda: time.monotonic() + TRIM_SECONDS)
 
     def start(self) -> None:
         """Start what fits, in order, and past the head what does not delay it."""
@@ -67,6 +71,8 @@ class Starter:
                 turn.place += 1
         if turn.head is not None:
             self._give_back_wide(turn)
+        if time.monotonic() >= self._next_trim:
+            self._trim()
         if turn.started:
             self.attempts.settle()
 
@@ -160,6 +166,16 @@ class Starter:
         ]
         if wide:
             self._give_back(wide)
+
+    def _trim(self) -> None:
+        """Leave to other launchers what was leased for soon, and has to wait after all.
+
+        Short tasks came first, and long ones follow.
+        """
+        self._next_trim = time.monotonic() + TRIM_SECONDS
+        kept = max(KEPT, self._ahead())
+        if len(self.source.stock) > 2 * kept:
+            self._give_back(list(islice(self.source.stock, kept, None)))
 
     def _give_back(self, tasks: list[Task]) -> None:
         looked = self.source.looked

@@ -63,7 +63,8 @@ def test_jobs_that_say_how_many_fill_a_node(site: Site) -> None:
 
 
 def test_two_launchers_share_the_work_and_run_nothing_twice(site: Site) -> None:
-    site.shells([f"n{number}" for number in range(200)], COUNT)
+    # Longer than one needs to begin after the other.
+    site.shells([f"n{number}" for number in range(200)], f"{COUNT}; sleep 0.05")
     both = [site.start(), site.start()]
     for launcher in both:
         launcher.wait()

@@ -50,6 +50,22 @@ def test_done_jobs_finish_and_release_their_children(project: Any, put: Put) -> 
     assert (parent.state, child.state) == (states.JOB_FINISHED, states.PREPROCESSED)
 
 
+def test_a_child_waits_by_the_time_its_parent_fails(project: Any, put: Put) -> None:
+    """Both are new, on the same page; the parent fails with a parent of its own."""
+    root = BalsamJob.objects.create()
+    parent = BalsamJob.objects.create(parents=[root])
+    child = BalsamJob.objects.create(parents=[parent], on_parent_failure="ignore", input_files="")
+    put(root, state=states.FAILED)
+    keep_books(parent, child)
+    assert (parent.state, child.state) == (states.FAILED, states.PREPROCESSED)
+
+
+def test_what_leads_to_a_state_stands_before_what_leads_on() -> None:
+    left = [step.state for step in bookkeeping.PASSES]
+    for place, step in enumerate(bookkeeping.PASSES):
+        assert step.next_state not in left[: place + 1], step
+
+
 def waiting(state: str, put: Put, **fields: Any) -> BalsamJob:
     job = BalsamJob.objects.create(**fields)
     put(job, state=state)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 
 from balsam import states
 from balsam.conf.project import Project
 from balsam.core import bookkeeping, lease, sessions
 from balsam.core.models import BalsamJob, Session
-from balsam.errors import LaunchError
+from balsam.core.models.session import LIVE
+from balsam.errors import LaunchError, LeaseLost
 from balsam.launcher import journal, parts, pilot
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
@@ -290,6 +292,68 @@ def test_what_it_wrote_itself_is_not_looked_through_as_if_others_had(
     for job in jobs:
         job.refresh_from_db()
     assert {job.state for job in jobs} == {states.JOB_FINISHED}
+
+
+def test_what_it_wrote_before_others_came_is_not_looked_through_either(
+    launcher: Launcher, script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BalsamJob.objects.bulk_create([{"direct_command": "/bin/true"}] * 5)
+    launcher.source.begin()
+    step_until(launcher, lambda: idle(launcher) and not len(launcher.attempts))
+    begun: list[int] = []
+    real = bookkeeping.changed_since
+
+    def changed_since(event: int, limit: int) -> tuple[int, list[int], bool]:
+        begun.append(event)
+        return real(event, limit)
+
+    monkeypatch.setattr(bookkeeping, "changed_since", changed_since)
+    before = bookkeeping.last_event()
+    script(
+        "from balsam.launcher import dag; dag.add_job(name='x', direct_command='/bin/true')",
+        BALSAM_DB_PATH=launcher.project.path,
+    )
+    done = BalsamJob.objects.filter(state=states.JOB_FINISHED)
+    step_until(launcher, lambda: done.count() == 6)
+    assert begun[0] == before
+
+
+def test_what_others_did_while_the_database_was_away_is_seen(
+    launcher: Launcher, script: Callable[..., str]
+) -> None:
+    job = BalsamJob.objects.create(name="x", direct_command="sleep 600")
+    launcher.source.begin()
+    step_until(launcher, lambda: BalsamJob.objects.get().state == states.RUNNING)
+
+    def fail() -> None:
+        raise DatabaseError("it is away")
+
+    launcher._guard.run(fail)
+    script(
+        "from balsam.launcher.dag import BalsamJob; BalsamJob.objects.all().kill()",
+        BALSAM_DB_PATH=launcher.project.path,
+    )
+    step_until(launcher, lambda: not len(launcher.attempts))
+    job.refresh_from_db()
+    assert job.state == states.USER_KILLED
+
+
+def test_who_was_suspended_starts_nothing_that_another_has_taken_over(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacing(launcher, 3)
+    while len(launcher.attempts):
+        launcher._reap()
+    mine = Session.objects.get(pk=launcher.session)
+    assert sessions.claim(mine, sessions.Life("launcher", "h", "m", 1, 1))
+    started: list[object] = []
+    monkeypatch.setattr(launcher.attempts, "start", lambda *given: started.append(given))
+    launcher._sure_until = launcher._next_beat = 0.0
+    with pytest.raises(LeaseLost):
+        launcher.step()
+    assert launcher.source.stock and not started
+    Session.objects.filter(pk=launcher.session).update(state=LIVE)
+    monkeypatch.undo()
 
 
 def test_steps_are_only_looked_for_where_some_may_be(launcher: Launcher) -> None:

@@ -124,6 +124,25 @@ def run_all(machine: Machine, starter: Starter) -> None:
         starter.start()
 
 
+def test_what_was_leased_for_soon_and_waits_after_all_is_left_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A burst of short tasks, and then long ones."""
+    runnable(*[{}] * 200)
+    starter = starter_on(Machine(1, 1))
+    monkeypatch.setattr(starter.progress, "rate", lambda: 100.0)
+    starter.start()
+    assert len(starter.source.stock) == 99
+    monkeypatch.setattr(starter.progress, "rate", lambda: 0.0)
+    starter.start()
+    assert len(starter.source.stock) == 99, "the next may end at once again"
+    starter._next_trim = 0.0
+    starter.start()
+    assert len(starter.source.stock) == KEPT
+    assert len(lease.held(starter.source.session)) == KEPT + 1
+    assert starter._next_trim > time.monotonic()
+
+
 def test_a_machine_is_filled_at_once_with_whatever_mix() -> None:
     machine = Machine(8, 4)
     wide = runnable(*[{"num_nodes": 2}] * 3)

@@ -91,13 +91,13 @@ def _wrong(confinement: Confinement, ranks: Mapping[bytes, list[int]]) -> str:
     """What is wrong with the CPUs that ranks may use, as a sentence; '' if nothing is."""
     if not ranks:
         return ""
-    given, used = set(confinement.cpus), set[int]()
+    cores, used = set(confinement.cpus), set[int]()
     for pid in chain.from_iterable(ranks.values()):
         allowed = affinity.confined_to(pid) or frozenset()
-        if given and not allowed <= given:
+        if cores and not allowed <= cores:
             # An MPI binds to cores where Balsam counts their threads.
-            given = given.union(*map(siblings, given))
-            if not allowed <= given:
+            cores = cores.union(*map(siblings, cores))
+            if not allowed <= cores:
                 return affinity.astray(confinement.cpus, allowed)
         used |= allowed
     enough = min(confinement.ranks, confinement.different, len(os.sched_getaffinity(0)))
