@@ -169,10 +169,16 @@ def _run_parts(
     given = allocation.detect(os.environ, time.time(), ask=False).nodes
     nodes = allocation.part(given, limit_nodes, offset_nodes)
     made = slices(list(map(part_of, parts)), len(nodes), offset_nodes)
+    return Partition(made, words_of_part(ctx), click.echo).run()
+
+
+def words_of_part(ctx: click.Context) -> list[str]:
+    """The options of this launcher that each of its parts gets too."""
     words = ["--in-partition"]
     for param in ctx.command.params:
         value = ctx.params.get(param.name or "")
-        if param.name in _OF_PARTS or value in (None, False, ()) or value == param.default:
+        # 0 is a value: it equals False, but is not the same.
+        if param.name in _OF_PARTS or value is None or value is False or value == param.default:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             words.append(param.opts[0] if one is True else f"{param.opts[0]}={one}")
@@ -180,4 +186,4 @@ def _run_parts(
         words.append("--debug")
     if not (ctx.params["consume_all"] or ctx.params["wf_filter"]):
         words.append("--consume-all")
-    return Partition(made, words, click.echo).run()
+    return words

@@ -91,8 +91,7 @@ class Equipment:
         self._guard = Guard(self._teller.tell, self.settings.launcher.lease_seconds)
         self._connect(given, nodes)
         self._connect_ends(written)
-        if self._notice:
-            self.attempts.news.append(self._notice)
+        self.attempts.news += filter(None, (given.notice, self._notice))
         self._wakeup.on_stop = self.attempts.stop_requested
         self.source.begin()
 
@@ -151,6 +150,7 @@ class Equipment:
         )
         if len(given.nodes) > 1:
             self.attempts.on_end = self._suspicion.ended
+            self.attempts.on_loss = self._suspicion.health.remove
         self.starter = Starter(
             self.source,
             self.attempts,

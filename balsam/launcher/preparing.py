@@ -170,6 +170,7 @@ class Preparer:
             threads_per_core=request.threads_per_core,
             binding=request.affinity,
             cores=[self.ground.cpus[core] for core in placement.core_ids],
+            node_cpus=self.ground.cpus,
             gpus_per_rank=request.gpus_per_rank,
             gpus=placement.gpus,
             masks={name: given[name] for name in self.ground.gpu_masks if name in given},

@@ -30,6 +30,10 @@ _MOST_MARGIN = 0.1
 #: What tells a job its GPUs where no machine file does.
 _MASKS = ("CUDA_VISIBLE_DEVICES",)
 _MASK_ENVIRON = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+_NOT_ASKED = (
+    "Nobody told how many cores the nodes have: they are taken to be like this host, which is none "
+    "of them, with {cores}; launcher.cores_per_node in settings.yml says otherwise."
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Resources:
     gpu_environ: Mapping[str, str] | None = None
     mpi: Starts = Starts()
     workers: Starts = Starts()
+    #: What a person should know of how this was found.
+    notice: str = ""
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until it has to be done, not below 0; None without an end."""
@@ -90,10 +96,13 @@ def resolve(
     """
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
     masks, variables = _masks(machine, allocation)
+    shape = _shape(machine, settings, options, allocation, nodes, ask, on_node)
+    told = on_node or machine.shape or settings.cores_per_node or _least_cpus(allocation, nodes)
     return Resources(
         machine=machine.name,
         nodes=nodes,
-        shape=_shape(machine, settings, options, allocation, nodes, ask, on_node),
+        shape=shape,
+        notice="" if told else _NOT_ASKED.format(cores=shape.cores),
         scheduler=allocation.scheduler,
         batch_id=allocation.batch_id,
         ends=_ends(settings, options, allocation, now),
@@ -172,6 +181,10 @@ def _shape(
     """What each of the nodes has."""
     shape, cores = machine.shape, settings.cores_per_node
     part = on_node and allocation.cpus and not cores
+    if shape is None and not on_node and not cores:
+        # This host is none of the nodes: what it has says nothing of them.
+        told = _least_cpus(allocation, nodes)
+        shape = _with_gpus_of(machine, shapes.uniform(told)) if told else None
     if shape is None or part:
         # Which cores of a node that it shares with others, only this node can tell.
         here = _with_gpus_of(machine, ask(machine.separate_threads))
@@ -256,13 +269,18 @@ def _cores_given(allocation: Allocation, nodes: tuple[str, ...], shape: NodeShap
 
     Slurm counts hardware threads, unless it was told that it has as many CPUs as there are cores.
     """
-    cpus = dict(zip(allocation.nodes, allocation.cpus, strict=False))
-    least = min((cpus[node] for node in nodes if node in cpus), default=0)
+    least = _least_cpus(allocation, nodes)
     if not least:
         return 0
     in_threads = allocation.scheduler == allocations.SLURM and allocation.cpus[0] != shape.cores
     cores = max(1, least // (shape.threads_per_core if in_threads else 1))
     return cores if cores < shape.cores else 0
+
+
+def _least_cpus(allocation: Allocation, nodes: tuple[str, ...]) -> int:
+    """The CPUs that the batch job has on each of these nodes, the least; 0 where nobody tells."""
+    cpus = dict(zip(allocation.nodes, allocation.cpus, strict=False))
+    return min((cpus[node] for node in nodes if node in cpus), default=0)
 
 
 def _with_cores(shape: NodeShape, cores: int) -> NodeShape:

@@ -17,18 +17,21 @@ _LAUNCH_STATE = (
     + ("SLURM_STEP", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS")
     + ("SLURM_TASK_PID", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_SRUN_COMM_", "SLURM_PMI")
     + ("SLURM_CPU_BIND", "SLURM_DISTRIBUTION", "SLURM_NTASKS", "SLURM_NPROCS")
+    # What the batch job asks for each of its tasks would confine or refuse every step inside.
+    + ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_PER_GPU", "SLURM_TRES_PER_TASK", "SLURM_GPUS_PER_TASK")
+    + ("SLURM_GPU_BIND", "SLURM_TRES_BIND", "SLURM_THREADS_PER_CORE", "SLURM_MEM_BIND")
+    + ("SRUN_CPUS_PER_TASK",)
 )
-_TUNING = ("OMPI_ALLOW_", "OMPI_MCA_", "PRTE_MCA_", "MPIR_CVAR_", "PMI_NO_") + (
-    "HYDRA_LAUNCHER",
-    "HYDRA_RMK",
-    "HYDRA_IFACE",
-    "HYDRA_HOST_FILE",
+_TUNING = (
+    ("OMPI_ALLOW_", "OMPI_MCA_", "PRTE_MCA_", "PMIX_MCA_", "MPIR_CVAR_", "PMI_NO_")
+    + ("HYDRA_LAUNCHER", "HYDRA_RMK", "HYDRA_IFACE", "HYDRA_HOST_FILE")
+    + ("PALS_PING_", "PALS_RPC_", "PALS_PMI")
 )
 _NO_TUNING = (
     ("OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "OMPI_MCA_initial_wdir")
     + ("OMPI_MCA_num_procs", "OMPI_MCA_cpu_type", "OMPI_MCA_PREFIXES")
     + ("OMPI_MCA_mpi_oversubscribe", "OMPI_MCA_shmem_RUNTIME_QUERY_hint")
-    + ("PRTE_MCA_ess", "PRTE_MCA_prte_")
+    + ("PRTE_MCA_ess", "PRTE_MCA_prte_", "PMIX_MCA_mca_base_component_show_load_errors")
 )
 #: Where Open MPI's daemons have their directories: no launch tells its ranks, only users do.
 _PLACES = "_tmpdir_base"

@@ -19,9 +19,10 @@ class Option:
     """Words of a command line, written when all of ``when`` hold.
 
     ``when`` are facts about the launch: "hosts" and "here" (with hosts or without), "unbound" and
-    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "gpus" (each
-    rank has GPUs of its own), "given_gpus" (it is
-    said which), "rank_gpus" (of each rank). With a ``!`` the fact must not hold.
+    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "own_cores" (for
+    "depth" and "core") and "crowded" (as in Launch), "single" (one thread on each core), "gpus"
+    (each rank has GPUs of its own), "given_gpus" (it is said which), "rank_gpus" (of each rank).
+    With a ``!`` the fact must not hold.
     """
 
     words: tuple[str, ...]
@@ -62,7 +63,8 @@ class Flavour:
     """One family of mpirun.
 
     Options are templates of {ranks} {per_node} {nodes} {hosts} {threads_per_core} {wish}, of
-    {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, and of the {held} CPUs of all.
+    {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, of the hardware threads of its
+    cores ({domain}), and of the {held} CPUs of all.
     """
 
     name: str
@@ -203,6 +205,7 @@ class Flavour:
             "hosts": ",".join(entries),
             "threads": launch.threads_per_rank,
             "cores": launch.cores_per_rank,
+            "domain": launch.cores_per_rank * launch.lanes,
             "threads_per_core": launch.threads_per_core,
             "gpus": int(launch.gpus_per_rank),
             "gpu_masks": ",".join(map(mask, launch.rank_gpus)),
@@ -231,10 +234,12 @@ class Flavour:
 def _facts(launch: Launch) -> frozenset[str]:
     bound = launch.bound
     facts = {bound, "hosts" if launch.hosts else "here", "unbound" if bound == "none" else "bound"}
-    if launch.gpus_per_rank >= 1:
-        facts.add("gpus")
-    if launch.gpus:
-        facts.add("given_gpus")
-    if launch.rank_gpus:
-        facts.add("rank_gpus")
-    return frozenset(facts)
+    more = {
+        "own_cores": launch.has_own_cores,
+        "crowded": launch.crowded,
+        "single": launch.threads_per_core == 1,
+        "gpus": launch.gpus_per_rank >= 1,
+        "given_gpus": launch.gpus,
+        "rank_gpus": launch.rank_gpus,
+    }
+    return frozenset(facts.union(name for name, holds in more.items() if holds))

@@ -47,7 +47,7 @@ _RANK = "MPI_LOCALRANKID"
 _SIZE = (option("-n {ranks}"), option("-ppn {per_node}"), option("-hosts {hosts}", "hosts"))
 _BINDING = (
     option("-bind-to {cpus}", "list"),
-    option("-bind-to hwthread:{threads}", "depth"),
+    option("-bind-to core:{cores}", "depth"),
     option("-bind-to core:{cores}", "core"),
     option("-bind-to numa", "numa"),
     option("-bind-to {wish}", "wish"),
@@ -90,9 +90,10 @@ INTEL = Flavour(
     # It binds every run to the first cores, so runs that share a node would share those.
     environment={"I_MPI_PIN": "0"},
     cpu_list=_domains,
+    # The size of a domain is in hardware threads.
     binding_environment={
-        "depth": _pinned("{threads}:compact"),
-        "core": _pinned("{cores}:compact"),
+        "depth": _pinned("{domain}:compact"),
+        "core": _pinned("{domain}:compact"),
         "numa": _pinned("numa"),
         "list": _pinned("{cpus}"),
         "wish": _pinned("{wish}"),

@@ -10,6 +10,8 @@ from balsam.errors import LaunchError
 
 #: How ranks may be confined; what else ``cpu_bind`` in launch_params says goes out as it stands.
 BINDINGS = ("none", "depth", "core", "numa")
+#: Those that give each rank cores of its own.
+_OWN_CORES = ("depth", "core")
 #: Launch parameters by which a job chooses its binding in a launcher's own words.
 BIND_PARAMS = ("cpu_bind", "--cpu-bind")
 #: Launch parameters that are meant for Balsam, and never for a launcher.
@@ -24,7 +26,7 @@ class Launch:
 
     Every host gets ``ranks_per_node`` ranks. ``cores`` are the hardware threads (numbers of the
     operating system) of each core that the ranks of one node hold, core by core; empty, they hold
-    the whole node.
+    the whole node. ``node_cpus`` are those of each core of a node, empty where nobody told.
     """
 
     ranks: int = 1
@@ -35,6 +37,7 @@ class Launch:
     #: One of BINDINGS.
     binding: str = "none"
     cores: Sequence[Sequence[int]] = ()
+    node_cpus: Sequence[Sequence[int]] = ()
     gpus_per_rank: float = 0.0
     #: Ids of the GPUs that the ranks of one node hold; empty, they hold all of them.
     gpus: Sequence[str] = ()
@@ -56,6 +59,23 @@ class Launch:
     def cores_per_rank(self) -> int:
         """Cores that the threads of a rank need."""
         return max(1, math.ceil(self.threads_per_rank / max(1, self.threads_per_core)))
+
+    @property
+    def lanes(self) -> int:
+        """Hardware threads of a core of its nodes, the most of any."""
+        return max(map(len, self.node_cpus), default=1)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a whole node has too few cores to give each rank its own; for "numa", one."""
+        each = 1 if self.binding == "numa" else self.cores_per_rank
+        return not self.cores and 0 < len(self.node_cpus) < self.ranks_per_node * each
+
+    @property
+    def has_own_cores(self) -> bool:
+        """Whether ranks are bound to cores of their own, each to no more than half of a node."""
+        half = not self.node_cpus or 2 * self.cores_per_rank <= len(self.node_cpus)
+        return self.bound in _OWN_CORES and half and not self.crowded
 
     @property
     def rank_gpus(self) -> tuple[tuple[int, ...], ...]:
@@ -84,7 +104,16 @@ class Launch:
             return self.wish if self.wish in BINDINGS else "wish"
         if self.binding not in BINDINGS:
             raise LaunchError(f"cpu_affinity is '{self.binding}'; it may be {', '.join(BINDINGS)}.")
-        return "list" if self.cores and self.binding != "none" else self.binding
+        if self.cores and self.binding != "none":
+            return "list"
+        # Most launchers refuse to bind more threads than there are; ranks may share cores unbound.
+        return "none" if self.binding in _OWN_CORES and self._lacks_threads else self.binding
+
+    @property
+    def _lacks_threads(self) -> bool:
+        """Whether even the hardware threads of a whole node are too few for its ranks."""
+        used = sum(min(len(core), max(1, self.threads_per_core)) for core in self.node_cpus)
+        return self.crowded and used < self.ranks_per_node * self.threads_per_rank
 
     @property
     def rank_cpus(self) -> tuple[tuple[int, ...], ...]:

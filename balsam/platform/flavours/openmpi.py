@@ -50,14 +50,18 @@ _LOST = any_of(
 )
 _ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 _ALIASES = {"np": "n", "H": "host", "hosts": "host"}
+#: It binds no rank to cores that others have, and version 5 none to cores of two sockets.
 _BINDING = (
     option("--bind-to none", "none"),
-    option("--bind-to core", "depth"),
-    option("--bind-to core", "core"),
-    option("--bind-to numa", "numa"),
+    option("--bind-to core", "depth own_cores"),
+    option("--bind-to core", "core own_cores"),
+    option("--bind-to none", "depth !own_cores"),
+    option("--bind-to none", "core !own_cores"),
     option("--bind-to none", "list"),
     option("--bind-to {wish}", "wish"),
 )
+#: Otherwise a domain takes no more ranks than it has cores.
+_NUMA = "--bind-to numa:overload-allowed"
 #: Its lists of CPUs want files, and their words change with each version.
 _PREFIX = (option("taskset -c {held}", "list"),)
 _HOSTS = option("--host {hosts}", "hosts")
@@ -69,10 +73,11 @@ OPEN_MPI_4 = Flavour(
     line=(
         option("-n {ranks}"),
         option("--oversubscribe"),
-        option("--map-by ppr:{per_node}:node", "hosts !depth !core"),
-        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts depth"),
-        option("--map-by ppr:{per_node}:node:PE={cores}", "hosts core"),
+        option("--map-by ppr:{per_node}:node", "hosts !own_cores"),
+        option("--map-by ppr:{per_node}:node:PE={cores}", "depth own_cores"),
+        option("--map-by ppr:{per_node}:node:PE={cores}", "core own_cores"),
         *_BINDING,
+        option(_NUMA, "numa"),
         _HOSTS,
     ),
     workers_line=(
@@ -102,11 +107,14 @@ OPEN_MPI_5 = replace(
     label="Open MPI 5 (PRRTE)",
     line=(
         option("-n {ranks}"),
-        option("--map-by :OVERSUBSCRIBE", "here"),
-        option("--map-by ppr:{per_node}:node:OVERSUBSCRIBE", "hosts !depth !core"),
-        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts depth"),
-        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "hosts core"),
+        option("--map-by :OVERSUBSCRIBE", "here !own_cores"),
+        option("--map-by ppr:{per_node}:node:OVERSUBSCRIBE", "hosts !own_cores"),
+        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "depth own_cores"),
+        option("--map-by ppr:{per_node}:node:PE={cores}:OVERSUBSCRIBE", "core own_cores"),
         *_BINDING,
+        # It does not know of overload where it is told how many ranks a node gets.
+        option(_NUMA, "numa !crowded"),
+        option("--bind-to none", "numa crowded"),
         _HOSTS,
     ),
     workers_line=(

@@ -26,8 +26,12 @@ SRUN = Flavour(
         option("--nodelist {hosts}", "hosts"),
         option("--nodes {nodes}"),
         # Asking for CPUs confines a step to the first so many, as does the default binding.
-        option("--overcommit", "!depth !core !numa"),
-        option("--cpus-per-task {threads}", "!none !list !wish"),
+        option("--overcommit", "!depth !core"),
+        option("--cpus-per-task {threads}", "depth"),
+        option("--cpus-per-task {threads}", "core"),
+        # Slurm's CPUs are hardware threads, which it deals core by core.
+        option("--threads-per-core 1", "depth single"),
+        option("--threads-per-core 1", "core single"),
         option("--cpu-bind=none", "none"),
         option("--cpu-bind=threads", "depth"),
         option("--cpu-bind=cores", "core"),

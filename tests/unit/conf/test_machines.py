@@ -79,7 +79,9 @@ def test_order_and_masks_of_gpus() -> None:
     assert (polaris.shape.gpus, polaris.shape.gpu_numa) == (("3", "2", "1", "0"), (0, 1, 2, 3))
     assert (aurora.shape.gpus[0], aurora.shape.gpus[11]) == ("0.0", "5.1")
     assert aurora.gpu_masks == ("ZE_AFFINITY_MASK",)
-    assert aurora.gpu_environ == {"ZE_ENABLE_PCI_ID_DEVICE_ORDER": "1"}
+    assert aurora.gpu_environ == {
+        "ZE_ENABLE_PCI_ID_DEVICE_ORDER": "1", "ZE_FLAT_DEVICE_HIERARCHY": "COMPOSITE",
+    }  # fmt: skip
     assert aurora.max_launches == 1000
     summit = machines.load("summit").shape
     assert summit and (summit.cpus[20], summit.cpus[21]) == ((80, 81, 82, 83), (88, 89, 90, 91))

@@ -214,6 +214,30 @@ def test_cores_that_a_batch_job_was_given(
     assert part.cpus == POLARIS.shape.cpus[: max(1, told) if cpus and told < 32 else 32]
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "cpus", "wanted", "expected"),
+    [
+        ("slurm", (64, 64), 0, uniform(64)),
+        ("slurm", (2, 3), 0, uniform(2)),
+        ("lsf", (42, 40), 0, uniform(40)),
+        ("slurm", (), 0, uniform(4, 2)),  # nobody tells
+        ("slurm", (64, 64), 4, uniform(4, 2)),
+    ],
+)
+def test_a_host_that_is_none_of_the_nodes_is_not_asked_for_their_cores(
+    scheduler: str, cpus: tuple[int, ...], wanted: int, expected: NodeShape
+) -> None:
+    allocation = Allocation(("a", "b"), scheduler, "7", cpus=cpus)
+    config = Launcher(cores_per_node=wanted)
+    generic = machines.load(scheduler)
+    found = resolved(generic, config, allocation=allocation, on_node=False)
+    assert found.shape == expected
+    assert found.notice.startswith("Nobody told how many cores") == (not cpus and not wanted)
+    with_gpus = machines.parse("gpus: {ids: [a, b], masks: [X]}", Path("m.yml"))
+    found = resolved(with_gpus, config, allocation=allocation, on_node=False)
+    assert found.shape == replace(expected, gpus=("a", "b"))
+
+
 def test_only_the_nodes_of_this_launcher_count() -> None:
     allocation = Allocation(("a", "b"), "slurm", "7", cpus=(8, 4))
     found = resolved(machines.load("slurm"), allocation=allocation, limit_nodes=1)

@@ -57,7 +57,8 @@ PLACES = "it places ranks by itself; the hosts are not told"
          "srun -n 4 --ntasks-per-node 2 --nodelist nid00001,nid00020 --nodes 2 --cpus-per-task 2 "
          "--overlap",
          "-n 4 --ntasks-per-node 2 --nodelist nid00001,nid00020 --nodes 2 --cpus-per-task 2 "
-         "--cpu-bind=threads --overlap", "the binding is said too"),
+         "--threads-per-core 1 --cpu-bind=threads --overlap",
+         "the binding is said too, and that one hardware thread of each core is used"),
         ("srun", Launch(1, 1, ("nid00001",)),
          "srun --gres=craynetwork:0 -n 1 --ntasks-per-node 1 --nodelist nid00001 --nodes 1 "
          "--cpus-per-task 1 --overlap",
@@ -116,14 +117,15 @@ def test_the_line_is_that_of_earlier_versions_or_differs_for_a_reason(
 @pytest.mark.parametrize(
     ("name", "binding", "words"),
     [
-        ("mpich", "depth", "-bind-to hwthread:2"),
+        ("mpich", "depth", "-bind-to core:2"),
         ("mpich", "core", "-bind-to core:2"),
         ("mpich", "numa", "-bind-to numa"),
         ("openmpi4", "core", "--map-by ppr:2:node:PE=2 --bind-to core"),
-        ("openmpi4", "numa", "--map-by ppr:2:node --bind-to numa"),
+        ("openmpi4", "numa", "--map-by ppr:2:node --bind-to numa:overload-allowed"),
+        ("openmpi5", "numa", "--map-by ppr:2:node:OVERSUBSCRIBE --bind-to numa:overload-allowed"),
         ("openmpi5", "depth", "--map-by ppr:2:node:PE=2:OVERSUBSCRIBE --bind-to core"),
-        ("srun", "core", "--cpus-per-task 2 --cpu-bind=cores"),
-        ("srun", "numa", "--cpus-per-task 2 --cpu-bind=ldoms"),
+        ("srun", "core", "--cpus-per-task 2 --threads-per-core 1 --cpu-bind=cores"),
+        ("srun", "numa", "--nodes 2 --overcommit --cpu-bind=ldoms"),
         ("pals", "depth", "--cpu-bind depth"),
         ("pals", "numa", "--cpu-bind numa"),
         ("aprun", "core", "-cc cpu"),
@@ -134,6 +136,74 @@ def test_the_line_is_that_of_earlier_versions_or_differs_for_a_reason(
 def test_binding_of_whole_nodes(name: str, binding: str, words: str) -> None:
     line = " ".join(FLAVOURS[name].run("prog", PROGRAM, replace(TWO_NODES, binding=binding)))
     assert f" {words} " in line
+
+
+@pytest.mark.parametrize(
+    ("name", "binding", "line"),
+    [
+        ("openmpi4", "depth", "--oversubscribe --map-by ppr:2:node:PE=2 --bind-to core"),
+        ("openmpi4", "numa", "--oversubscribe --bind-to numa:overload-allowed"),
+        ("openmpi5", "core", "--map-by ppr:2:node:PE=2:OVERSUBSCRIBE --bind-to core"),
+        ("openmpi5", "numa", "--map-by :OVERSUBSCRIBE --bind-to numa:overload-allowed"),
+    ],
+)
+def test_open_mpi_binds_to_as_many_cores_on_its_own_node(
+    name: str, binding: str, line: str
+) -> None:
+    launch = Launch(2, 2, threads_per_rank=2, binding=binding)
+    command = FLAVOURS[name].run("prog", PROGRAM, launch)
+    assert command == ["prog", "-n", "2", *line.split(), *PROGRAM]
+
+
+def test_srun_deals_all_hardware_threads_where_the_job_uses_them() -> None:
+    launch = replace(TWO_NODES, threads_per_rank=4, threads_per_core=2, binding="depth")
+    line = " ".join(FLAVOURS["srun"].run("srun", PROGRAM, launch))
+    assert " --cpus-per-task 4 --cpu-bind=threads " in line
+
+
+#: A node of four cores, each with two hardware threads.
+FOUR_CORES = ((0, 4), (1, 5), (2, 6), (3, 7))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "threads", "per_core", "binding", "bound", "own_cores"),
+    [
+        (4, 1, 1, "depth", "depth", True),
+        (2, 2, 1, "core", "core", True),
+        (2, 4, 2, "core", "core", True),
+        (5, 1, 1, "depth", "none", False),
+        (3, 2, 1, "core", "none", False),
+        (1, 5, 1, "core", "none", False),
+        (8, 1, 2, "depth", "depth", False),  # two on each core
+        (9, 1, 2, "depth", "none", False),
+        (1, 3, 1, "depth", "depth", False),  # more than one socket, perhaps
+        (9, 1, 1, "numa", "numa", False),
+        (9, 1, 1, "none", "none", False),
+    ],
+)
+def test_ranks_are_bound_as_long_as_a_whole_node_suffices(
+    ranks: int, threads: int, per_core: int, binding: str, bound: str, own_cores: bool
+) -> None:
+    launch = Launch(ranks, ranks, (), threads, per_core, binding, node_cpus=FOUR_CORES)
+    assert (launch.bound, launch.has_own_cores) == (bound, own_cores)
+    assert replace(launch, cores=FOUR_CORES).bound == ("none" if binding == "none" else "list")
+    for name in ("openmpi4", "openmpi5"):
+        line = " ".join(FLAVOURS[name].run("prog", PROGRAM, launch))
+        assert ("PE=" in line) == ("--bind-to core" in line) == own_cores
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "words"),
+    [
+        ("openmpi4", (), "--bind-to numa:overload-allowed"),
+        ("openmpi5", ("a",), "--map-by ppr:5:node:OVERSUBSCRIBE --bind-to none"),
+        ("srun", ("a",), "--overcommit --cpu-bind=ldoms"),
+        ("mpich", ("a",), "-bind-to numa"),
+    ],
+)
+def test_ranks_share_the_cores_of_domains(name: str, hosts: tuple[str, ...], words: str) -> None:
+    launch = Launch(5, 5, hosts, threads_per_rank=3, binding="numa", node_cpus=FOUR_CORES)
+    assert f" {words} " in " ".join(FLAVOURS[name].run("prog", PROGRAM, launch))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +227,13 @@ def test_binding_to_the_cores_of_a_share(name: str, words: str) -> None:
     [
         (TWO_NODES, ("0", None)),
         (replace(TWO_NODES, binding="core"), ("1", "2:compact")),
+        (replace(TWO_NODES, binding="depth", node_cpus=FOUR_CORES), ("1", "4:compact")),
+        (replace(TWO_NODES, binding="core", threads_per_core=2, node_cpus=FOUR_CORES),
+         ("1", "2:compact")),
         (replace(TWO_NODES, binding="numa"), ("1", "numa")),
         (PACKED, ("1", "[0x100000001,0x200000002]")),
     ],
-)
+)  # fmt: skip
 def test_intel_mpi_is_bound_by_variables(launch: Launch, expected: tuple[str, str | None]) -> None:
     environ = FLAVOURS["intel"].environ(launch)
     assert (environ["I_MPI_PIN"], environ.get("I_MPI_PIN_DOMAIN")) == expected

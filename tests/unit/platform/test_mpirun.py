@@ -160,7 +160,8 @@ NESTED = {
     "mpich": "HYDI_CONTROL_FD MPI_LOCALNRANKS MPI_LOCALRANKID PMI_FD PMI_HOSTNAME PMI_RANK",
     "openmpi4": (
         "OMPI_COMM_WORLD_RANK OMPI_MCA_ess OMPI_MCA_ess_base_jobid OMPI_MCA_orte_hnp_uri "
-        "OMPI_MCA_pmix OMPI_MCA_orte_local_daemon_uri OMPI_UNIVERSE_SIZE PMIX_NAMESPACE PMIX_RANK"
+        "OMPI_MCA_pmix OMPI_MCA_orte_local_daemon_uri OMPI_UNIVERSE_SIZE PMIX_NAMESPACE PMIX_RANK "
+        "PMIX_MCA_mca_base_component_show_load_errors"
     ),
     "openmpi5": (
         "OMPI_COMMAND OMPI_COMM_WORLD_SIZE OMPI_MCA_num_procs PMIX_SERVER_URI41 PMIX_VERSION "
@@ -171,6 +172,11 @@ NESTED = {
 NESTED["srun"] = (
     "SLURM_STEP_ID SLURM_STEPID SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_GTIDS SLURM_NTASKS "
     "SLURM_CPU_BIND_LIST SLURM_DISTRIBUTION SLURM_SRUN_COMM_PORT SLURM_TASK_PID PMI_RANK"
+)
+#: Of each of its tasks, by the batch job.
+NESTED["sbatch"] = (
+    "SLURM_CPUS_PER_TASK SLURM_CPUS_PER_GPU SLURM_TRES_PER_TASK SLURM_GPUS_PER_TASK SLURM_GPU_BIND "
+    "SLURM_TRES_BIND SLURM_THREADS_PER_CORE SLURM_MEM_BIND SLURM_MEM_BIND_TYPE SRUN_CPUS_PER_TASK"
 )
 NESTED["pals"] = "PALS_RANKID PALS_LOCAL_RANKID PALS_APID PMI_RANK"
 NESTED["aprun"] = "ALPS_APP_PE ALPS_APP_ID PMI_FORK_RANK"
@@ -183,7 +189,11 @@ TUNING = [
     "SLURM_NNODES",
     "SLURM_TASKS_PER_NODE",
     "SLURM_JOB_CPUS_PER_NODE",
-    "SLURM_CPUS_PER_TASK",
+    "SLURM_JOB_GPUS",
+    "SLURM_GPUS_ON_NODE",
+    "SLURM_GPUS_PER_NODE",
+    "SLURM_HINT",
+    "SLURM_MPI_TYPE",
     "SLURM_CONF",
     "SLURMD_NODENAME",
     "OMPI_ALLOW_RUN_AS_ROOT",
@@ -195,6 +205,11 @@ TUNING = [
     "OMPI_MCA_orte_tmpdir_base",
     "PRTE_MCA_prte_tmpdir_base",
     "PRTE_MCA_prte_remote_tmpdir_base",
+    "PMIX_MCA_gds",
+    "PMIX_MCA_ptl_tcp_if_include",
+    "PALS_PING_PERIOD",
+    "PALS_RPC_TIMEOUT",
+    "PALS_PMI",
     "MPIR_CVAR_CH4_NETMOD",
     "MPICH_ASYNC_PROGRESS",
     "I_MPI_PIN",
@@ -220,7 +235,7 @@ def test_scrub_keeps_the_tuning_of_the_user() -> None:
 
 FAMILIES = (
     *("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "MPIR_", "I_MPI_"),
-    *("SLURM_", "PALS_", "ALPS_APP_", "JSM_"),
+    *("SLURM_", "SRUN_", "PALS_", "ALPS_APP_", "JSM_"),
 )
 launch_names = st.sampled_from([name for names in NESTED.values() for name in names.split()])
 names = st.one_of(
