@@ -96,6 +96,8 @@ class Attempts:
         self._lost_now: list[NodeLost] = []
         #: Called with each attempt that ended.
         self.on_end: Callable[[Task, End], End] | None = None
+        #: Called with each node that is lost.
+        self.on_loss: Callable[[str], None] | None = None
         #: What a person should know, until somebody has told it.
         self.news: list[str] = []
 
@@ -128,7 +130,7 @@ class Attempts:
         if needs_mpi and mpi is None:
             return None
         far = self._far is not None and not needs_mpi and task.ranks == 1
-        placement = self.nodes.place(task.request, task.seconds, time.time())
+        placement = self.nodes.place(task.request, task.seconds, time.monotonic())
         if placement is None:
             return self._send_ahead(task, app) if far else None
         try:
@@ -248,6 +250,10 @@ class Attempts:
             self.news += self._bindings.tell(run)
         return self.on_end(run.task, end) if self.on_end else end
 
+    def rest(self, node: str, seconds: float) -> None:
+        """Start nothing on a node for so long; what runs there goes on."""
+        self._watch.rest(node, seconds)
+
     def give_up(self) -> Iterator[End | Returned]:
         """What was stopped on other nodes that do not answer: they were ended as we were."""
         for run, entry in self._far.give_up() if self._far else ():
@@ -262,6 +268,8 @@ class Attempts:
         self.nodes.remove(event.node)
         self.gone[event.node] = event.why
         self._lost_now.append(event)
+        if self.on_loss:
+            self.on_loss(event.node)
         self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
 
     def _tell_losses(self) -> None:

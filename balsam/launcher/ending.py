@@ -42,6 +42,9 @@ class Endings:
             # One that begins later than that is not ready for a signal yet.
             run.signal_at = when if when > run.since else None
         self._timers.set(run.due, task.id)
+        if self._timers.is_crowded(len(self._running)):
+            due = ((run.due, job) for job, run in self._running.items())
+            self._timers.renew((when, job) for when, job in due if when is not None)
 
     def stop(self, job: int, cause: str, grace_seconds: float) -> None:
         """End one attempt, by force after the grace."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from balsam import states
@@ -19,15 +20,18 @@ from balsam.launcher.ensemble.protocol import (
     Struck,
 )
 from balsam.launcher.entries import End, Start
-from balsam.launcher.node_pool import NodePool, Placement
+from balsam.launcher.node_pool import NodePool, Placement, Request
 from balsam.launcher.runs import Run, Traces, lost, outcome
 from balsam.launcher.shortages import Shortages
 from balsam.launcher.tasks import Task
 from balsam.outcomes import Outcome
 from balsam.platform.process import RunSpec
 
-#: Tasks that take longer than this on average are not sent ahead of time.
+#: Tasks that take longer than this on average are not sent ahead of time, nor behind one that has
+#: taken longer by now. What has waited there for so long all the same is asked back.
 SHORT_SECONDS = 2.0
+#: How often to look for such.
+RECALL_SECONDS = 0.25
 #: Tasks for so long are sent ahead of time: more than a message takes to a node and back.
 AHEAD_SECONDS = 0.25
 MOST_AHEAD = 64
@@ -36,6 +40,34 @@ SILENT = "its node is not heard of any more"
 _ELSEWHERE = RunSpec((), "", {}, "")
 #: Weight of the latest attempt in the mean.
 _LATEST = 0.05
+#: Kinds of tasks are forgotten once there are so many.
+_MANY = 4096
+
+
+@dataclass(eq=False, slots=True)
+class _Kind:
+    """Tasks of one application that ask for the same: they may follow one another.
+
+    ``mean`` is how many seconds the latest took.
+    """
+
+    mean: float = SHORT_SECONDS
+
+    def ahead(self) -> int:
+        """How many of them to send ahead of time."""
+        if self.mean >= SHORT_SECONDS:
+            return 0
+        return min(MOST_AHEAD, int(AHEAD_SECONDS / max(self.mean, 1e-3)) + 1)
+
+    def ended(self, seconds: float) -> None:
+        """One has taken so long."""
+        self.mean += _LATEST * (seconds - self.mean)
+
+
+def _longest(kind: Hashable) -> int:
+    """Of how many tasks a queue may be."""
+    assert isinstance(kind, _Kind)
+    return 1 + kind.ahead()
 
 
 @dataclass(frozen=True)
@@ -81,7 +113,10 @@ class Far:
         self._runs: dict[int, FarRun] = {}
         self._chains = Chains()
         self._short = Shortages(nodes)
-        self._mean = SHORT_SECONDS
+        self._kinds: dict[tuple[int | None, Request], _Kind] = {}
+        #: Tasks that were sent ahead, oldest first, and when (monotonic) they should have begun.
+        self._ahead: deque[tuple[float, int]] = deque()
+        self._next_recall = 0.0
         #: The nodes that answered when those were given up that do not.
         self._given_up: frozenset[str] | None = None
         #: A scheduler has ended tasks.
@@ -90,7 +125,7 @@ class Far:
     def send(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
         """Have an attempt begin at once."""
         run = self._file(task, placement)
-        self._chains.begin(task.id, task.request)
+        self._chains.begin(task.id, self._kind(task))
         self.hands.start(run.token, placement.nodes[0], spec)
         return run
 
@@ -98,12 +133,26 @@ class Far:
         """An attempt whose share the task can have after it, within a moment; takes the place."""
         if self._nodes.reservation is not None:
             return None
-        before = self._chains.append(task.id, task.request, 1 + self._ahead())
-        return None if before is None else self._runs[before]
+        kind = self._kind(task)
+        longest = _longest(kind)
+        while (ends := self._chains.shortest(kind, longest)) is not None:
+            first, last = (self._runs[job] for job in ends)
+            if self._is_short(first, last):
+                self._chains.append(task.id, last.task.id)
+                return last
+            self._chains.shut(last.task.id)
+        return None
+
+    def _is_short(self, first: FarRun, last: FarRun) -> bool:
+        """Whether who joins a queue will soon begin, as far as one can tell."""
+        if last.stopping or not self._nodes.gives(first.placement.nodes[0]):
+            return False
+        return not first.pid or time.monotonic() - first.since < SHORT_SECONDS
 
     def follow(self, task: Task, before: FarRun, spec: RunSpec) -> FarRun:
         """Have an attempt begin when another has ended, in its place."""
         run = self._file(task, before.placement)
+        self._ahead.append((time.monotonic() + SHORT_SECONDS, task.id))
         self.hands.start(run.token, before.placement.nodes[0], spec, before.token)
         return run
 
@@ -116,12 +165,13 @@ class Far:
         """How many tasks may be sent ahead of time; none while a wide one waits for nodes."""
         if self._nodes.reservation is not None:
             return 0
-        return self._chains.room(1 + self._ahead())
+        return self._chains.room(_longest)
 
     @property
     def deadline(self) -> float | None:
         """When (monotonic) to call :meth:`hear` at the latest."""
-        times = (self.hands.deadline, self._short.deadline)
+        recall = max(self._next_recall, self._ahead[0][0]) if self._ahead else None
+        times = (self.hands.deadline, self._short.deadline, recall)
         return min((when for when in times if when is not None), default=None)
 
     def hear(
@@ -146,12 +196,24 @@ class Far:
                 continue
             if isinstance(event, Started):
                 self._short.begun(run.task.id)
-                self._nodes.take_over(run.placement, run.task.seconds, time.time())
+                self._nodes.take_over(run.placement, run.task.seconds, time.monotonic())
                 yield run, run.begun(event.pid, event.time)
             elif isinstance(event, Ended):
                 yield run, self._ended(run, event)
             else:
                 yield run, self._refused(run, event)
+        self._recall()
+
+    def _recall(self) -> None:
+        """Ask back what has waited for too long on its node: who goes before it takes longer."""
+        now = time.monotonic()
+        if now < self._next_recall:
+            return
+        self._next_recall = now + RECALL_SECONDS
+        while self._ahead and self._ahead[0][0] <= now:
+            run = self._runs.get(self._ahead.popleft()[1])
+            if run is not None and not run.pid:
+                self.hands.withdraw(run.token)
 
     def give_up(self) -> Iterator[tuple[FarRun, End | Returned]]:
         """The stopped attempts on nodes that say nothing any more: there the end came first.
@@ -172,7 +234,7 @@ class Far:
     def _ended(self, run: FarRun, event: Ended) -> End:
         self._leave(run)
         self._short.ended(run.placement.nodes[0])
-        self._mean += _LATEST * (event.wall_seconds - self._mean)
+        self._kind(run.task).ended(event.wall_seconds)
         if not event.stopped:
             run.stopping = ""
         elif event.stopped in states.CAUSES and not run.stopping:
@@ -222,7 +284,11 @@ class Far:
         else:
             self._nodes.give_back(run.placement)
 
-    def _ahead(self) -> int:
-        if self._mean >= SHORT_SECONDS:
-            return 0
-        return min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._mean, 1e-3)) + 1)
+    def _kind(self, task: Task) -> _Kind:
+        key = (task.app_id, task.request)
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= _MANY:
+                self._kinds.clear()
+            kind = self._kinds[key] = _Kind()
+        return kind

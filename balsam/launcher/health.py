@@ -21,6 +21,8 @@ LEAST_FAILURES = 5
 IMPROBABLE = 1e-6
 #: Only so many of the latest attempts of each node count: a node may turn bad late, or recover.
 WINDOW = 64
+#: So many failures that are older are kept for as long as there is nothing to compare them with.
+MOST_OLDER = 100_000
 #: A kind of work that failed there as one may expect of it takes no part in a conviction.
 _REMARKABLE = 0.01
 #: Ends that say something against a node; of the others, only success speaks for it.
@@ -92,6 +94,12 @@ class NodeHealth:
         self._ended: Counter[Hashable] = Counter()
         self._failed: Counter[Hashable] = Counter()
         self._changed: set[str] = set()
+        #: Nodes where all fails, and too little has ended elsewhere to compare that with: of what
+        #: kinds that is.
+        self._dubious: dict[str, set[Hashable]] = {}
+        #: Node of these -> failures before the latest.
+        self._older: dict[str, list[_Failure]] = {}
+        self._number_older = 0
 
     def record(
         self, nodes: Iterable[str], ok: bool | None, kind: Hashable, job: int, attempt: int
@@ -107,18 +115,32 @@ class NodeHealth:
             if latest is None:
                 continue
             if len(latest) >= self._window:
-                self._count(latest.popleft(), -1)
+                self._drop(node, latest.popleft())
+            if ok:
+                self._forget_older(node)
             end = kind if ok else _Failure(kind, job, attempt)
             latest.append(end)
             self._count(end, 1)
             if not ok:
                 self._changed.add(node)
+                self._note_dubious(node)
+        for node, kinds in self._dubious.items():
+            if kind in kinds:
+                self._changed.add(node)  # by now there may be enough to judge it by
 
     def remove(self, node: str) -> None:
         """Forget a node: it was set aside or lost, and is no measure for the others."""
         for end in self._latest.pop(node, ()):
             self._count(end, -1)
+        self._forget_older(node)
         self._changed.discard(node)
+
+    def is_dubious(self, node: str) -> bool:
+        """Whether a node had better wait until more is known to compare it with.
+
+        Jobs fail there, and none ends well: on the others, they take longer than to fail.
+        """
+        return node in self._dubious
 
     def suspects(self) -> list[Suspect]:
         """Nodes convicted by what was recorded since this was last asked, worst first.
@@ -131,6 +153,26 @@ class NodeHealth:
             return []
         found = [suspect for node in changed if (suspect := self._judge(node))]
         return sorted(found, key=lambda suspect: (suspect.probability, suspect.node))
+
+    def _note_dubious(self, node: str) -> None:
+        failures = [end for end in self._latest[node] if isinstance(end, _Failure)]
+        jobs = {failure.job for failure in failures}
+        if len(self._latest) > 1 and len(jobs) >= self._least:
+            here = Counter(failure.kind for failure in failures)
+            compared = any(self._ended[kind] - here[kind] >= self._least for kind in here)
+            if len(failures) == len(self._latest[node]) and not compared:
+                self._dubious[node] = set(here)
+
+    def _drop(self, node: str, end: Hashable | _Failure) -> None:
+        """An attempt is not one of the latest any more."""
+        self._count(end, -1)
+        if isinstance(end, _Failure) and node in self._dubious and self._number_older < MOST_OLDER:
+            self._older.setdefault(node, []).append(end)
+            self._number_older += 1
+
+    def _forget_older(self, node: str) -> None:
+        self._dubious.pop(node, None)
+        self._number_older -= len(self._older.pop(node, ()))
 
     def _count(self, end: Hashable | _Failure, by: int) -> None:
         kind = end.kind if isinstance(end, _Failure) else end
@@ -147,12 +189,13 @@ class NodeHealth:
         chances: list[float] = []
         attempts: list[tuple[int, int]] = []
         jobs: set[int] = set()
-        ended = others_ended = others_failed = 0
+        failed = ended = others_ended = others_failed = most = 0
         for kind in {failure.kind for failure in failures} | set(good):
             here = [failure for failure in failures if failure.kind == kind]
             elsewhere = self._ended[kind] - good[kind] - len(here)
             if elsewhere < self._least:
                 continue  # nothing to compare with
+            most = max(most, elsewhere)
             bad = self._failed[kind] - len(here)
             distinct = len({failure.job for failure in here})
             chance = _tail(distinct, distinct + good[kind], bad, elsewhere)
@@ -160,14 +203,18 @@ class NodeHealth:
             if here and chance < _REMARKABLE:
                 attempts += [(failure.job, failure.attempt) for failure in here]
                 jobs |= {failure.job for failure in here}
+                failed += len(here)
                 ended += len(here) + good[kind]
                 others_ended += elsewhere
                 others_failed += bad
         probability = _together(chances)
         if len(jobs) < self._least or probability >= self._improbable:
+            if most >= self._window:
+                self._forget_older(node)
             return None
+        attempts += [(failure.job, failure.attempt) for failure in self._older.get(node, ())]
         share = others_failed / others_ended
-        return Suspect(node, tuple(attempts), len(attempts), ended, share, probability)
+        return Suspect(node, tuple(attempts), failed, ended, share, probability)
 
 
 def _tail(failed: int, ended: int, others_failed: int, others_ended: int) -> float:

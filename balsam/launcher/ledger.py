@@ -69,6 +69,11 @@ class Ledger:
         """Whether nothing new should be started before a commit."""
         return len(self) > MOST
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a commit failed of which only the record can tell whether it was carried out."""
+        return self._in_doubt
+
     def add(self, entry: Entry) -> None:
         """Take an entry in; nothing is durable yet."""
         if not self:

@@ -35,8 +35,8 @@ class NodePool(Nodes):
     Whole GPUs that were asked for are nobody else's. Parts of one are shared by those that asked
     for parts; a single-rank job that asks for none sees the least used other.
 
-    Times are seconds since the epoch; ``seconds`` is how long an attempt will take, None where
-    nobody knows.
+    Times are of one clock, that of who places; ``seconds`` is how long an attempt will take, None
+    where nobody knows.
     """
 
     def __init__(

@@ -123,7 +123,12 @@ class Launcher(Equipment):
             self._wakeup.wait(min(left, self._pause()))
 
     def _start(self) -> None:
-        """Start what fits; after a suspension only if nobody has taken it over meanwhile."""
+        """Start what fits; after a suspension only if nobody has taken it over meanwhile.
+
+        After trouble with the database nothing, before we have caught up with it.
+        """
+        if self._guard.shaken:
+            return
         if time.monotonic() < self._sure_until or self._guard.run(self._beat):
             self._guard.run(self.starter.start)
 
@@ -181,6 +186,9 @@ class Launcher(Equipment):
 
     def _look(self) -> None:
         if self._guard.shaken:
+            if self.ledger.in_doubt:
+                # What it may have released must not be leased before that is known.
+                self._commit()
             self._disputes.catch_up()
             self._guard.shaken = False
             if self._guard.away() > self.settings.launcher.heartbeat_seconds:

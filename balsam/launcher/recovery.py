@@ -21,9 +21,10 @@ from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ensemble.search import orphan_seconds
 from balsam.launcher.entries import End, Entry, from_plain
+from balsam.launcher.resources import has_this_node
 from balsam.launcher.rulings import hold_back
 from balsam.launcher.true_ends import true_ends
-from balsam.platform import node, process
+from balsam.platform import node, nodelist, process
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ class Recovery:
 
         Who watches them there ends them as soon as the launcher is missed.
         """
-        if session.offer.get("nodes", 0) <= 1:
+        nodes = nodelist.expand(session.offer.get("node_names", ""))
+        if session.offer.get("nodes", 0) <= 1 and (not nodes or has_this_node(nodes)):
             return True
         since = self._dead.setdefault(int(session.pk), time.monotonic())
         missed = orphan_seconds(self._lease_seconds) + END_SECONDS

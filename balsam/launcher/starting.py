@@ -42,8 +42,8 @@ class Starter:
     progress: Progress
     tell: Callable[[str], None]
     asked_to_stop: Callable[[], bool]
-    #: Seconds since the epoch, as those who place tasks have them.
-    clock: Callable[[], float] = time.time
+    #: The clock of those who place tasks, which nobody sets.
+    clock: Callable[[], float] = time.monotonic
     #: Tasks at the head that cannot end in time where they could start first.
     _hopeless: set[int] = field(default_factory=set)
     #: Whether something was started: it is known what the tasks ask for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from balsam import states
@@ -20,6 +20,9 @@ from balsam.launcher.tasks import Task
 
 logger = logging.getLogger(__name__)
 
+#: How long a node rests on which all fails before anything has ended elsewhere: at first, at most.
+REST_SECONDS, MOST_REST_SECONDS = 5.0, 60.0
+
 
 @dataclass
 class Suspicion:
@@ -35,6 +38,8 @@ class Suspicion:
     #: What was set aside, and what failed there: it can be excused once its end is in the record.
     _aside: dict[str, Suspect] = field(default_factory=dict)
     _failed: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    #: How long the next rest of a node is, in seconds.
+    _pauses: dict[str, float] = field(default_factory=dict)
 
     def ended(self, task: Task, end: End) -> End:
         """Take in how an attempt ended; a node that this convicts gets no more tasks.
@@ -52,10 +57,24 @@ class Suspicion:
             self._failed.setdefault(aside, []).append((task.id, attempt))
             return end
         self.health.record(nodes, good, _kind(task), task.id, attempt)
+        if good is False:
+            self._rest(nodes)
         suspects = self.health.suspects()
-        if suspects:
+        if suspects and self.nodes.limits.nodes > 1:
             self._set_aside(suspects[0])
         return end
+
+    def _rest(self, names: Collection[str]) -> None:
+        """Have nodes wait on which all fails, until it is known how such jobs end elsewhere.
+
+        They would fail job after job, for they are the first to be free.
+        """
+        for node in names:
+            if self.nodes.gives(node) and self.health.is_dubious(node):
+                seconds = self._pauses.get(node, REST_SECONDS)
+                self._pauses[node] = min(2 * seconds, MOST_REST_SECONDS)
+                logger.warning("%s: all fail there, it rests for %g s", node, seconds)
+                self.attempts.rest(node, seconds)
 
     def _set_aside(self, suspect: Suspect) -> None:
         """Without the worst one the others may look better: they are judged at the next failure."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+#: So many times may be kept of jobs that are gone, and as many as there are jobs.
+_GONE = 1024
 
 
 class Timers:
@@ -16,6 +19,15 @@ class Timers:
         """Look at a job then."""
         if when is not None:
             heapq.heappush(self._heap, (when, job))
+
+    def is_crowded(self, jobs: int) -> bool:
+        """Whether most of the times are of jobs that are gone, where there are so many."""
+        return len(self._heap) > 2 * jobs + _GONE
+
+    def renew(self, times: Iterable[tuple[float, int]]) -> None:
+        """Forget all of them but these."""
+        self._heap = list(times)
+        heapq.heapify(self._heap)
 
     def first(self) -> float | None:
         """The next of these times."""

@@ -1,4 +1,4 @@
-"""Which nodes may be given tasks: those that answer, as far as anybody asks them."""
+"""Which nodes may be given tasks: those that answer, as far as anybody asks them, and rest not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOUBT_SECONDS = 15.0
 
 
 class Watch:
-    """Lets nodes rest that do not answer, and those of which an mpirun says that it lost them."""
+    """Lets nodes rest that do not answer, of which an mpirun says that it lost them, or others."""
 
     def __init__(self, nodes: NodePool, hands: Hands | None) -> None:
         self._nodes = nodes
@@ -31,6 +31,11 @@ class Watch:
             self._nodes.rest(name)
         if self._hands:
             self._hands.suspect(tuple(doubted))
+
+    def rest(self, name: str, seconds: float) -> None:
+        """Have a node rest for so long, whether it answers or not."""
+        self._doubted[name] = max(time.monotonic() + seconds, self._doubted.get(name, 0.0))
+        self._nodes.rest(name)
 
     def look(self) -> None:
         """See who answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError, transaction
 
 from balsam import states
 from balsam.conf.project import Project
@@ -18,7 +19,9 @@ from balsam.core import bookkeeping, lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.core.models.session import LIVE
 from balsam.errors import LaunchError, LeaseLost
-from balsam.launcher import journal, parts, pilot
+from balsam.launcher import guard, journal, parts, pilot
+from balsam.launcher import ledger as ledgers
+from balsam.launcher.entries import End
 from balsam.launcher.options import LauncherOptions
 from balsam.launcher.pilot import TOLD_SECONDS, Launcher
 from balsam.launcher.source import Source
@@ -135,6 +138,42 @@ def test_an_end_is_in_the_journal_before_anything_may_wait_for_the_database(
         patch.setattr(launcher._guard, "run", run)
         step_until(launcher, lambda: not len(launcher.attempts))
     assert [entry["job"] for entry in found[0]] == [job.id]
+
+
+def test_what_a_commit_without_an_answer_released_is_not_begun_twice(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hook of a job that has run is leased only when it is known what became of the commit."""
+    log = tmp_path / "log"
+    job = BalsamJob.objects.create(
+        name="x", direct_command="/bin/true", postprocess=f"sh -c 'sleep 0.3; echo once >> {log}'"
+    )
+    begun: list[Any] = []
+    submit = launcher.steps.pool.submit
+    monkeypatch.setattr(launcher.steps.pool, "submit", lambda spec: begun.append(submit(spec)))
+    launcher.source.begin()
+    step_until(launcher, lambda: len(launcher.attempts))
+
+    @contextlib.contextmanager
+    def deaf() -> Iterator[None]:
+        has_ended = any(isinstance(entry, End) for entry in launcher.ledger._pending)
+        with transaction.atomic():
+            yield
+        if has_ended:
+            monkeypatch.setattr(ledgers, "atomic", transaction.atomic)
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(guard, "RETRY_SECONDS", 0.05)
+    launcher._guard._pause = 0.05
+    monkeypatch.setattr(ledgers, "atomic", deaf)
+    step_until(launcher, lambda: launcher._guard.shaken)
+    job.refresh_from_db()
+    assert job.state == states.RUN_DONE and job.session_id is None, "the commit was carried out"
+    step_until(launcher, launcher.steps.jobs)
+    step_until(launcher, lambda: not launcher.steps.jobs() and idle(launcher))
+    assert len(begun) == 1 and log.read_text() == "once\n"
+    job.refresh_from_db()
+    assert job.state == states.JOB_FINISHED
 
 
 def replacing(launcher: Launcher, number: int) -> None:

@@ -14,9 +14,11 @@ from balsam import states
 from balsam.core import bookkeeping, history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog, Session
+from balsam.core.offer import Offer
 from balsam.core.retry import retry
 from balsam.core.sessions import Life
 from balsam.launcher import journal
+from balsam.launcher import recovery as recoveries
 from balsam.launcher.entries import End, Start
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.recovery import Recovery
@@ -255,6 +257,24 @@ def test_a_process_that_runs_and_is_late_may_be_coming_back(
     session.heartbeat_monotonic += 140
     session.heartbeat = history.now()
     assert not look.is_dead(session)
+
+
+@pytest.mark.parametrize(("names", "seconds"), [("", 0), ("here", 0), ("n3", 50), ("here,n3", 50)])
+def test_what_runs_elsewhere_is_given_out_again_only_when_it_has_been_ended_there(
+    project: Any, ticks: list[float], monkeypatch: pytest.MonkeyPatch, names: str, seconds: int
+) -> None:
+    """Also where the only node of a launcher is not that on which it ran, as that of a part."""
+    monkeypatch.setattr(recoveries, "has_this_node", lambda nodes: "here" in nodes)
+    look = recovery(project, patience=20)
+    number = max(1, len(names.split(",")))
+    key = sessions.open_session(HERE, Offer(nodes=number, node_names=names))
+    session = Session.objects.get(pk=key)
+    session.pid_start = 2  # its process is gone
+    assert look.is_dead(session) == (not seconds) and look.waiting == bool(seconds)
+    ticks[0] += seconds - 1
+    assert look.is_dead(session) == (not seconds)
+    ticks[0] += 2
+    assert look.is_dead(session)
 
 
 # -- programs that are missing ------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,14 @@ from balsam import states
 from balsam.conf.project import Project
 from balsam.core.excuse import EXCUSED
 from balsam.core.models import BalsamJob, EventLog, Session
-from balsam.launcher import parts, resources
+from balsam.launcher import health, parts, resources, suspicion
 from balsam.launcher.options import LauncherOptions, Snapshot
 from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
 from tests import databases
 from tests.tools.hands import FakeHands
 
+PATIENCE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")
 Ran = tuple[int, list[Snapshot]]
 
@@ -102,6 +104,57 @@ def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
         assert (job.attempt, job.lost_attempts) == ((2, 1) if job.pk in failed else (1, 0))
     excused = {event.job_id for event in EventLog.objects.all() if EXCUSED in (event.data or {})}
     assert excused == set(failed)
+
+
+def test_a_bad_node_does_not_eat_the_queue_while_nothing_has_ended_elsewhere(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the good ones tasks take minutes: until one has ended there is nothing to compare with."""
+    settings(project, cores_per_node=1, idle_exit_seconds=0)
+    allocation(*NODES)
+    hands = FakeHands(NODES, failing=["n2"], holding=["n1", "n3", "n4"])
+    on(hands, monkeypatch)
+    with Wakeup() as wakeup:
+        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup)
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while launcher.source.nodes.gives("n2") or len(hands.held) < 3 or len(launcher.ledger):
+            assert time.monotonic() < give_up, "in vain"
+            launcher.step()
+        assert sum(node == "n2" for _, node, _ in hands.sent) <= 2 * health.LEAST_FAILURES
+        # It goes on once that is known, and then there is something to compare it with.
+        monkeypatch.setattr(suspicion, "REST_SECONDS", 0.0)
+        for token in list(hands.held):
+            hands.release(token)
+        assert launcher.run() == 0
+    assert "n2" in launcher.attempts.gone
+    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
+
+
+def test_the_last_node_is_never_set_aside(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What ended well on nodes that are lost by now is no measure for it."""
+    settings(project, cores_per_node=1, idle_exit_seconds=0)
+    allocation("n1", "n2")
+    hands = FakeHands(("n1", "n2"))
+    on(hands, monkeypatch)
+    with Wakeup() as wakeup:
+        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup)
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while not all(len(ends) > 5 for ends in launcher._suspicion.health._latest.values()):
+            assert time.monotonic() < give_up, "in vain"
+            launcher.step()
+        hands.dying, hands.failing = ["n1"], ["n2"]
+        assert launcher.run() == 0
+    assert list(launcher.attempts.gone) == ["n1"]
+    left = Counter(BalsamJob.objects.values_list("state", flat=True))
+    assert set(left) == {states.JOB_FINISHED, states.FAILED} and left[states.FAILED] > 10
 
 
 def test_tasks_that_a_bad_node_could_not_even_begin_run_elsewhere(

@@ -54,6 +54,8 @@ class FakeHands:
         self.starved: set[str] = set()
         self._events: list[Event] = []
         self._doomed: dict[str, list[str]] = {}
+        #: What waits for another: its token, and how it was to be started.
+        self._waiting: dict[str, tuple[str, str, RunSpec]] = {}
 
     @property
     def deadline(self) -> float | None:
@@ -66,6 +68,9 @@ class FakeHands:
 
     def start(self, token: str, node: str, spec: RunSpec, after: str = "") -> None:
         """Note that it ran, and how it ended."""
+        if after and (after in self.held or after in self._waiting):
+            self._waiting[token] = after, node, spec
+            return
         self.sent.append((token, node, spec))
         if node in self.dying:
             self._doomed.setdefault(node, []).append(token)
@@ -88,10 +93,34 @@ class FakeHands:
 
     def stop(self, token: str, grace_seconds: float) -> None:
         """All others have ended, or will with their node."""
+        self.withdraw(token)
         if token in self.held:
             self.held.remove(token)
             end = Exit(PID, 143, signal.SIGTERM, 0.0, 0)
             self._events.append(Ended(token, end, 0.1, tail="step 12", stopped="yes"))
+            self._go_on(token)
+
+    def release(self, token: str) -> None:
+        """Let one end well that runs on and on."""
+        self.held.remove(token)
+        self._events.append(Ended(token, Exit(PID, 0, 0, 0.0, 0), 360.0))
+        self._go_on(token)
+
+    def withdraw(self, token: str) -> None:
+        """What waits for it waits for what it waited for."""
+        if token in self._waiting:
+            before, *_ = self._waiting.pop(token)
+            for other, (after, node, spec) in self._waiting.items():
+                if after == token:
+                    self._waiting[other] = before, node, spec
+            self._events.append(Refused(token, "", "It was stopped before it began."))
+
+    def _go_on(self, ended: str) -> None:
+        for token, (after, node, spec) in list(self._waiting.items()):
+            if after == ended:
+                del self._waiting[token]
+                self.start(token, node, spec)
+                self._go_on(token)
 
     def kill_all(self) -> None:
         """As for one."""

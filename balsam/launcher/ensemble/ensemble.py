@@ -133,6 +133,10 @@ class Ensemble:
         """TERM the group of an attempt, KILL all that it started after the grace."""
         self._send(self._roster.where(token), ["stop", token, grace_seconds])
 
+    def withdraw(self, token: str) -> None:
+        """Have an attempt not begin, if it has not begun yet."""
+        self._send(self._roster.where(token), ["withdraw", token])
+
     def kill_all(self) -> None:
         """KILL everything, and withdraw the rest."""
         for node in self._roster.nodes.values():

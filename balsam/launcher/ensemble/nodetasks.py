@@ -86,6 +86,8 @@ class NodeTasks:
             self.signal(*arguments)
         elif name == "stop":
             self.stop(*arguments)
+        elif name == "withdraw":
+            self.withdraw(*arguments)
         elif name == "kill_all":
             self.kill_all()
         elif name == "check":
@@ -112,8 +114,7 @@ class NodeTasks:
 
     def stop(self, token: str, grace_seconds: float, why: str = ASKED) -> None:
         """TERM, and KILL after the grace; withdraw what has not begun."""
-        if token in self._waiting:
-            self._withdraw(token)
+        self.withdraw(token)
         run = self._by_token.get(token)
         if run is None:
             return
@@ -125,6 +126,23 @@ class NodeTasks:
         when = time.monotonic() + grace_seconds
         run.kill_at = when if run.kill_at is None else min(run.kill_at, when)
 
+    def withdraw(self, token: str) -> None:
+        """Let an attempt not begin, if it has not yet.
+
+        What waits for it waits for what it waited for.
+        """
+        if token not in self._waiting:
+            return
+        _, after = self._waiting.pop(token)
+        self._followers[after].remove(token)
+        for follower in self._followers.pop(token, []):
+            packed, _ = self._waiting[follower]
+            self._waiting[follower] = packed, after
+            self._followers[after].append(follower)
+        if not self._followers[after]:
+            del self._followers[after]
+        self._withdrawn(token)
+
     def stop_all(self, grace_seconds: float, cause: str) -> None:
         """Stop everything for a cause of ``states``, and begin nothing any more."""
         self._closed = self._closed or cause
@@ -132,14 +150,14 @@ class NodeTasks:
             message[-1] = cause
         self._tell_doubtful(float("inf"))
         for token in list(self._waiting):
-            self._withdraw(token)
+            self.withdraw(token)
         for token in list(self._by_token):
             self.stop(token, grace_seconds, cause)
 
     def kill_all(self) -> None:
         """KILL everything now, and withdraw the rest."""
         for token in list(self._waiting):
-            self._withdraw(token)
+            self.withdraw(token)
         for token, run in list(self._by_token.items()):
             self.stop(token, 0.0)
             process.signal_group(run.pid, signal.SIGKILL)
@@ -249,18 +267,6 @@ class NodeTasks:
             packed, _ = self._waiting.pop(token)
             if not self._spawn(token, packed):
                 todo += self._followers.pop(token, [])
-
-    def _withdraw(self, token: str) -> None:
-        """Take one out of its chain: what waits for it waits for what it waited for."""
-        _, after = self._waiting.pop(token)
-        self._followers[after].remove(token)
-        for follower in self._followers.pop(token, []):
-            packed, _ = self._waiting[follower]
-            self._waiting[follower] = packed, after
-            self._followers[after].append(follower)
-        if not self._followers[after]:
-            del self._followers[after]
-        self._withdrawn(token)
 
     def _withdrawn(self, token: str) -> None:
         self.news.append([REFUSED, token, "", "It was stopped before it began.", False])

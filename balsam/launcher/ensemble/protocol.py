@@ -150,6 +150,10 @@ class Hands(Protocol):
         """
         ...
 
+    def withdraw(self, token: str) -> None:
+        """Have an attempt not begin, if it has not begun yet: it is Refused then."""
+        ...
+
     def kill_all(self) -> None:
         """KILL everything, and withdraw the rest."""
         ...

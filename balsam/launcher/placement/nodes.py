@@ -65,6 +65,11 @@ class Nodes:
         node.resting = False
         self._open.add(node)
 
+    def gives(self, name: str) -> bool:
+        """Whether a node is given out: it is there, and does not rest."""
+        node = self._nodes.get(name)
+        return node is not None and not node.resting
+
     def _index_of(self, node: Node) -> Index:
         if node.resting:
             return self._resting

@@ -18,7 +18,7 @@ CANDIDATES = 16
 class Reservation:
     """Nodes kept for one request, in the order in which they will be free.
 
-    By ``starts`` (seconds since the epoch) all that ran on them will have ended; it is None where
+    By ``starts`` (monotonic) all that ran on them will have ended; it is None where
     that is not known.
     """
 

@@ -32,6 +32,7 @@ class Hands:
         self.deadline = None
         self.events: list[Any] = []
         self.asked = 0
+        self.withdrawn: list[str] = []
 
     def start(self, *given: Any) -> None:
         self.asked += 1
@@ -39,16 +40,19 @@ class Hands:
     def stop(self, token: str, grace_seconds: float) -> None:
         pass
 
+    def withdraw(self, token: str) -> None:
+        self.withdrawn.append(token)
+
     def poll(self) -> list[Any]:
         events, self.events = self.events, []
         return events
 
 
-def task(number: int) -> Task:
+def task(number: int, app: int = 1) -> Task:
     given = dict.fromkeys(RUN_COLUMNS, "") | {
         "id": number, "job_id": uuid.uuid4().hex, "workflow": "".join(("some ", "workflow")),
         "name": f"task-{number}", "state": "".join(("PREPRO", "CESSED")), "attempt": 0,
-        "lost_attempts": 0, "app_id": 1, "args": f"--number {number}", "environ_vars": "{}",
+        "lost_attempts": 0, "app_id": app, "args": f"--number {number}", "environ_vars": "{}",
         "num_nodes": 1, "ranks_per_node": 1, "threads_per_rank": 1, "threads_per_core": 1,
         "node_packing_count": 1, "gpus_per_rank": 0.0, "wall_time_minutes": 1,
         "time_limit_minutes": 0.0, "workdir": f"some/task-{number}", "launch_params": "{}",
@@ -87,13 +91,26 @@ class Node:
         self.pool = NodePool(("n",), uniform(2))
         self.far = Far(self.hands, self.pool)  # type: ignore[arg-type]
 
-    def send(self, job: int) -> bool:
-        new = task(job)
+    def send(self, job: int, app: int = 1) -> bool:
+        new = task(job, app)
         placement = self.pool.place(new.request)
         if placement is None:
             return False
         self.far.send(new, placement, SPEC)
         return True
+
+    def follow(self, job: int, app: int = 1) -> int | None:
+        """Send a task ahead; whom it follows."""
+        new = task(job, app)
+        before = self.far.predecessor(new)
+        if before is None:
+            return None
+        self.far.follow(new, before, SPEC)
+        return before.task.id
+
+    def quick(self, app: int = 1) -> None:
+        """Let many tasks of an application have ended at once."""
+        self.far._kind(task(0, app)).mean = 0.01
 
     def hear(self, *events: Any) -> list[Any]:
         self.hands.events += events
@@ -166,6 +183,62 @@ def test_what_is_given_up_is_looked_for_only_when_others_answer(node: Node) -> N
     node.far._runs = dict(node.far._runs)
     node.hands.ready_nodes = frozenset()
     assert len(list(node.far.give_up())) == 2
+
+
+def started(job: int) -> Started:
+    return Started(f"{job}:1", 1000 + job, 1e9)
+
+
+def test_only_what_follows_others_of_its_application_soon_is_sent_ahead(node: Node) -> None:
+    assert node.send(1, app=1) and node.send(2, app=2)
+    node.hear(started(1), started(2))
+    assert node.follow(3, app=1) is None, "nobody knows how long they take"
+    node.quick(app=1)
+    assert node.follow(3, app=1) == 1 and node.follow(4, app=1) == 3
+    assert node.follow(5, app=2) is None
+
+
+def test_nobody_is_sent_behind_one_that_takes_longer_than_others(node: Node) -> None:
+    assert node.send(1) and node.send(2)
+    node.quick()
+    node.hear(started(1))
+    node.now += far.SHORT_SECONDS
+    node.hear(started(2))
+    assert [node.follow(job) for job in (3, 4)] == [2, 3]
+    node.hear(Ended("2:1", Exit(1, 0, 0, 0.0, 0), 0.01), started(3))
+    assert node.follow(5) == 4 and node.far.room() > 0
+    node.now += far.SHORT_SECONDS
+    assert node.follow(6) is None and not node.far.room()
+
+
+def test_what_waits_for_too_long_on_its_node_is_asked_back(node: Node) -> None:
+    assert node.send(1)
+    node.hear(started(1))
+    node.quick()
+    assert node.follow(2) == 1 and node.follow(3) == 2
+    assert node.far.deadline == node.now + far.SHORT_SECONDS
+    node.now += far.SHORT_SECONDS
+    node.hear(started(2))
+    assert node.hands.withdrawn == ["3:1"], "the other has begun"
+    [back] = node.hear(Refused("3:1", "", "It was stopped before it began."))
+    assert isinstance(back, Returned) and not back.cause
+    assert node.far.deadline is None
+
+
+@pytest.mark.parametrize("why", ["stopping", "resting", "gone"])
+def test_nobody_is_sent_behind_one_that_is_stopped_or_on_a_node_that_gives_nothing(
+    node: Node, why: str
+) -> None:
+    assert node.send(1)
+    node.hear(started(1))
+    node.quick()
+    if why == "stopping":
+        node.far._runs[1].stop(states.KILLED, 1.0)
+    elif why == "resting":
+        node.pool.rest("n")
+    else:
+        node.pool.remove("n")
+    assert node.follow(2) is None and not node.far.room()
 
 
 class _Unread(dict[int, far.FarRun]):

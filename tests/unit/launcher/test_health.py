@@ -7,6 +7,7 @@ import random
 import pytest
 
 from balsam import states
+from balsam.launcher import health as health_module
 from balsam.launcher.health import NodeHealth, verdict
 
 NODES = [f"n{number}" for number in range(8)]
@@ -133,3 +134,47 @@ def test_only_what_a_node_can_cause_speaks_against_it() -> None:
     assert verdict(states.OK) is True and verdict(states.SIGNAL) is False
     for cause in (states.KILLED, states.BATCH_TIME_LIMIT, states.NODE_LOST, states.HOOK):
         assert verdict(cause) is None
+
+
+def test_a_node_where_all_fails_before_anything_has_ended_elsewhere_is_dubious() -> None:
+    health = NodeHealth(NODES)
+    for job in range(4):
+        health.record(["n0"], False, "app", job, 1)
+        assert not health.is_dubious("n0")
+    health.record(["n0"], False, "app", 4, 1)
+    assert health.is_dubious("n0") and not health.is_dubious("n1")
+    assert health.suspects() == []
+    run(health, {"n1": 1.0}, 64, first=10)
+    assert health.suspects() == []
+    assert not health.is_dubious("n0"), "now there is something to compare it with"
+    alone = NodeHealth(["n0"])
+    run(alone, {"n0": 1.0}, 20)
+    assert not alone.is_dubious("n0")
+
+
+def test_one_success_is_enough_not_to_be_dubious() -> None:
+    health = NodeHealth(NODES)
+    run(health, {"n0": 1.0}, 20)
+    health.record(["n0"], True, "app", 20, 1)
+    assert not health.is_dubious("n0")
+
+
+def test_all_that_failed_before_there_was_a_measure_is_named() -> None:
+    health = NodeHealth(NODES)
+    run(health, {"n0": 1.0}, 1000)
+    assert health.suspects() == []
+    run(health, dict.fromkeys(NODES[1:], 0.0), 100, first=1000)
+    [suspect] = health.suspects()
+    assert {job for job, _ in suspect.attempts} == set(range(1000))
+    assert str(suspect).startswith("64 of the latest 64 attempts failed on n0, ")
+
+
+def test_what_is_kept_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "MOST_OLDER", 100)
+    health = NodeHealth(NODES)
+    run(health, {"n0": 1.0}, 1000)
+    run(health, {"n1": 1.0}, 1000, kind="other", first=1000)
+    assert health._number_older == sum(map(len, health._older.values())) == 100
+    health.record(["n0"], True, "app", 5000, 1)
+    health.remove("n1")
+    assert health._number_older == 0 and not health._older

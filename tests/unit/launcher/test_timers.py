@@ -24,3 +24,15 @@ def test_never_is_no_time() -> None:
     timers = Timers()
     timers.set(None, 1)
     assert timers.first() is None
+
+
+def test_times_of_jobs_that_are_gone_are_forgotten() -> None:
+    timers = Timers()
+    most = 0
+    for job in range(100_000):
+        timers.set(1e9 + job, job)
+        if timers.is_crowded(64):
+            timers.renew([(1e9 + job - left, job - left) for left in range(64)])
+        most = max(most, len(timers._heap))
+    assert most < 2000
+    assert timers.first() is not None and timers.first() >= 1e9 + 90_000  # type: ignore[operator]

@@ -122,6 +122,19 @@ def test_a_withdrawn_one_leaves_the_chain_whole(node: Node) -> None:
     assert node.about("1:1")[2]["signal"] == signal.SIGINT
 
 
+def test_only_what_has_not_begun_is_taken_back(node: Node) -> None:
+    node.start("1:1", "echo up; exec sleep 600")
+    node.start("2:1", "true", after="1:1")
+    node.until(lambda: Path(node.output("1:1")).read_text())
+    for token in ("1:1", "2:1", "3:1"):
+        node.tasks.obey(["withdraw", token])
+    node.go_on()
+    assert node.order() == [(STARTED, "1:1"), (REFUSED, "2:1")]
+    node.tasks.obey(["signal", "1:1", signal.SIGINT])
+    node.until_all_ended()
+    assert node.about("1:1")[-1] == "", "nobody has stopped it"
+
+
 def test_a_stop_after_the_end_changes_nothing(node: Node) -> None:
     node.start("1:1", "exit 0")
     pid = next(iter(node.tasks._by_pid))
