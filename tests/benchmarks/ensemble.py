@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from balsam.errors import MpiUnavailable
+from balsam.launcher.far import MOST_AHEAD
 from balsam.platform import mpirun
 from tests.benchmarks import nodes
 from tests.benchmarks.options import Options
@@ -23,11 +24,11 @@ RANKS = 4
 #: A launcher gets so many times the tasks, for its nodes do not begin at once.
 LAUNCHER_ROUNDS = 12
 _NOTE = (
-    f"{RANKS} ranks on this host, each with a keeper, one task at a time on each, and one more "
-    "that waits for its end. The driver of the ensemble commits nothing. Waiting is measured when "
-    "nothing has happened for a while: from the order to start a task to "
-    "its start on the node, from its end to when the launcher knows, and the CPU time of ranks and "
-    "keepers."
+    f"{RANKS} ranks on this host, each with a keeper, one task at a time on each, and {MOST_AHEAD} "
+    "more that wait for its end, as many as a launcher sends ahead of such short ones. The driver "
+    "of the ensemble commits nothing. Waiting is measured when nothing has happened for a while: "
+    "from the order to start a task to its start on the node, from its end to when the launcher "
+    "knows, and the CPU time of ranks and keepers."
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from balsam.launcher.ensemble.ensemble import Ensemble, rank_command
 from balsam.launcher.ensemble.protocol import Ended, Event, Started
+from balsam.launcher.far import MOST_AHEAD
 from balsam.platform import mpirun
 from balsam.platform.process import RunSpec
 
@@ -61,9 +62,12 @@ class Driver:
         self.given += 1
 
     def rate(self, tasks: int) -> float:
-        """Tasks per second, from the first start to the last end."""
+        """Tasks per second, from the first start to the last end.
+
+        As many are sent ahead as a launcher sends of such short ones.
+        """
         ended, first, last = 0, float("inf"), 0.0
-        for _ in range(min(tasks, 2 * len(self.nodes))):
+        for _ in range(min(tasks, (1 + MOST_AHEAD) * len(self.nodes))):
             self.give()
         while ended < tasks:
             for event in self.hear():
