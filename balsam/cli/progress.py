@@ -68,7 +68,7 @@ class Progress:
         self._next = now + self.period
         try:
             self._show(snapshot)
-        except OSError:
+        except (OSError, ValueError):
             self._lost = True  # nobody reads any more; the work goes on
 
     def _show(self, snapshot: Snapshot) -> None:

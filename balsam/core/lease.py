@@ -52,12 +52,18 @@ class Scope:
         conditions, parameters = [], []
         if self.workflow:
             conditions.append(self._of_workflow(f"{table}.workflow" if table else "workflow"))
-            on_server = is_glob(self.workflow) and connection.vendor != "sqlite"
-            parameters.append(glob_regex(self.workflow) if on_server else self.workflow)
+            parameters.append(self._workflow())
         for tag in self.tags:
             conditions.append(_tagged(f"{table}.tags" if table else "tags"))
             parameters.extend(tag)
         return " AND ".join(conditions) or "1 = 1", tuple(parameters)
+
+    def _workflow(self) -> str:
+        if not is_glob(self.workflow):
+            return self.workflow
+        # SQLite says "none of these" in its own way.
+        sqlite = connection.vendor == "sqlite"
+        return self.workflow.replace("[!", "[^") if sqlite else glob_regex(self.workflow)
 
     def _of_workflow(self, column: str) -> str:
         if not is_glob(self.workflow):

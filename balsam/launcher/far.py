@@ -83,6 +83,8 @@ class FarRun(Run):
     """An attempt that was sent to a node, which ends what it is told to."""
 
     hands: Hands | None = None
+    #: It was asked back; what would follow it then might begin at once.
+    recalled: bool = False
 
     def signal(self, number: int) -> None:
         """Send a signal to the process group."""
@@ -145,7 +147,7 @@ class Far:
 
     def _is_short(self, first: FarRun, last: FarRun) -> bool:
         """Whether who joins a queue will soon begin, as far as one can tell."""
-        if last.stopping or not self._nodes.gives(first.placement.nodes[0]):
+        if last.stopping or last.recalled or not self._nodes.gives(first.placement.nodes[0]):
             return False
         return not first.pid or time.monotonic() - first.since < SHORT_SECONDS
 
@@ -197,7 +199,9 @@ class Far:
             if isinstance(event, Started):
                 self._short.begun(run.task.id)
                 self._nodes.take_over(run.placement, run.task.seconds, time.monotonic())
-                yield run, run.begun(event.pid, event.time)
+                # The clock of the node may be another.
+                began = max(run.started, min(event.time, time.time()))
+                yield run, run.begun(event.pid, began)
             elif isinstance(event, Ended):
                 yield run, self._ended(run, event)
             else:
@@ -213,6 +217,7 @@ class Far:
         while self._ahead and self._ahead[0][0] <= now:
             run = self._runs.get(self._ahead.popleft()[1])
             if run is not None and not run.pid:
+                run.recalled = True
                 self.hands.withdraw(run.token)
 
     def give_up(self) -> Iterator[tuple[FarRun, End | Returned]]:
@@ -243,7 +248,8 @@ class Far:
         run.note = event.note
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
-        return End(run.task.id, states.RUNNING, run.attempt, result, event.end.time)
+        ended = max(run.started, min(event.end.time, time.time()))
+        return End(run.task.id, states.RUNNING, run.attempt, result, ended)
 
     def _refused(self, run: FarRun, event: Refused) -> End | Returned:
         task = run.task
@@ -271,7 +277,7 @@ class Far:
 
     def _file(self, task: Task, placement: Placement) -> FarRun:
         # Its own environment would be most of what a launcher of many nodes keeps in memory.
-        run = FarRun(task, placement, _ELSEWHERE, hands=self.hands)
+        run = FarRun(task, placement, _ELSEWHERE, started=time.time(), hands=self.hands)
         self._runs[task.id] = run
         return run
 

@@ -176,9 +176,11 @@ class NodeHealth:
 
     def _count(self, end: Hashable | _Failure, by: int) -> None:
         kind = end.kind if isinstance(end, _Failure) else end
-        self._ended[kind] += by
-        if isinstance(end, _Failure):
-            self._failed[kind] += by
+        counters = (self._ended, self._failed) if isinstance(end, _Failure) else (self._ended,)
+        for counter in counters:
+            counter[kind] += by
+            if not counter[kind]:
+                del counter[kind]
 
     def _judge(self, node: str) -> Suspect | None:
         latest = self._latest[node]

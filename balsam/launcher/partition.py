@@ -198,7 +198,8 @@ class Partition:
         return found
 
     def _line(self, child: _Child, line: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        # Where it can not be written for lack of space or readers, the work goes on.
+        with contextlib.suppress(OSError, ValueError):
             self._write(f"[{child.name}] {line.decode(errors='replace').rstrip()}")
 
 

@@ -118,7 +118,7 @@ class Preparer:
 
         Raises LaunchError and ProgramMissing with the reason.
         """
-        task, argv = draft.task, draft.argv
+        task, argv, program = draft.task, draft.argv, ""
         given = self._given(task, placement)
         given.update(draft.app.environ)
         given.update(task.environ)
@@ -127,6 +127,7 @@ class Preparer:
             names = dict.fromkeys((*_OWN_VARIABLES, *given))
             told = [name for name in names if name in given or name in env]
             launch = self.launch(task, placement, mpi, told, given)
+            program = argv[0]
             argv = mpi.flavour.run(mpi.program, argv, launch)
             env = {**mpi.flavour.environ(launch), **env}
         env.update(given)
@@ -140,7 +141,13 @@ class Preparer:
                 ) from error
         # MPICH's mpirun dies of SIGPIPE if ranks end while it starts them; ranks get the default.
         return RunSpec(
-            tuple(argv), draft.cwd, env, output, sigpipe=mpi is None, cpus=placement.cpus
+            tuple(argv),
+            draft.cwd,
+            env,
+            output,
+            sigpipe=mpi is None,
+            cpus=placement.cpus,
+            program=program,
         )
 
     def is_here(self, nodes: Iterable[str]) -> bool:

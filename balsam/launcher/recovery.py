@@ -19,7 +19,8 @@ from balsam.core.events import note
 from balsam.core.models import Session
 from balsam.core.sessions import Life
 from balsam.launcher import journal
-from balsam.launcher.ensemble.search import orphan_seconds
+from balsam.launcher.ensemble.search import silence_seconds
+from balsam.launcher.ensemble.vigil import FENCE_GRACE_SECONDS
 from balsam.launcher.entries import End, Entry, from_plain
 from balsam.launcher.resources import has_this_node
 from balsam.launcher.rulings import hold_back
@@ -126,7 +127,8 @@ class Recovery:
         if session.offer.get("nodes", 0) <= 1 and (not nodes or has_this_node(nodes)):
             return True
         since = self._dead.setdefault(int(session.pk), time.monotonic())
-        missed = orphan_seconds(self._lease_seconds) + END_SECONDS
+        # Those whose rank 0 died with it hear nothing, and wait longer than those who are told.
+        missed = silence_seconds(self._lease_seconds) + FENCE_GRACE_SECONDS + END_SECONDS
         quiet = time.monotonic() - since >= missed
         self.waiting |= not quiet
         return quiet

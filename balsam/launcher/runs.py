@@ -210,7 +210,7 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
         said = _last_words(run)
         if mpi.flavour.oom.search(said):
             return states.OOM
-        found = mpirun.launch_failure(mpi.flavour, said, end.returncode, run.spec.argv[0])
+        found = mpirun.launch_failure(mpi.flavour, said, end.returncode, run.spec.program)
         if found:
             return found
         if mpi.flavour.lost_node(said) is not None:

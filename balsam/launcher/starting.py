@@ -24,6 +24,8 @@ AHEAD_SECONDS = 1.0
 MOST, FIRST = 1000, 64
 #: So many that wait for their share are kept, past the one at the head.
 KEPT = 16
+#: How long a task counts as one that can not end in time.
+HOPELESS_SECONDS = 60.0
 #: How often to look whether more wait than will soon start.
 TRIM_SECONDS = 1.0
 
@@ -44,8 +46,9 @@ class Starter:
     asked_to_stop: Callable[[], bool]
     #: The clock of those who place tasks, which nobody sets.
     clock: Callable[[], float] = time.monotonic
-    #: Tasks at the head that cannot end in time where they could start first.
-    _hopeless: set[int] = field(default_factory=set)
+    #: Tasks at the head that could not end in time where they could start first: until when
+    #: (monotonic) that is taken to be so. What runs may end earlier than it said.
+    _hopeless: dict[int, float] = field(default_factory=dict)
     #: Whether something was started: it is known what the tasks ask for.
     _begun: bool = False
     #: When (monotonic) to look at the length of the stock.
@@ -78,8 +81,8 @@ class Starter:
 
     def _start(self, task: Task, turn: Turn) -> bool:
         """Start a task; False if it has to wait."""
+        app = self.source.application(task.app_id)
         try:
-            app = self.source.application(task.app_id)
             start = self.attempts.start(task, app)
             if start is None:
                 if turn.head is None:
@@ -142,15 +145,16 @@ class Starter:
     def _reserve(self, task: Task, turn: Turn) -> None:
         """Reserve nodes for the head, if it can end in time where it could start first."""
         nodes = self.attempts.nodes
-        if nodes.reservation is not None or task.id in self._hopeless:
-            return
         now = self.clock()
+        if nodes.reservation is not None or now < self._hopeless.get(task.id, 0.0):
+            return
+        self._hopeless.clear()
         kept = nodes.reserve(task.request, now)
         if kept is None or kept.starts is None or turn.left is None or task.seconds is None:
             return
         if kept.starts - now + task.seconds > turn.left:
             nodes.unreserve()
-            self._hopeless.add(task.id)
+            self._hopeless[task.id] = now + HOPELESS_SECONDS
 
     def _forget_reservation(self) -> None:
         """End a reservation whose task has left the stock without being started."""
@@ -160,7 +164,8 @@ class Starter:
 
     def _give_back_wide(self, turn: Turn) -> None:
         """Leave to other launchers what was leased in vain: wide jobs far behind the head."""
-        behind = list(islice(self.source.stock, max(KEPT, self._ahead()), None))
+        # With any more of them, none is leased past the head.
+        behind = list(islice(self.source.stock, max(KEPT, self._ahead()) // 2, None))
         wide = [
             task for task in behind if task.request.num_nodes > 1 and task.request in turn.refused
         ]

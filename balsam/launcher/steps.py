@@ -13,6 +13,7 @@ from balsam import states
 from balsam.core import history, ids, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
+from balsam.core.record import TROUBLE
 from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.due import Due
 from balsam.launcher.entries import StepEnd
@@ -105,6 +106,8 @@ class Steps:
                     continue
                 try:
                     spec = self.describe(job)
+                except TROUBLE:
+                    raise  # what was leased for this is free again when it is over
                 except BalsamError as error:
                     outcome = Outcome(states.FAILED, str(error), {"cause": states.STAGING})
                     failed.append(StepEnd(job.pk, job.state, job.attempt, outcome, time.time()))

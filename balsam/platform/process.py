@@ -23,11 +23,13 @@ _DEFAULT_SIGNALS = frozenset(
         signal.SIGCHLD,
         signal.SIGPIPE,
         signal.SIGHUP,
+        signal.SIGUSR1,
         signal.SIGXFSZ,
     )
 )
 _floor = Floor()
-_SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+#: Errors that may not be there later.
+SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class RunSpec:
     append: bool = False
     sigpipe: bool = True
     cpus: Sequence[int] = ()
+    #: What an mpirun is to start, '' where there is none.
+    program: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Exit:
 def shortage(error: BaseException) -> bool:
     """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""
     cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in _SHORTAGES
+    return isinstance(cause, OSError) and cause.errno in SHORTAGES
 
 
 def reason(error: OSError | ValueError) -> str:

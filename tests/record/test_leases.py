@@ -114,6 +114,8 @@ def test_work_is_leased_in_order(project: Any) -> None:
         ("exp1", {"exp1"}),
         ("exp1*", {"exp1", "exp10"}),
         ("exp?", {"exp1"}),
+        ("exp[!2-9]*", {"exp1", "exp10", "exp[1]"}),
+        ("[!e]*", {"other"}),
         ("*", {"exp1", "exp10", "other", "exp[1]"}),
         ("exp", set()),
         ("EXP1*", set()),

@@ -259,7 +259,7 @@ def test_a_process_that_runs_and_is_late_may_be_coming_back(
     assert not look.is_dead(session)
 
 
-@pytest.mark.parametrize(("names", "seconds"), [("", 0), ("here", 0), ("n3", 50), ("here,n3", 50)])
+@pytest.mark.parametrize(("names", "seconds"), [("", 0), ("here", 0), ("n3", 68), ("here,n3", 68)])
 def test_what_runs_elsewhere_is_given_out_again_only_when_it_has_been_ended_there(
     project: Any, ticks: list[float], monkeypatch: pytest.MonkeyPatch, names: str, seconds: int
 ) -> None:

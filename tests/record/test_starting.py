@@ -16,10 +16,11 @@ from balsam.core import history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.queue import WIDE_FIRST
-from balsam.errors import MpiUnavailable
+from balsam.errors import MpiUnavailable, ServerStopped
+from balsam.launcher import starting
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ledger import Ledger
-from balsam.launcher.node_pool import NodePool, Placement, slots
+from balsam.launcher.node_pool import NodePool, Placement, Request, slots
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Source
 from balsam.launcher.starting import KEPT, Starter
@@ -27,6 +28,7 @@ from balsam.launcher.tasks import Application, Task
 from balsam.platform.shape import uniform
 
 PATIENCE_SECONDS = 60.0
+WHOLE = {"whole_nodes": True}
 pytestmark = pytest.mark.usefixtures("project")
 
 
@@ -122,6 +124,56 @@ def run_all(machine: Machine, starter: Starter) -> None:
             machine.pass_on()
             source.dirty = True  # as the end of a task has it
         starter.start()
+
+
+def test_many_wide_jobs_keep_no_narrow_one_from_idle_nodes() -> None:
+    machine = Machine(8, 4)
+    starter = starter_on(machine)
+    wide = runnable(*[{"num_nodes": 5, "wall_time_minutes": 60}] * 70)
+    narrow = runnable(*[{"wall_time_minutes": 5, "launch_params": WHOLE}] * 40)
+    for _ in range(20):
+        starter.source.dirty = True  # as at each commit
+        starter.start()
+    assert len(machine.started.keys() & set(wide)) == 1
+    assert len(machine.started.keys() & set(narrow)) == 3
+
+
+def test_a_head_that_could_not_end_in_time_is_judged_anew_after_a_while() -> None:
+    """What runs may end earlier than it said."""
+    machine = Machine(4, 4)
+    starter = starter_on(machine)
+    starter.source.seconds_left = lambda: 36000.0 - machine.now
+    runnable(*[{"wall_time_minutes": 480, "launch_params": WHOLE}] * 3)
+    starter.start()
+    [head] = runnable({"num_nodes": 4, "wall_time_minutes": 180})
+    starter.source.dirty = True
+    starter.start()
+    assert machine.nodes.reservation is None and head in starter._hopeless
+    for _, _, placement in machine.running:
+        machine.nodes.give_back(placement)
+        assert machine.nodes.place(Request(whole_nodes=True), 1800.0, machine.now)
+    machine.now += starting.HOPELESS_SECONDS / 2
+    starter.start()
+    assert machine.nodes.reservation is None
+    machine.now += starting.HOPELESS_SECONDS
+    starter.start()
+    assert machine.nodes.reservation is not None and head not in starter._hopeless
+
+
+def test_a_database_that_goes_away_fails_no_job() -> None:
+    machine = Machine(2, 1)
+    starter = starter_on(machine)
+    runnable(*[{}] * 5)
+    assert starter.source.lease(5) == 5
+
+    def away(key: int | None) -> Application:
+        raise ServerStopped("The server is not running.")
+
+    starter.source.application = away  # type: ignore[method-assign]
+    with pytest.raises(ServerStopped):
+        starter.start()
+    assert len(starter.source.stock) == 5 and not machine.started
+    assert list(cast(Any, starter.ledger)) == []
 
 
 def test_what_was_leased_for_soon_and_waits_after_all_is_left_to_others(

@@ -75,7 +75,7 @@ class Ensemble:
             "session": session,
             "environ": self._environ,
             "beat": beat_seconds,
-            "silence": lease_seconds / 2,
+            "silence": search.silence_seconds(lease_seconds),
             "orphan": orphan_seconds,
             "tail_lines": tail_lines,
             "by_rank": by_rank,

@@ -23,7 +23,7 @@ from balsam.launcher.ensemble import meeting, wire
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import NodeTasks
 from balsam.launcher.ensemble.pipes import Pipe
-from balsam.launcher.ensemble.strays import end_strays
+from balsam.launcher.ensemble.strays import end_strays, mark_of
 from balsam.launcher.ensemble.vigil import Vigil, now
 
 _MEMORY_SECONDS = 10.0
@@ -246,11 +246,6 @@ class Keeper:
         if self._watched.get(descriptor) != events:
             self._watched[descriptor] = events
             self._poll.register(descriptor, events)
-
-
-def mark_of(session: str, node: str) -> str:
-    """What the tasks of this node and session carry in their environment."""
-    return f"{session}@{node}"
 
 
 def keep(directory: Path, node: str, session: str, starter: tuple[int, int] | None = None) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from balsam.errors import LaunchError
-from balsam.launcher.ensemble import meeting, wire
+from balsam.launcher.ensemble import meeting, strays, wire
 from balsam.launcher.ensemble.mail import Mail
 from balsam.launcher.ensemble.pipes import Pipe
-from balsam.platform import mpirun
+from balsam.platform import mpirun, process
 from balsam.platform import node as machine
 
 #: Between two looks at MPI: short after something happened, then longer and longer.
@@ -29,6 +29,8 @@ _SPAWN_AGAIN_SECONDS = 0.5
 #: How long to look for a keeper that was just being started when all were told to quit.
 _QUIT_SECONDS = 1.0
 _CONTROL = b"\x1e! "
+#: So many letters are heard before anything else is looked at.
+LETTERS = 1000
 
 
 class Rank:
@@ -70,11 +72,12 @@ class Rank:
         self._last_step = moment
         for descriptor, _ in events:
             self.readable(descriptor)
-        for _ in range(1000):
-            if letter is None:
-                break
+        left = LETTERS
+        while letter is not None:
             self.letter(*letter)
-            letter = self.mail.receive()
+            left -= 1
+            # What is received is heard: it comes only once.
+            letter = self.mail.receive() if left else None
         if self.config and not self._keeper and not self.over and moment >= self._next_try:
             self._meet(moment)
         if moment >= self._next_look:
@@ -171,6 +174,10 @@ class Rank:
                     self._start_keeper()
                 return
         except (LaunchError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in process.SHORTAGES:
+                return  # it is tried again
+            # What an earlier keeper has left will be run elsewhere.
+            strays.end_strays(strays.mark_of(self.config["session"], self.config["node"]), looks=3)
             self.to_root(wire.control(unusable=str(error)))
             self.config = None
             return

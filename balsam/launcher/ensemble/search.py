@@ -29,6 +29,11 @@ def orphan_seconds(lease_seconds: float) -> float:
     return min(ORPHAN_SECONDS, lease_seconds / 2)
 
 
+def silence_seconds(lease_seconds: float) -> float:
+    """How long keepers go on that hear nothing of their launcher: nobody has its lease by then."""
+    return lease_seconds / 2
+
+
 def beat_seconds(lease_seconds: float) -> float:
     """How often a sign of life goes around: often enough for half a lease."""
     return max(0.05, min(5.0, lease_seconds / 16))

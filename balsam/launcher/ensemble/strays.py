@@ -14,6 +14,11 @@ from balsam.platform import process
 KEEPER_MARK = "BALSAM_KEEPER"
 
 
+def mark_of(session: str, node: str) -> str:
+    """What the tasks of this node and session carry in their environment."""
+    return f"{session}@{node}"
+
+
 def end_leftovers(keeper: str, runs: Collection[str]) -> None:
     """KILL processes of stopped attempts (by their marks) that left their group and outlived it."""
     wanted = {f"{RUN_MARK}={run}".encode() for run in runs if run}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 import uuid
 from typing import Any
@@ -19,6 +20,7 @@ from balsam.launcher.tasks import Task, from_row
 from balsam.platform.process import Exit, RunSpec
 from balsam.platform.shape import uniform
 
+HOUR = 3600.0
 SPEC = RunSpec((), "", {}, "")
 #: Of an attempt in progress, with its task and its placement; it was 2,423 with a deque for each.
 MOST_BYTES = 1400
@@ -220,9 +222,23 @@ def test_what_waits_for_too_long_on_its_node_is_asked_back(node: Node) -> None:
     node.now += far.SHORT_SECONDS
     node.hear(started(2))
     assert node.hands.withdrawn == ["3:1"], "the other has begun"
+    assert node.follow(4) is None, "it would begin at once, beside the one that runs"
     [back] = node.hear(Refused("3:1", "", "It was stopped before it began."))
     assert isinstance(back, Returned) and not back.cause
     assert node.far.deadline is None
+
+
+def test_times_are_in_order_whatever_the_clock_of_the_node(node: Node) -> None:
+    begin = time.time()
+    assert node.send(1) and node.send(2)
+    [late] = node.hear(Started("1:1", 17, begin + HOUR))
+    [early] = node.hear(Started("2:1", 18, begin - HOUR))
+    ends = node.hear(
+        Ended("1:1", Exit(17, 0, 0, 0.0, 0, time=begin + HOUR), 1.0),
+        Ended("2:1", Exit(18, 0, 0, 0.0, 0, time=begin - HOUR), 1.0),
+    )
+    for start, end in zip((late, early), ends, strict=True):
+        assert begin <= start.time <= end.time <= time.time()
 
 
 @pytest.mark.parametrize("why", ["stopping", "resting", "gone"])

@@ -178,3 +178,11 @@ def test_what_is_kept_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     health.record(["n0"], True, "app", 5000, 1)
     health.remove("n1")
     assert health._number_older == 0 and not health._older
+
+
+def test_kinds_of_which_no_attempt_is_among_the_latest_are_forgotten() -> None:
+    """As where each job has a program of its own."""
+    health = NodeHealth(["n0", "n1"], window=4)
+    for job in range(1000):
+        health.record(["n0"], job % 3 > 0, f"/case/{job}/run.sh", job, 1)
+    assert len(health._ended) == 4 and len(health._failed) <= 4

@@ -33,7 +33,7 @@ OUT_OF_MEMORY = (
 
 
 def run_of(flavour: str, output: Path) -> Run:
-    spec = RunSpec((flavour, "true"), str(output.parent), {}, str(output))
+    spec = RunSpec((flavour, "true"), str(output.parent), {}, str(output), program="./sim")
     return Run(TASK, Placement(("n3", "n4"), 2.0), spec, mpi=Mpi(flavour, FLAVOURS[flavour], ()))
 
 
@@ -68,3 +68,15 @@ def test_a_kill_on_this_node_is_not_put_down_to_ranks_on_others(tmp_path: Path, 
         counter.write_text("oom_kill 2\n")
         assert (cause(run, code, watch if is_here else None) == states.OOM) == is_here
     assert cause(run, code, oom=True) == states.OOM
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"), [("./sim", states.PROGRAM_MISSING), ("./other", states.EXIT)]
+)
+def test_a_program_that_is_not_on_the_nodes_is_missing(
+    tmp_path: Path, named: str, expected: str
+) -> None:
+    """It may be where the launcher looked for it all the same."""
+    said = f"[proxy:0:0@n3] x (x.c:1): execvp error on file {named} (No such file or directory)\n"
+    (tmp_path / "out").write_text(said)
+    assert cause(run_of("mpich", tmp_path / "out"), 255) == expected

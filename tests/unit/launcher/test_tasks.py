@@ -132,3 +132,4 @@ def test_ranks_on_this_node_need_no_hosts_by_whatever_name(
     mpi = Mpi("/opt/mpirun", FLAVOURS["mpich"])
     spec = preparer.spec(draft, Placement((node,), 4.0), mpi)
     assert spec.argv[0] == "/opt/mpirun" and (node not in spec.argv) == local
+    assert spec.program == draft.argv[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -74,3 +75,14 @@ def counted() -> int:
         if line.startswith("write_bytes:"):
             return int(line.split()[1])
     return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP, signal.SIGPIPE])
+def test_a_task_can_catch_what_those_who_start_it_ignore(tmp_path: Path, number: int) -> None:
+    """A shell can trap no signal that was ignored when it began: checkpoints would not be saved."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        ran(spec(tmp_path, "/bin/sh", "-c", f"trap 'echo caught' {number}; kill -{number:d} $$"))
+    finally:
+        signal.signal(number, before)
+    assert (tmp_path / "out").read_text() == "caught\n"

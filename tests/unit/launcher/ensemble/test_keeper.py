@@ -19,10 +19,10 @@ import pytest
 from balsam import states
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble import meeting, wire
-from balsam.launcher.ensemble.keeper import Keeper, mark_of
+from balsam.launcher.ensemble.keeper import Keeper
 from balsam.launcher.ensemble.link import Link
 from balsam.launcher.ensemble.nodetasks import ENDED, STARTED
-from balsam.launcher.ensemble.strays import KEEPER_MARK
+from balsam.launcher.ensemble.strays import KEEPER_MARK, mark_of
 from balsam.launcher.ensemble.vigil import now
 from balsam.platform import node as machine
 from balsam.platform import process

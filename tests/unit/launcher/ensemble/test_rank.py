@@ -1,0 +1,77 @@
+"""One rank of an ensemble, with letters that come from a test."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import Any
+
+import pytest
+
+from balsam.errors import LaunchError
+from balsam.launcher.ensemble import meeting, rank, strays
+from balsam.launcher.ensemble.rank import LETTERS, Rank
+
+
+class Mail:
+    """Letters that wait, and those that were sent."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.waiting = deque((0, b"%d" % letter) for letter in range(number))
+        self.sent: list[bytes] = []
+
+    def receive(self) -> tuple[int, bytes] | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def send(self, to: int, data: bytes) -> None:
+        self.sent.append(data)
+
+
+@pytest.mark.parametrize("number", [1, LETTERS - 1, LETTERS, LETTERS + 1, 3 * LETTERS + 7])
+def test_every_letter_is_heard_however_many_wait(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    mail = Mail(number)
+    one = Rank(mail)  # type: ignore[arg-type]
+    heard: list[bytes] = []
+    monkeypatch.setattr(one, "to_keeper", heard.append)
+    steps = 0
+    while mail.waiting:
+        one.step()
+        steps += 1
+    assert heard == [b"%d" % letter for letter in range(number)]
+    assert steps == -(-number // LETTERS), "other things are looked at in between"
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        (OSError(errno.EAGAIN, "no process"), False),
+        (OSError(errno.EACCES, "not allowed"), True),
+        (LaunchError("no place to meet"), True),
+    ],
+)
+def test_a_rank_without_a_keeper_ends_what_the_last_one_left_before_it_gives_up(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, lasting: bool
+) -> None:
+    """What is reported lost is run elsewhere: nothing of it may run on here."""
+    mail = Mail()
+    one = Rank(mail)  # type: ignore[arg-type]
+    one.config = {"session": "s", "node": "n0", "beat": 1.0, "silence": 60.0}
+    said: list[Any] = []
+
+    def connect(directory: object) -> None:
+        raise error
+
+    monkeypatch.setattr(meeting, "directory_of", lambda *names: None)
+    monkeypatch.setattr(meeting, "connect", connect)
+    monkeypatch.setattr(
+        strays, "end_strays", lambda mark, looks: said.append((mark, list(mail.sent)))
+    )
+    one._wanted_since = 100.0
+    one._meet(101.0)
+    assert bool(mail.sent) == lasting
+    assert said == ([("s@n0", [])] if lasting else [])
+    if not lasting:
+        one._meet(101.0 + rank.KEEPER_SECONDS)
+    assert len(mail.sent) == 1 and said == [("s@n0", [])]
