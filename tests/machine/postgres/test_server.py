@@ -69,11 +69,16 @@ def postmasters(project: Project) -> list[int]:
         for entry in os.listdir("/proc")
         if entry.isdigit() and life.is_ours(int(entry), project.cluster_dir)
     ]
-    return [pid for pid in ours if parent(pid) not in ours]
+    parents = {pid: parent(pid) for pid in ours}
+    return [pid for pid, above in parents.items() if above is not None and above not in ours]
 
 
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def parent(pid: int) -> int | None:
+    """None for one that has ended since it was found."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def refusal(project: Project, **words: object) -> str:
