@@ -11,7 +11,7 @@ from django.db import connection
 
 from balsam import states
 from balsam.core import history
-from balsam.core.lookups import glob_regex, is_glob
+from balsam.core.lookups import glob_condition, is_glob
 from balsam.core.models.session import LIVE
 from balsam.core.queue import NO_BOUNDS, ORDERS, WIDE_FIRST, Bounds
 from balsam.core.record import joined
@@ -51,24 +51,19 @@ class Scope:
             return f"{table}.id = %s" if table else "id = %s", (self.job,)
         conditions, parameters = [], []
         if self.workflow:
-            conditions.append(self._of_workflow(f"{table}.workflow" if table else "workflow"))
-            parameters.append(self._workflow())
+            column = f"{table}.workflow" if table else "workflow"
+            condition, parameter = self._of_workflow(column)
+            conditions.append(condition)
+            parameters.append(parameter)
         for tag in self.tags:
             conditions.append(_tagged(f"{table}.tags" if table else "tags"))
             parameters.extend(tag)
         return " AND ".join(conditions) or "1 = 1", tuple(parameters)
 
-    def _workflow(self) -> str:
-        if not is_glob(self.workflow):
-            return self.workflow
-        # SQLite says "none of these" in its own way.
-        sqlite = connection.vendor == "sqlite"
-        return self.workflow.replace("[!", "[^") if sqlite else glob_regex(self.workflow)
-
-    def _of_workflow(self, column: str) -> str:
-        if not is_glob(self.workflow):
-            return f"{column} = %s"
-        return f"{column} GLOB %s" if connection.vendor == "sqlite" else f"{column} ~ %s"
+    def _of_workflow(self, column: str) -> tuple[str, str]:
+        if is_glob(self.workflow):
+            return glob_condition(column, self.workflow, connection.vendor)
+        return f"{column} = %s", self.workflow
 
 
 def _tagged(column: str) -> str:

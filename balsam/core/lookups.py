@@ -22,6 +22,14 @@ def any_of(conditions: Iterable[Q]) -> Q:
     return either
 
 
+def glob_condition(column: str, pattern: str, vendor: str) -> tuple[str, str]:
+    """A condition in SQL that a shell pattern matches all of a column, and its parameter."""
+    if vendor == "sqlite":
+        # Its "none of these" is written in another way.
+        return f"{column} GLOB %s", pattern.replace("[!", "[^")
+    return f"{column} ~ %s", glob_regex(pattern)
+
+
 def glob_regex(pattern: str) -> str:
     """A shell pattern as a regular expression of Postgres for the whole text.
 
@@ -82,9 +90,8 @@ class Glob(Lookup):
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         left, left_parameters = self.process_lhs(compiler, connection)
-        if connection.vendor == "sqlite":
-            return f"{left} GLOB %s", (*left_parameters, self.rhs.replace("[!", "[^"))
-        return f"{left} ~ %s", (*left_parameters, glob_regex(self.rhs))
+        condition, parameter = glob_condition(left, self.rhs, connection.vendor)
+        return condition, (*left_parameters, parameter)
 
 
 class _Exactly(BuiltinLookup):

@@ -199,9 +199,7 @@ class Far:
             if isinstance(event, Started):
                 self._short.begun(run.task.id)
                 self._nodes.take_over(run.placement, run.task.seconds, time.monotonic())
-                # The clock of the node may be another.
-                began = max(run.started, min(event.time, time.time()))
-                yield run, run.begun(event.pid, began)
+                yield run, run.begun(event.pid, _by_our_clock(run, event.time))
             elif isinstance(event, Ended):
                 yield run, self._ended(run, event)
             else:
@@ -248,7 +246,7 @@ class Far:
         run.note = event.note
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
-        ended = max(run.started, min(event.end.time, time.time()))
+        ended = _by_our_clock(run, event.end.time)
         return End(run.task.id, states.RUNNING, run.attempt, result, ended)
 
     def _refused(self, run: FarRun, event: Refused) -> End | Returned:
@@ -298,3 +296,11 @@ class Far:
                 self._kinds.clear()
             kind = self._kinds[key] = _Kind()
         return kind
+
+
+def _by_our_clock(run: FarRun, when: float) -> float:
+    """When a node says that something happened, but not before what went before, nor after now.
+
+    Its clock may be another.
+    """
+    return max(run.started, min(when, time.time()))

@@ -24,13 +24,11 @@ class Watch:
 
     def doubt(self, names: Iterable[str]) -> None:
         """An mpirun lost one of these nodes, but perhaps not all."""
-        until = time.monotonic() + DOUBT_SECONDS
-        doubted = dict.fromkeys(names, until)
-        self._doubted.update(doubted)
+        doubted = tuple(dict.fromkeys(names))
         for name in doubted:
-            self._nodes.rest(name)
+            self.rest(name, DOUBT_SECONDS)
         if self._hands:
-            self._hands.suspect(tuple(doubted))
+            self._hands.suspect(doubted)
 
     def rest(self, name: str, seconds: float) -> None:
         """Have a node rest for so long, whether it answers or not."""

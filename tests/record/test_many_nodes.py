@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from tests.tools.hands import FakeHands
 PATIENCE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")
 Ran = tuple[int, list[Snapshot]]
+Stepped = Callable[[FakeHands], contextlib.AbstractContextManager[Launcher]]
 
 
 @pytest.fixture
@@ -87,6 +89,33 @@ def all_finish(
     return all_finish
 
 
+@pytest.fixture
+def stepped(
+    project: Project,
+    jobs: list[BalsamJob],
+    allocation: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stepped:
+    """A launcher of all jobs with some hands, on their nodes of one core."""
+
+    @contextlib.contextmanager
+    def stepped(hands: FakeHands) -> Iterator[Launcher]:
+        settings(project, cores_per_node=1, idle_exit_seconds=0)
+        allocation(*sorted(hands.ready_nodes))
+        on(hands, monkeypatch)
+        with Wakeup() as wakeup:
+            yield Launcher(Project(project.path), LauncherOptions(), wakeup)
+
+    return stepped
+
+
+def step_while(launcher: Launcher, condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while condition():
+        assert time.monotonic() < give_up, "in vain"
+        launcher.step()
+
+
 def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
     all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:
@@ -107,22 +136,13 @@ def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
 
 
 def test_a_bad_node_does_not_eat_the_queue_while_nothing_has_ended_elsewhere(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    stepped: Stepped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the good ones tasks take minutes: until one has ended there is nothing to compare with."""
-    settings(project, cores_per_node=1, idle_exit_seconds=0)
-    allocation(*NODES)
     hands = FakeHands(NODES, failing=["n2"], holding=["n1", "n3", "n4"])
-    on(hands, monkeypatch)
-    with Wakeup() as wakeup:
-        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup)
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while launcher.source.nodes.gives("n2") or len(hands.held) < 3 or len(launcher.ledger):
-            assert time.monotonic() < give_up, "in vain"
-            launcher.step()
+    with stepped(hands) as launcher:
+        nodes = launcher.source.nodes
+        step_while(launcher, lambda: nodes.gives("n2") or len(hands.held) < 3 or launcher.ledger)
         assert sum(node == "n2" for _, node, _ in hands.sent) <= 2 * health.LEAST_FAILURES
         # It goes on once that is known, and then there is something to compare it with.
         monkeypatch.setattr(suspicion, "REST_SECONDS", 0.0)
@@ -133,23 +153,12 @@ def test_a_bad_node_does_not_eat_the_queue_while_nothing_has_ended_elsewhere(
     assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
 
 
-def test_the_last_node_is_never_set_aside(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_last_node_is_never_set_aside(stepped: Stepped) -> None:
     """What ended well on nodes that are lost by now is no measure for it."""
-    settings(project, cores_per_node=1, idle_exit_seconds=0)
-    allocation("n1", "n2")
     hands = FakeHands(("n1", "n2"))
-    on(hands, monkeypatch)
-    with Wakeup() as wakeup:
-        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup)
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not all(len(ends) > 5 for ends in launcher._suspicion.health._latest.values()):
-            assert time.monotonic() < give_up, "in vain"
-            launcher.step()
+    with stepped(hands) as launcher:
+        latest = launcher._suspicion.health._latest
+        step_while(launcher, lambda: not all(len(ends) > 5 for ends in latest.values()))
         hands.dying, hands.failing = ["n1"], ["n2"]
         assert launcher.run() == 0
     assert list(launcher.attempts.gone) == ["n1"]
