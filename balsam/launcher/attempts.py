@@ -255,8 +255,13 @@ class Attempts:
         self._watch.rest(node, seconds)
 
     def give_up(self) -> Iterator[End | Returned]:
-        """What was stopped on other nodes that do not answer: they were ended as we were."""
-        for run, entry in self._far.give_up() if self._far else ():
+        """What was stopped on other nodes that do not answer: they were ended as we were.
+
+        Unless nobody ended us: then tasks may run there until their node is taken for lost.
+        """
+        if self._far is None or not self._by_scheduler:
+            return
+        for run, entry in self._far.give_up():
             del self._running[run.task.id]
             yield self._told(run, entry) if isinstance(entry, End) else entry
 
@@ -306,8 +311,11 @@ class Attempts:
 
     def stop_all(self, cause: str, grace_seconds: float) -> None:
         """End every attempt, by force after the grace."""
-        by_scheduler = self._stop_requested or self.terminated
-        self.endings.stop_all(cause, grace_seconds, even_ended=by_scheduler)
+        self.endings.stop_all(cause, grace_seconds, even_ended=self._by_scheduler)
+
+    @property
+    def _by_scheduler(self) -> bool:
+        return self._stop_requested or self.terminated
 
     # -- time -----------------------------------------------------------------------------------
 

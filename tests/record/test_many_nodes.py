@@ -16,7 +16,7 @@ from balsam import states
 from balsam.conf.project import Project
 from balsam.core.excuse import EXCUSED
 from balsam.core.models import BalsamJob, EventLog, Session
-from balsam.launcher import health, parts, resources, suspicion
+from balsam.launcher import health, parts, resources, stopping, suspicion
 from balsam.launcher.options import LauncherOptions, Snapshot
 from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
@@ -195,6 +195,39 @@ def test_what_is_stopped_because_its_node_is_set_aside_counts_as_no_loss(
     assert first.endswith("; the node n1 was set aside") and output == ["step 12"]
     stopped.job.refresh_from_db()
     assert (stopped.job.attempt, stopped.job.lost_attempts) == (2, 1)
+
+
+class MuteHands(FakeHands):
+    """Nodes that do nothing any more, and do not say that either, until they are lost."""
+
+    def stop(self, token: str, grace_seconds: float) -> None:
+        """Nobody hears that."""
+
+    def lose(self) -> None:
+        """They are taken for lost, all of them."""
+        for token, node, _ in self.sent:
+            self._doomed.setdefault(node, []).append(token)
+
+
+@pytest.mark.parametrize("by_scheduler", [True, False])
+def test_what_was_stopped_is_given_up_only_if_the_scheduler_ends_it_too(
+    stepped: Stepped, monkeypatch: pytest.MonkeyPatch, by_scheduler: bool
+) -> None:
+    """Else its node may keep it running until it is taken for lost."""
+    monkeypatch.setattr(stopping, "ANSWER_SECONDS", 0.0)
+    hands = MuteHands(("n1", "n2"), holding=("n1", "n2"))
+    with stepped(hands) as launcher:
+        step_while(launcher, lambda: len(hands.held) < 2 or launcher.ledger)
+        if by_scheduler:
+            launcher.attempts.stop_requested()
+        launcher.stopping.stop("its time limit is reached")
+        hands.ready_nodes = frozenset()
+        for _ in range(20):
+            launcher.step()
+        assert len(launcher.attempts) == (0 if by_scheduler else 2)
+        hands.lose()
+        assert launcher.run() == 0
+    assert EventLog.objects.filter(to_state=states.RUN_TIMEOUT).count() == 2
 
 
 def test_a_lost_node_takes_no_job_with_it_and_is_named(
