@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -138,10 +139,12 @@ def hands(
     environ = runs.own_environ(dict(os.environ), marks)
     log = str(project.log / f"ensemble-{session}.log")
     variables = [name for name in _FOR_WORKERS if name in environ]
+    numbers = itertools.count(1)
 
     def start(nodes: Sequence[str]) -> RunSpec:
         flavour, program = workers.flavour, workers.program
-        argv = flavour.workers(program, nodes, rank_command(), variables, workers.flags)
+        hosts = str(project.log / f"ensemble-{session}-{next(numbers)}.hosts")
+        argv = flavour.workers(program, nodes, rank_command(), variables, workers.flags, hosts)
         env = {**flavour.environ(Launch(len(nodes), 1, nodes)), **environ}
         return RunSpec(tuple(argv), "/", env, log, append=True)
 

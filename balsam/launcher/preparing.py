@@ -15,8 +15,8 @@ from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
-from balsam.platform import commandline, workdirs
-from balsam.platform.flavours import Launch
+from balsam.platform import commandline, nodelist, workdirs
+from balsam.platform.flavours import LONGEST_LIST, Launch
 from balsam.platform.process import RunSpec, reason
 
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."
@@ -123,15 +123,16 @@ class Preparer:
         given.update(draft.app.environ)
         given.update(task.environ)
         env = dict(draft.env)
+        output = f"{draft.workdir}/{workdirs.output_name(task.name)}.out"
         if mpi is not None:
             names = dict.fromkeys((*_OWN_VARIABLES, *given))
             told = [name for name in names if name in given or name in env]
             launch = self.launch(task, placement, mpi, told, given)
+            launch = mpi.flavour.filed(launch, f"{output}.hosts")
             program = argv[0]
             argv = mpi.flavour.run(mpi.program, argv, launch)
             env = {**mpi.flavour.environ(launch), **env}
         env.update(given)
-        output = f"{draft.workdir}/{workdirs.output_name(task.name)}.out"
         if not draft.new and (task.attempt or _holds_something(output)):
             try:
                 workdirs.keep_earlier(Path(output), task.attempt)
@@ -241,11 +242,17 @@ def _share(task: Task, placement: Placement) -> dict[str, str]:
     return {
         "BALSAM_NUM_NODES": nodes,
         "BALSAM_RANKS_PER_NODE": str(task.request.ranks_per_node),
-        "BALSAM_NODES": ",".join(placement.nodes),
+        "BALSAM_NODES": _listed(placement.nodes),
         "BALSAM_CORES_PER_NODE": str(max(1, int(placement.cores))),
         "COBALT_JOBSIZE": nodes,
         "COBALT_PARTSIZE": nodes,
     }
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    """With commas; in bracket form where a variable could not hold that."""
+    listed = ",".join(nodes)
+    return listed if len(listed) <= LONGEST_LIST else nodelist.compress(nodes)
 
 
 def _holds_something(path: str) -> bool:

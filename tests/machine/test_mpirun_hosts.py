@@ -68,8 +68,19 @@ def launch_on(
     return run(hosts.inside(hosts.names[0], *line), 120, environ(hosts, mpi[1], launch))
 
 
-def test_ranks_are_on_the_hosts_placed(hosts: Hosts, mpi: tuple[str, mpirun.Flavour, str]) -> None:
+@pytest.mark.parametrize("filed", [False, True])
+def test_ranks_are_on_the_hosts_placed(
+    hosts: Hosts,
+    mpi: tuple[str, mpirun.Flavour, str],
+    filed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     launch = Launch(4, 2, hosts.names[1:], variables=("GIVEN",))
+    if filed:
+        monkeypatch.setattr("balsam.platform.flavours.flavour.LONGEST_LIST", 0)
+        launch = mpi[1].filed(launch, str(tmp_path / "hosts"))
+        assert launch.hosts_file
     done = launch_on(hosts, mpi, [mpi[2], "-c", RANK], launch)
     expected = [("2", "yes"), ("2", "yes"), ("3", "yes"), ("3", "yes")]
     assert done.stdout.strip() == str(expected), done

@@ -69,7 +69,8 @@ PALS = Flavour(
     line=(
         option("-np {ranks}"),
         option("-ppn {per_node}"),
-        option("--hosts {hosts}", "hosts"),
+        option("--hosts {hosts}", "listed"),
+        option("--hostfile {hosts_file}", "filed"),
         option("--cpu-bind none", "none"),
         option("--cpu-bind depth", "depth"),
         option("--cpu-bind core", "core"),
@@ -82,7 +83,8 @@ PALS = Flavour(
     workers_line=(
         option("-np {ranks}"),
         option("-ppn 1"),
-        option("--hosts {hosts}", "hosts"),
+        option("--hosts {hosts}", "listed"),
+        option("--hostfile {hosts_file}", "filed"),
         option("--cpu-bind none"),
         option("--envall"),
     ),
@@ -91,7 +93,7 @@ PALS = Flavour(
     aliases={
         "n": "np",
         "host": "hosts",
-        "hosts": "hosts",
+        "hostfile": "hosts",
         "perhost": "ppn",
         "depth": "d",
         "genvall": "envall",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from balsam.errors import LaunchError
+from balsam.platform import nodelist
 from balsam.platform.flavours.launch import BINDINGS, OWN_PARAMS, Launch
+from balsam.platform.process import reason
 
 #: How the hardware threads of each rank are written: ``[(0, 4), (1, 5)] -> "0,4:1,5"``.
 CpuList = Callable[[Sequence[Sequence[int]]], str]
@@ -18,10 +20,11 @@ CpuList = Callable[[Sequence[Sequence[int]]], str]
 class Option:
     """Words of a command line, written when all of ``when`` hold.
 
-    ``when`` are facts about the launch: "hosts" and "here" (with hosts or without), "unbound" and
-    "bound", the binding ("none", "depth", "core", "numa", "list", "wish"), "own_cores" (for
-    "depth" and "core") and "crowded" (as in Launch), "single" (one thread on each core), "gpus"
-    (each rank has GPUs of its own), "given_gpus" (it is said which), "rank_gpus" (of each rank).
+    ``when`` are facts about the launch: "hosts" and "here" (with hosts or without), "listed" and
+    "filed" (hosts on the line, or in a file), "unbound" and "bound", the binding ("none", "depth",
+    "core", "numa", "list", "wish"), "own_cores" (for "depth" and "core") and "crowded" (as in
+    Launch), "single" (one thread on each core), "gpus" (each rank has GPUs of its own),
+    "given_gpus" (it is said which), "rank_gpus" (of each rank).
     With a ``!`` the fact must not hold.
     """
 
@@ -54,6 +57,8 @@ def any_of(*alternatives: str) -> re.Pattern[str]:
 INNER_SRUN = {"SLURM_OVERLAP": "1", "SLURM_CPU_BIND": "none"}
 #: What is known of how ranks are bound; anything else is free, or the user's own wish.
 BOUND = frozenset({*BINDINGS, "list"} - {"none"})
+#: Linux takes no argument of more than 128 KiB.
+LONGEST_LIST = 120_000
 #: Finds nothing.
 NOTHING = re.compile(r"(?!)")
 
@@ -62,9 +67,9 @@ NOTHING = re.compile(r"(?!)")
 class Flavour:
     """One family of mpirun.
 
-    Options are templates of {ranks} {per_node} {nodes} {hosts} {threads_per_core} {wish}, of
-    {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, of the hardware threads of its
-    cores ({domain}), and of the {held} CPUs of all.
+    Options are templates of {ranks} {per_node} {nodes} {hosts} {hosts_file} {threads_per_core}
+    {wish}, of {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, of the hardware threads of
+    its cores ({domain}), and of the {held} CPUs of all.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Flavour:
     prefix: tuple[Option, ...] = ()
     #: How one entry of {hosts} is written, and what becomes of a host's name in it.
     host: str = "{host}"
+    #: How one line of {hosts_file} is written.
+    host_line: str = "{host}"
     spell: Callable[[str], str] = str
     #: How one variable is named on the line; '' where ranks get the whole environment anyway.
     variable: str = ""
@@ -91,6 +98,8 @@ class Flavour:
     #: Whether it starts ranks through a system of its own: it must be told hosts even if the only
     #: one is this, and its ranks are not confined by confining it.
     remote: bool = False
+    #: Whether it reads lists of hosts in bracket form.
+    folds_hosts: bool = False
     #: Whether several of its launches may run on one node at the same time.
     shares_nodes: bool = True
     #: Whether it sets the GPU masks itself, whatever the environment says.
@@ -118,6 +127,23 @@ class Flavour:
     hosts_environment: Mapping[str, str] = field(default_factory=dict)
     root_environment: Mapping[str, str] = field(default_factory=dict)
 
+    def filed(self, launch: Launch, path: str) -> Launch:
+        """The launch with its hosts in a file, which is written, if they do not fit the line.
+
+        Raises LaunchError.
+        """
+        reads_files = any("filed" in entry.when for entry in self.line)
+        if not reads_files or len(self._hosts(launch)) <= LONGEST_LIST:
+            return launch
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in self._entries(launch, self.host_line))
+        except OSError as error:
+            raise LaunchError(
+                f"The list of hosts {path} can not be written: {reason(error)}."
+            ) from error
+        return replace(launch, hosts_file=path)
+
     def run(self, mpirun: str, argv: Sequence[str], launch: Launch) -> list[str]:
         """The line that runs ``argv`` on all ranks, unbound unless asked, oversubscribed if needed.
 
@@ -133,13 +159,17 @@ class Flavour:
         argv: Sequence[str],
         variables: Sequence[str] = (),
         flags: Sequence[str] = (),
+        hosts_file: str = "",
     ) -> list[str]:
         """The line that runs ``argv`` as one rank on each host, bound to nothing.
 
         Only rank 0 gets the standard input. The ranks may share their nodes with other launches,
-        and go on when a node dies where this MPI can do that.
+        and go on when a node dies where this MPI can do that. ``hosts_file`` is where to write the
+        hosts if they do not fit the line. Raises LaunchError.
         """
         launch = Launch(len(hosts), 1, hosts, variables=variables, flags=flags)
+        if hosts_file:
+            launch = self.filed(launch, hosts_file)
         return self._written(self.workers_line, mpirun, argv, launch)
 
     def environ(self, launch: Launch | None = None) -> dict[str, str]:
@@ -195,14 +225,13 @@ class Flavour:
         return [*line, *argv]
 
     def _values(self, launch: Launch) -> dict[str, object]:
-        spelled = (self.spell(host) for host in launch.hosts)
-        entries = (self.host.format(host=host, per_node=launch.ranks_per_node) for host in spelled)
         each = launch.rank_cpus if self.cpu_list else ()
         return {
             "ranks": launch.ranks,
             "per_node": launch.ranks_per_node,
             "nodes": launch.nodes,
-            "hosts": ",".join(entries),
+            "hosts": "" if launch.hosts_file else self._hosts(launch),
+            "hosts_file": launch.hosts_file,
             "threads": launch.threads_per_rank,
             "cores": launch.cores_per_rank,
             "domain": launch.cores_per_rank * launch.lanes,
@@ -213,6 +242,15 @@ class Flavour:
             "wish": launch.wish,
             "cpus": self.cpu_list(each) if self.cpu_list and each else "",
         }
+
+    def _hosts(self, launch: Launch) -> str:
+        listed = ",".join(self._entries(launch, self.host))
+        folded = self.folds_hosts and len(listed) > LONGEST_LIST
+        return nodelist.compress(map(self.spell, launch.hosts)) if folded else listed
+
+    def _entries(self, launch: Launch, template: str) -> Iterator[str]:
+        for host in launch.hosts:
+            yield template.format(host=self.spell(host), per_node=launch.ranks_per_node)
 
     def _name(self, word: str) -> str:
         name = word.lstrip("-").partition("=")[0]
@@ -235,6 +273,8 @@ def _facts(launch: Launch) -> frozenset[str]:
     bound = launch.bound
     facts = {bound, "hosts" if launch.hosts else "here", "unbound" if bound == "none" else "bound"}
     more = {
+        "listed": launch.hosts and not launch.hosts_file,
+        "filed": launch.hosts_file,
         "own_cores": launch.has_own_cores,
         "crowded": launch.crowded,
         "single": launch.threads_per_core == 1,

@@ -44,7 +44,12 @@ def _pinned(domain: str) -> dict[str, str]:
 
 #: Of each rank on its node. srun gives PMI_RANK also to the proxies that it starts.
 _RANK = "MPI_LOCALRANKID"
-_SIZE = (option("-n {ranks}"), option("-ppn {per_node}"), option("-hosts {hosts}", "hosts"))
+_SIZE = (
+    option("-n {ranks}"),
+    option("-ppn {per_node}"),
+    option("-hosts {hosts}", "listed"),
+    option("-f {hosts_file}", "filed"),
+)
 _BINDING = (
     option("-bind-to {cpus}", "list"),
     option("-bind-to core:{cores}", "depth"),
@@ -52,7 +57,15 @@ _BINDING = (
     option("-bind-to numa", "numa"),
     option("-bind-to {wish}", "wish"),
 )
-_ALIASES = {"np": "n", "host": "hosts", "H": "hosts", "perhost": "ppn"}
+_ALIASES = {
+    "np": "n",
+    "host": "hosts",
+    "H": "hosts",
+    "f": "hosts",
+    "hostfile": "hosts",
+    "machinefile": "hosts",
+    "perhost": "ppn",
+}
 
 MPICH = Flavour(
     name=families.MPICH,

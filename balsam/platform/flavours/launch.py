@@ -49,6 +49,8 @@ class Launch:
     flags: Sequence[str] = ()
     #: The job's launch_params.
     params: Mapping[str, object] = field(default_factory=dict)
+    #: A file that names the hosts, where they are too many for a command line.
+    hosts_file: str = ""
 
     @property
     def nodes(self) -> int:

@@ -49,7 +49,13 @@ _LOST = any_of(
     SSH_LOST,
 )
 _ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-_ALIASES = {"np": "n", "H": "host", "hosts": "host"}
+_ALIASES = {
+    "np": "n",
+    "H": "host",
+    "hosts": "host",
+    "hostfile": "host",
+    "machinefile": "host",
+}
 #: It binds no rank to cores that others have, and version 5 none to cores of two sockets.
 _BINDING = (
     option("--bind-to none", "none"),
@@ -64,7 +70,7 @@ _BINDING = (
 _NUMA = "--bind-to numa:overload-allowed"
 #: Its lists of CPUs want files, and their words change with each version.
 _PREFIX = (option("taskset -c {held}", "list"),)
-_HOSTS = option("--host {hosts}", "hosts")
+_HOSTS = (option("--host {hosts}", "listed"), option("--hostfile {hosts_file}", "filed"))
 
 OPEN_MPI_4 = Flavour(
     name=families.OPEN_MPI_4,
@@ -78,7 +84,7 @@ OPEN_MPI_4 = Flavour(
         option("--map-by ppr:{per_node}:node:PE={cores}", "core own_cores"),
         *_BINDING,
         option(_NUMA, "numa"),
-        _HOSTS,
+        *_HOSTS,
     ),
     workers_line=(
         option("-n {ranks}"),
@@ -87,10 +93,11 @@ OPEN_MPI_4 = Flavour(
         option("--bind-to none"),
         option("--enable-recovery"),
         option("--mca orte_abort_on_non_zero_status 0"),
-        _HOSTS,
+        *_HOSTS,
     ),
     prefix=_PREFIX,
     host="{host}:{per_node}",
+    host_line="{host} slots={per_node}",
     variable="-x {name}",
     aliases=_ALIASES,
     missing=_MISSING,
@@ -115,14 +122,14 @@ OPEN_MPI_5 = replace(
         # It does not know of overload where it is told how many ranks a node gets.
         option(_NUMA, "numa !crowded"),
         option("--bind-to none", "numa crowded"),
-        _HOSTS,
+        *_HOSTS,
     ),
     workers_line=(
         option("-n {ranks}"),
         option("--map-by ppr:1:node:OVERSUBSCRIBE"),
         option("--bind-to none"),
         option("--runtime-options continuous"),
-        _HOSTS,
+        *_HOSTS,
     ),
     quiet_loss=True,
     here_environment={"PRTE_MCA_ras": "^slurm,pbs,tm,lsf,gridengine,alps,flux"},

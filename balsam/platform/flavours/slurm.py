@@ -66,6 +66,7 @@ SRUN = Flavour(
     },
     cpu_list=_masks,
     remote=True,
+    folds_hosts=True,
     overwrites_masks=True,
     missing=(
         any_of(r"^slurmstepd(?:-\S+)?: error: execve\(\): bad interpreter"),

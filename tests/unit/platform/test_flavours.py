@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam.errors import LaunchError
+from balsam.platform import nodelist
 from balsam.platform.flavours import FLAVOURS, Launch, deal
 
 SAID = Path(__file__).parents[2] / "fakes" / "launchers"
@@ -435,3 +436,43 @@ def test_every_rank_gets_something_and_nothing_twice_without_need(
         everything = [cpu for cpus in dealt for cpu in cpus]
         assert len(everything) == len(set(everything))
         assert len(everything) == cores * min(threads, used)
+
+
+MANY = [f"x{number // 16:06d}c0s{number % 16}b0n0" for number in range(12_000)]
+MOST_BYTES = 128 * 1024  # of an argument, with the byte that ends it
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+@pytest.mark.parametrize("what", ["ranks", "workers"])
+def test_thousands_of_hosts_with_long_names(name: str, what: str, tmp_path: Path) -> None:
+    flavour, file = FLAVOURS[name], tmp_path / "hosts"
+    if what == "ranks":
+        launch = flavour.filed(Launch(4 * len(MANY), 4, MANY), str(file))
+        line = flavour.run("mpirun", PROGRAM, launch)
+    else:
+        line = flavour.workers("mpirun", MANY, PROGRAM, hosts_file=str(file))
+    assert max(map(len, line)) < MOST_BYTES
+    if name in ("mpich", "intel", "openmpi4", "openmpi5", "pals"):
+        assert line[line.index(str(file)) - 1] in ("-f", "--hostfile")
+        assert [entry.split()[0] for entry in file.read_text().splitlines()] == MANY
+        slots = {entry.partition(" ")[2] for entry in file.read_text().splitlines()}
+        each = "slots=4" if what == "ranks" else "slots=1"
+        assert slots == ({each} if name.startswith("openmpi") else {""})
+    else:
+        assert not file.exists()
+    if name == "srun":
+        assert set(nodelist.expand(line[line.index("--nodelist") + 1])) == set(MANY)
+
+
+def test_a_list_of_hosts_that_can_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="list of hosts .* can not be written"):
+        FLAVOURS["mpich"].filed(Launch(len(MANY), 1, MANY), str(tmp_path))
+    with pytest.raises(LaunchError):
+        FLAVOURS["mpich"].workers("mpirun", MANY, PROGRAM, hosts_file=str(tmp_path))
+
+
+@pytest.mark.parametrize("flag", ["-f", "-hosts", "--hostfile=mine"])
+def test_a_list_of_hosts_of_the_users_own_goes_before_ours(flag: str, tmp_path: Path) -> None:
+    launch = Launch(len(MANY), 1, MANY, flags=(flag,))
+    launch = FLAVOURS["mpich"].filed(launch, str(tmp_path / "hosts"))
+    assert str(tmp_path / "hosts") not in FLAVOURS["mpich"].run("mpirun", PROGRAM, launch)
