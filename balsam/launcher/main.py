@@ -7,7 +7,7 @@ import os
 
 from balsam.conf.logs import close_log, open_log
 from balsam.conf.project import Project
-from balsam.core.record import go_first
+from balsam.core.record import go_first, lose_patience
 from balsam.errors import BalsamError
 from balsam.launcher.options import LauncherOptions, Report, Snapshot, silent
 from balsam.launcher.pilot import Launcher
@@ -37,12 +37,15 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     try:
         with Wakeup(settle_seconds=SETTLE_SECONDS if options.in_partition else 0.0) as wakeup:
             launcher = Launcher(project, options, wakeup, report, worker_log=str(log))
+            # Its nodes end what they run when they hear nothing of it for half a lease.
+            lose_patience(launcher.settings.launcher.lease_seconds / 8)
             return launcher.run()
     except BalsamError:
         logger.exception("the launcher could not go on")
         raise
     finally:
         go_first(False)
+        lose_patience(None)
         close_log()
 
 

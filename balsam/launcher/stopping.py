@@ -59,12 +59,14 @@ class Stopping:
             # A database that stays away does not hold the node: the journal keeps the outcomes.
             self._asked_at = time.monotonic()
             self._give_up_at = self._asked_at + grace + GIVE_UP_SECONDS
-            self.guard.run(lambda: self.source.give_back(self.source.stock))
-            self.source.stock.clear()
         else:
             self._give_up_at = 0.0
         self.mpi.close()
         self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
+        # Only then: that may wait for the database.
+        if self.source.stock:
+            self.guard.run(lambda: self.source.give_back(self.source.stock))
+            self.source.stock.clear()
         for end in self.steps.close(min(grace, STEP_GRACE_SECONDS)):
             self.ledger.add(end)
 

@@ -21,6 +21,7 @@ import pytest
 
 from balsam import states
 from balsam.core.models import BalsamJob
+from tests import databases
 from tests.tools.hosts import Hosts
 
 from . import histories
@@ -324,6 +325,24 @@ def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str)
         # Tasks outlive the MPI that their orders came by.
         spared = victim != "keeper" or name not in hit
         assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
+
+
+def test_a_database_that_is_locked_for_half_a_lease_costs_no_task(site: Site, hosts: Hosts) -> None:
+    """The settings let it wait for others until long after its nodes would miss it."""
+    gate = site.home / "gate"
+    site.settings(
+        cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=16,
+        database={"busy_timeout_seconds": 60},
+    )  # fmt: skip
+    names = gated(site, 3 * CORES, gate)
+    allocation = Allocation(site, hosts, hosts.names)
+    allocation.until(lambda: running(site, names), "tasks fill all hosts")
+    with databases.held(site.path):
+        time.sleep(12)  # half a lease is 8 s, and nothing is to happen
+    gate.touch()
+    allocation.wait()
+    done(site, unseen=frozenset())
+    assert {site.named(name).attempt for name in names} == {1}, allocation.diagnosis()
 
 
 def role(pid: int) -> str:

@@ -17,6 +17,8 @@ from balsam.errors import BalsamError, DatabaseUnavailable, SchemaTooNew, Schema
 _any_schema = False
 _urgent = False
 _begun = False
+#: How long this process waits for others, where its settings allow more.
+_patience_seconds: float | None = None
 #: Connections of the process that this one was forked from, never to be used or closed here.
 _of_parents: list[Any] = []
 
@@ -34,6 +36,18 @@ def go_first(urgent: bool = True) -> None:
 def is_urgent() -> bool:
     """Whether :func:`go_first` was called."""
     return _urgent
+
+
+def lose_patience(seconds: float | None) -> None:
+    """Let connections opened from now on wait for others no longer than this; None: as is set."""
+    global _patience_seconds
+    _patience_seconds = seconds
+
+
+def patience_seconds(project: Project) -> float:
+    """How long to wait for others before it is an error."""
+    setting = project.settings().database.busy_timeout_seconds
+    return setting if _patience_seconds is None else min(setting, _patience_seconds)
 
 
 def was_connected() -> None:

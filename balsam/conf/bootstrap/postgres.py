@@ -66,8 +66,8 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
         from django.conf import settings
 
         self.project = self.found_project()
-        database = self.project.settings().database
-        wait = int(database.busy_timeout_seconds * 1000)
+        wait = max(1, int(1000 * opening.patience_seconds(self.project)))
+        hold = int(1000 * self.project.settings().database.busy_timeout_seconds)
         return {
             **self._address(self.project),
             "client_encoding": "UTF8",
@@ -76,9 +76,9 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
             "options": f"-c TimeZone=UTC -c lock_timeout={wait} -c client_min_messages=warning "
             f"-c idle_session_timeout={IDLE_SECONDS * 1000} "
             # Who stops in the middle of a transaction loses it before the others lose patience.
-            f"-c idle_in_transaction_session_timeout={max(1, wait // 2)} -c jit=off",
+            f"-c idle_in_transaction_session_timeout={max(1, hold // 2)} -c jit=off",
             # Of what was sent and not acknowledged, as keepalives are of silence.
-            "tcp_user_timeout": 60_000,
+            "tcp_user_timeout": min(60_000, wait),
             "prepare_threshold": None,
         }
 
@@ -93,7 +93,7 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         assert self.project is not None
-        patience = time.monotonic() + self.project.settings().database.busy_timeout_seconds
+        patience = time.monotonic() + opening.patience_seconds(self.project)
         pause = 0.05
         started = False
         while True:

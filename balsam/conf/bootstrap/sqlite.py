@@ -13,7 +13,12 @@ from django.db.backends.sqlite3 import base
 
 from balsam.conf import database_errors
 from balsam.conf.bootstrap import SCHEMA_VERSION
-from balsam.conf.bootstrap.opening import OfProject, check_schema, is_any_schema
+from balsam.conf.bootstrap.opening import (
+    OfProject,
+    check_schema,
+    is_any_schema,
+    patience_seconds,
+)
 from balsam.conf.project import Project
 from balsam.errors import DatabaseUnavailable
 
@@ -64,9 +69,8 @@ class DatabaseWrapper(OfProject, base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         if not self.settings_dict["NAME"]:
             self.project = self.found_project()
-            database = self.project.settings().database
             self.settings_dict["OPTIONS"] = {
-                "timeout": database.busy_timeout_seconds,
+                "timeout": patience_seconds(self.project),
                 "transaction_mode": "IMMEDIATE",
             }
             name = self.settings_dict["NAME"]

@@ -86,7 +86,7 @@ def test_a_program_that_starts_its_own_ranks_is_told_what_it_got(tmp_path: Path)
 
 def test_nodes_too_many_for_a_variable_are_told_in_brackets(tmp_path: Path) -> None:
     nodes = tuple(f"a-rather-long-name-{number:05d}" for number in range(9_000))
-    placement = replace(PLACEMENT, nodes=nodes)
+    placement = Placement(nodes, 3.0)
     preparer = Preparer(tmp_path, {"PATH": "/bin"})
     spec = preparer.spec(preparer.draft(task({"mpirun": False}), Application()), placement, None)
     assert spec.env["BALSAM_NODES"] == "a-rather-long-name-[00000-08999]"
