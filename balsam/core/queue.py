@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from balsam import states
 from balsam.core.offer import ROUNDING
-from balsam.core.sql import among, is_sqlite, key_list, quoted
+from balsam.core.sql import among, in_json, is_sqlite, key_list, quoted
 
 #: Wall times up to this say nothing: it is what a job has whose user gave none.
 NOT_GIVEN = 1
@@ -72,6 +72,47 @@ def prepare(sort_by: str) -> None:
 
 
 @dataclass(frozen=True)
+class Rooms:
+    """What is free on nodes of so many ``cores``, for jobs that need no more than one.
+
+    ``free`` are (GPUs, cores) of nodes, where no other has more of both; ``idle``: one is in
+    nobody's use.
+    """
+
+    cores: int
+    free: tuple[tuple[float, float], ...]
+    idle: bool
+
+    def covers(self, other: Rooms) -> bool:
+        """Whether all that there is room for in the other has room here."""
+        return self.idle >= other.idle and all(
+            any(gpus <= more_gpus and cores <= more for more_gpus, more in self.free)
+            for gpus, cores in other.free
+        )
+
+    def sql(self) -> tuple[str, tuple[Any, ...]]:
+        """The condition that a job of one node has room, or needs several."""
+        choices, parameters = [], []
+        for gpus, cores in self.free:
+            choice = "ranks_per_node * gpus_per_rank <= %s"
+            parameters.append(gpus + ROUNDING)
+            if cores < self.cores:
+                choice += f" AND {_HAS_CORES}"
+                parameters += [cores, self.cores, cores]
+            choices.append(f"({choice})")
+        one = " OR ".join(choices) or "1 = 0"
+        if not self.idle:
+            whole, yes = in_json("launch_params", "whole_nodes"), "1" if is_sqlite() else "'true'"
+            one = f"({one}) AND NOT COALESCE({whole} = {yes}, FALSE)"
+        return f"(num_nodes > 1 OR {one})", tuple(parameters)
+
+
+#: Of so many that are free, those of a node, and so many.
+_HAS_CORES = """CASE WHEN node_packing_count > 1 THEN node_packing_count * %s >= %s
+    ELSE (ranks_per_node * threads_per_rank + threads_per_core - 1) / threads_per_core <= %s END"""
+
+
+@dataclass(frozen=True)
 class Bounds:
     """What jobs may ask for, and how long they may take, to be leased now.
 
@@ -87,11 +128,13 @@ class Bounds:
     #: On each node; 0 ranks are no limit.
     ranks: int = 0
     gpus: int | None = None
+    rooms: Rooms | None = None
 
     @property
     def restrict(self) -> bool:
         """Whether there may be jobs outside of them."""
-        return self.nodes is not None or self.seconds is not None or self.gpus is not None
+        bounds = (self.nodes, self.seconds, self.gpus, self.rooms)
+        return any(bound is not None for bound in bounds)
 
     def sql(self) -> tuple[str, tuple[Any, ...]]:
         """Conditions, each with AND before it, and their parameters."""
@@ -106,6 +149,10 @@ class Bounds:
         if self.gpus is not None:
             where += " AND ranks_per_node * gpus_per_rank <= %s"
             parameters.append(self.gpus + ROUNDING)
+        if self.rooms is not None:
+            condition, numbers = self.rooms.sql()
+            where += f" AND {condition}"
+            parameters.extend(numbers)
         if self.seconds is not None:
             where += " AND wall_time_minutes <= %s"
             parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from balsam.core.misfits import Limits
 from balsam.core.offer import count
+from balsam.core.queue import Rooms
 from balsam.errors import Unsatisfiable
 from balsam.launcher.placement.grant import Grants, Placement
 from balsam.launcher.placement.index import Index
-from balsam.launcher.placement.need import Need, Needs
+from balsam.launcher.placement.need import NOTHING, UNITS, Need, Needs
 from balsam.launcher.placement.node import NEVER, Layout, Node
 from balsam.launcher.placement.nodes import Nodes
 from balsam.launcher.placement.request import Request, requested
@@ -44,6 +45,7 @@ class NodePool(Nodes):
     ) -> None:
         layout = Layout(shape)
         super().__init__(nodes, layout)
+        self._cores = shape.cores
         self._gpus = len(shape.gpus)
         self._max_ranks = max_ranks
         self._needs = Needs(shape, pack)
@@ -97,7 +99,11 @@ class NodePool(Nodes):
         mine = kept is not None and (kept.request == request or kept.lets(seconds, now))
         if need.nodes > 1:
             return self._open.idle + (self._kept.idle if mine else 0) >= need.nodes
-        return bool(self._open.find(need) or (mine and self._kept.find(need)))
+        return bool(
+            self._open.find(need)
+            or (mine and self._kept.find(need))
+            or (kept and self._spared(kept, need))
+        )
 
     def _place_around(
         self,
@@ -118,11 +124,22 @@ class NodePool(Nodes):
         node = self._open.find(need)
         if node:
             return self._take(self._open, node, need, request, end)
-        if kept.lets(seconds, now):
-            node = self._kept.find(need)
-            if node:
-                return self._take(self._kept, node, need, request, end)
-        return None
+        node = self._kept.find(need) if kept.lets(seconds, now) else self._spared(kept, need)
+        return self._take(self._kept, node, need, request, end) if node else None
+
+    def _spared(self, kept: Reservation, need: Need) -> Node | None:
+        """The only node of a request that waits for GPUs, if its cores are enough for both."""
+        node = kept.nodes[0]
+        own = need.whole or need.gpus or need.gpu_units or need.rider and (node.gpus or node.riders)
+        return node if not own and self._spare(kept, need) >= 0 else None
+
+    def _spare(self, kept: Reservation, need: Need = NOTHING) -> int:
+        """Free cores that both would leave, less than 0 if they are too few."""
+        head, node = self._needs.of(kept.request), kept.nodes[0]
+        if head.nodes > 1 or head.whole or not (head.gpus or head.gpu_units):
+            return -1
+        parts = head.rest + need.rest - node.kind[2]
+        return node.free - head.cores - need.cores - max(0, -(-parts // UNITS))
 
     def _take(
         self, index: Index, node: Node, need: Need, request: Request, end: float
@@ -184,14 +201,29 @@ class NodePool(Nodes):
             index = self._index_of(node)
             node.give(share)
             index.moved(node)
-            if self.reservation and not node.held and index is self._open:
-                self._exchange(self.reservation, node)
+            kept = self.reservation
+            if kept and index is self._open and not node.held:
+                self._exchange(kept, node)
+            elif kept and index is self._kept and share.end >= (kept.starts or NEVER):
+                kept.ended()
 
     # -- how many more --------------------------------------------------------------------------
 
     def capacity(self, request: Request) -> int:
         """How many such attempts, and nothing else, could start now beside the reservation."""
         return self._open.capacity(self._needs.of(request))
+
+    def rooms(self, *, kept_too: bool = False) -> Rooms:
+        """What is free on single nodes; ``kept_too``: on those that are reserved as well."""
+        found = [*self._open.rooms(), *(self._kept.rooms() if kept_too else ())]
+        if self.reservation and not kept_too:
+            found.append((0.0, float(self._spare(self.reservation))))
+        best: list[tuple[float, float]] = []
+        for gpus, cores in sorted(found, reverse=True):
+            if cores > max(ROUNDING, best[-1][1] if best else 0.0):
+                best.append((gpus, cores))
+        idle = self._open.idle + (self._kept.idle if kept_too else 0) > 0
+        return Rooms(self._cores, tuple(best), idle)
 
     def share(self, request: Request) -> float:
         """Cores of all its nodes that a request takes."""

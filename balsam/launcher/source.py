@@ -14,7 +14,7 @@ from balsam.core.durations import Durations
 from balsam.core.graph import parents_of
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob
-from balsam.core.queue import Bounds
+from balsam.core.queue import Bounds, Rooms
 from balsam.core.record import joined
 from balsam.launcher.books import Books
 from balsam.launcher.due import Due
@@ -33,6 +33,23 @@ MANY = 1000
 _APP, _WALL, _LIMIT = map(
     lease.RUN_COLUMNS.index, ("app_id", "wall_time_minutes", "time_limit_minutes")
 )
+
+
+@dataclass(frozen=True)
+class Past:
+    """What may be leased past the head: of so many nodes at most, and on one if there is room.
+
+    With ``within``, only what is known to end in so many seconds.
+    """
+
+    nodes: int
+    rooms: Rooms
+    within: float | None = None
+
+    def covers(self, other: Past) -> bool:
+        """Whether it lets through all that the other does."""
+        ends = self.within is None or (other.within is not None and other.within <= self.within)
+        return ends and other.nodes <= self.nodes and self.rooms.covers(other.rooms)
 
 
 @dataclass
@@ -56,8 +73,8 @@ class Source:
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
     durations: Durations = field(default_factory=Durations)
-    #: Nothing was left to lease within these (nodes, seconds) the last time.
-    looked: tuple[int, float] | None = None
+    #: Nothing of this was left to lease the last time.
+    looked: Past | None = None
     #: Whether jobs that need no mpirun were looked for, and none are left.
     looked_beside: bool = False
     books: Books = field(init=False)
@@ -168,23 +185,14 @@ class Source:
             self._due.look(self.scope, since, states.RUNNABLE_STATES)
         return found
 
-    def lease_past(self, number: int, nodes: int, within: float | None = None) -> int:
-        """The same past what waits at the head, for jobs of so many nodes at most.
-
-        With ``within``, only those are taken that are known to end in so many seconds. Does not
-        ask again for what was not there.
-        """
-        seconds = float("inf") if within is None else within
-        looked = self.looked
-        if (
-            not self.dirty
-            or self._resting()
-            or (looked and nodes <= looked[0] and seconds <= looked[1])
-        ):
+    def lease_past(self, number: int, past: Past) -> int:
+        """The same past what waits at the head. Does not ask again for what was not there."""
+        if not self.dirty or self._resting() or (self.looked and self.looked.covers(past)):
             return 0
-        found = self._lease(number, self.bounds(nodes, within))
+        bounds = replace(self.bounds(past.nodes, past.within), rooms=past.rooms)
+        found = self._lease(number, bounds)
         if found < number:
-            self.looked = (nodes, seconds)
+            self.looked = past
         return found
 
     def lease_beside(self, number: int) -> int:

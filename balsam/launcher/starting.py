@@ -15,7 +15,7 @@ from balsam.launcher.entries import Start
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import ROUNDING, Request
 from balsam.launcher.progress import Progress
-from balsam.launcher.source import Source
+from balsam.launcher.source import Past, Source
 from balsam.launcher.tasks import Task
 
 #: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
@@ -53,17 +53,24 @@ class Starter:
     _begun: bool = False
     #: When (monotonic) to look at the length of the stock.
     _next_trim: float = field(default_factory=lambda: time.monotonic() + TRIM_SECONDS)
+    #: Tasks in stock that were leased past the head, and so perhaps past others that come before.
+    _passed: set[int] = field(default_factory=set)
 
     def start(self) -> None:
         """Start what fits, in order, and past the head what does not delay it."""
         if self.ledger.is_full:
             return
         turn = Turn(self.source.seconds_left())
+        if not self.source.stock:
+            self._passed.clear()
         self._forget_reservation()
         while turn.place < len(self.source.stock) or self._lease(turn):
             if self.asked_to_stop() or self.ledger.is_full:
                 break
             task = self.source.stock[turn.place]
+            if turn.head is None and task.id in self._passed:
+                self._give_back_passed()
+                continue
             if turn.is_too_late_for(task):
                 self._give_back([task])
             elif not self._may_try(task, turn):
@@ -73,7 +80,9 @@ class Starter:
                     break
                 turn.place += 1
         if turn.head is not None:
-            self._give_back_wide(turn)
+            self._give_back_refused(turn)
+        if turn.in_vain:
+            self.source.looked = turn.past
         if time.monotonic() >= self._next_trim:
             self._trim()
         if turn.started:
@@ -91,6 +100,8 @@ class Starter:
             if isinstance(start, Start):
                 self.ledger.add(start)
             turn.started = self._begun = True
+            turn.in_vain = False
+            self._passed.discard(task.id)
             self.progress.started()
         except MpiUnavailable as error:
             if self.source.scope.job is None:
@@ -162,15 +173,19 @@ class Starter:
         if kept and not any(task.request == kept.request for task in self.source.stock):
             self.attempts.nodes.unreserve()
 
-    def _give_back_wide(self, turn: Turn) -> None:
-        """Leave to other launchers what was leased in vain: wide jobs far behind the head."""
+    def _give_back_refused(self, turn: Turn) -> None:
+        """Leave to other launchers what was leased in vain: there is no room for it."""
         # With any more of them, none is leased past the head.
-        behind = list(islice(self.source.stock, max(KEPT, self._ahead()) // 2, None))
-        wide = [
-            task for task in behind if task.request.num_nodes > 1 and task.request in turn.refused
-        ]
-        if wide:
-            self._give_back(wide)
+        behind = islice(self.source.stock, max(KEPT, self._ahead()) // 2, None)
+        refused = [task for task in behind if turn.refuses(task)]
+        if refused:
+            self._give_back(refused)
+            turn.place -= len(refused)
+
+    def _give_back_passed(self) -> None:
+        """Lease anew what was leased past a head that waits no more: others may come before it."""
+        self._give_back([task for task in self.source.stock if task.id in self._passed])
+        self._passed.clear()
 
     def _trim(self) -> None:
         """Leave to other launchers what was leased for soon, and has to wait after all.
@@ -220,17 +235,25 @@ class Starter:
         return self.source.lease_beside(self._number(max(room, KEPT))) > 0
 
     def _lease_past(self, turn: Turn, room: int) -> bool:
+        self._give_back_refused(turn)
         waiting = len(self.source.stock)
-        if 2 * waiting > max(KEPT, self._ahead()):
+        if turn.in_vain or 2 * waiting > max(KEPT, self._ahead()):
             return False
-        nodes, number = self.attempts.nodes, min(max(room, self._ahead(), KEPT - waiting), MOST)
-        if nodes.open_cores > ROUNDING:
-            return self.source.lease_past(number, max(1, nodes.idle_nodes)) > 0
-        kept = nodes.reservation
+        turn.past = self._past()
+        number = min(max(room, self._ahead(), KEPT - waiting), MOST)
+        turn.in_vain = turn.past is not None and self.source.lease_past(number, turn.past) > 0
+        self._passed.update(task.id for task in islice(self.source.stock, waiting, None))
+        return turn.in_vain
+
+    def _past(self) -> Past | None:
+        """What there is room for although the head has to wait."""
+        nodes = self.attempts.nodes
+        rooms = nodes.rooms()
+        if rooms.free:
+            return Past(max(1, nodes.idle_nodes), rooms)
+        kept, rooms = nodes.reservation, nodes.rooms(kept_too=True)
         left = kept.starts - self.clock() if kept and kept.starts else 0.0
-        if left <= 0 or nodes.idle_cores <= ROUNDING:
-            return False
-        return self.source.lease_past(number, nodes.kept_idle_nodes or 1, left) > 0
+        return Past(nodes.kept_idle_nodes or 1, rooms, left) if left > 0 and rooms.free else None
 
     def _ahead(self) -> int:
         return int(self.progress.rate() * AHEAD_SECONDS)
@@ -255,6 +278,9 @@ class Turn:
     refused: dict[Request, float] = field(default_factory=dict)
     place: int = 0
     started: bool = False
+    #: What was leased past the head last, and whether none of that was started yet.
+    past: Past | None = None
+    in_vain: bool = False
 
     def refuse(self, task: Task) -> None:
         """There was no room for a task."""

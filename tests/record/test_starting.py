@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from balsam.launcher.attempts import Attempts
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import NodePool, Placement, Request, slots
 from balsam.launcher.progress import Progress
-from balsam.launcher.source import Source
+from balsam.launcher.source import Past, Source
 from balsam.launcher.starting import KEPT, Starter
 from balsam.launcher.tasks import Application, Task
 from balsam.platform.shape import uniform
@@ -35,8 +36,9 @@ pytestmark = pytest.mark.usefixtures("project")
 class Machine:
     """Nodes on which tasks take as long as they said, in a time of its own."""
 
-    def __init__(self, number: int, cores: int) -> None:
-        self.nodes = NodePool([f"n{index}" for index in range(number)], uniform(cores))
+    def __init__(self, number: int, cores: int, gpus: int = 0) -> None:
+        shape = replace(uniform(cores), gpus=tuple(str(gpu) for gpu in range(gpus)))
+        self.nodes = NodePool([f"n{index}" for index in range(number)], shape)
         self.now = 0.0
         self.recent: list[Task] = []
         self.started: dict[int, float] = {}
@@ -136,6 +138,110 @@ def test_many_wide_jobs_keep_no_narrow_one_from_idle_nodes() -> None:
         starter.start()
     assert len(machine.started.keys() & set(wide)) == 1
     assert len(machine.started.keys() & set(narrow)) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "number"),
+    [({"gpus_per_rank": 1.0}, 8), ({"threads_per_rank": 5}, 2), ({"launch_params": WHOLE}, 2)],
+)
+def test_no_number_of_jobs_that_wait_for_a_share_keeps_others_from_idle_cores(
+    shape: dict[str, Any], number: int
+) -> None:
+    machine = Machine(2, 8, gpus=4)
+    if "launch_params" in shape:
+        runnable(*[{"threads_per_rank": 5, "wall_time_minutes": 90}] * 2)
+        number = 0
+    starter = starter_on(machine)
+    starter.start()
+    idle = int(machine.nodes.idle_cores)
+    large = runnable(*[{**shape, "wall_time_minutes": 60}] * 70)
+    small = runnable(*[{"wall_time_minutes": 5, "priority": -1}] * 70)
+    starter.source.dirty = True
+    starter.start()
+    assert len(machine.started.keys() & set(large)) == number
+    used = number * shape.get("threads_per_rank", 1)
+    # A node is kept for the head, but for what it can do without there.
+    assert len(machine.started.keys() & set(small)) >= (idle - used) / 2
+    [urgent] = runnable({"wall_time_minutes": 5, "priority": 9})
+    for _ in range(8):  # it goes behind what is leased already
+        machine.pass_on()
+        starter.source.dirty = True
+        starter.start()
+    assert urgent in machine.started
+    assert len(starter.source.stock) <= 2 * KEPT
+    run_all(machine, starter)
+    assert {*large, *small, urgent} <= set(machine.started)
+
+
+def test_jobs_without_gpus_use_the_only_node_while_others_wait_for_its_gpu() -> None:
+    machine = Machine(1, 8, gpus=1)
+    with_gpu = runnable(*[{"gpus_per_rank": 1.0, "threads_per_rank": 2, "priority": 1}] * 20)
+    without = runnable(*[{"wall_time_minutes": 40}] * 20)
+    starter = starter_on(machine)
+    starter.start()
+    assert set(machine.started) == {with_gpu[0], *without[:4]}, "two are for the next of the others"
+    run_all(machine, starter)
+    assert [machine.started[key] for key in with_gpu] == [120 * n for n in range(20)]
+    assert max(machine.started[key] for key in without) < 40 * 60 * 5
+
+
+def test_what_is_leased_past_the_head_in_vain_is_not_asked_for_again_and_again() -> None:
+    """There is half a core on each of two nodes, and one that asks for two halves."""
+    machine = Machine(1, 2)
+    runnable({"node_packing_count": 4}, {"node_packing_count": 4, "priority": 1})
+    starter = starter_on(machine)
+    starter.start()
+    runnable({"threads_per_rank": 2, "priority": 1}, *[{"threads_per_rank": 2}] * 60)
+    starter.source.dirty = True
+    leases = []
+    real = lease.lease_runnable
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "lease_runnable", lambda *a, **k: leases.append(k) or real(*a, **k))
+        for _ in range(10):
+            starter.start()
+    assert len(leases) <= 3 and len(starter.source.stock) <= KEPT
+
+
+requests = st.fixed_dictionaries(
+    {
+        "ranks_per_node": st.integers(1, 3),
+        "threads_per_rank": st.integers(1, 5),
+        "threads_per_core": st.integers(1, 2),
+        "node_packing_count": st.sampled_from([1, 1, 2, 4]),
+        "gpus_per_rank": st.sampled_from([0.0, 0.0, 0.5, 1.0, 2.0]),
+        "launch_params": st.sampled_from([{}, {}, WHOLE]),
+    }
+)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    running=st.lists(requests, max_size=6),
+    waiting=st.lists(requests, min_size=1, max_size=12),
+)
+def test_what_there_is_room_for_is_what_is_leased_past_the_head(
+    running: list[Any], waiting: list[Any]
+) -> None:
+    """Nothing that fits is passed by."""
+    BalsamJob.objects.all().delete()
+    machine = Machine(2, 4, gpus=2)
+    for shape in running:
+        machine.nodes.place(request(shape))
+    requested = dict(zip(runnable(*waiting), map(request, waiting), strict=True))
+    starter = starter_on(machine)
+    rooms = machine.nodes.rooms()
+    starter.source.lease_past(100, Past(2, rooms))
+    leased = {task.id for task in starter.source.stock}
+    possible = {key: asked for key, asked in requested.items() if asked.gpus() <= 2}
+    assert leased >= {key for key, asked in possible.items() if machine.nodes.fits(asked)}
+    assert rooms.idle or not any(requested[key].whole_nodes for key in leased)
+
+
+def request(shape: dict[str, Any]) -> Request:
+    rest = {name: value for name, value in shape.items() if name != "launch_params"}
+    return Request(**rest, whole_nodes="whole_nodes" in shape["launch_params"])
 
 
 def test_a_head_that_could_not_end_in_time_is_judged_anew_after_a_while() -> None:

@@ -87,6 +87,12 @@ class Index:
         group = self._groups.get(self._idle)
         return len(group.buckets.get(self._cores, ())) if group else 0
 
+    def rooms(self) -> Iterator[tuple[float, float]]:
+        """GPUs and cores that are free on a node, of each kind that with the most cores."""
+        for (gpus, part, room), group in self._groups.items():
+            if group.filled:
+                yield gpus or part / UNITS, group.filled.bit_length() - 1 + room / UNITS
+
     def find(self, need: Need) -> Node | None:
         """The node with the fewest free cores on which there is room for ``need``."""
         if need.whole:

@@ -74,6 +74,9 @@ def is_confined(request: Request) -> bool:
     return request.affinity != NONE
 
 
+NOTHING = Need(0, 0.0, 0, 0, False, 0, 0, rider=False, simple=False, confined=False)
+
+
 class Needs:
     """Translates requests for nodes of one shape; ``pack`` says whether jobs may share a node."""
 

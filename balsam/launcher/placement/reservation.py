@@ -26,6 +26,12 @@ class Reservation:
     nodes: list[Node]
     starts: float | None
 
+    def ended(self) -> None:
+        """Something ended on one of its nodes, perhaps earlier than it said."""
+        latest = _latest(self.nodes)
+        if latest != NEVER and (self.starts is None or latest < self.starts):
+            self.starts = latest
+
     def lets(self, seconds: float | None, now: float) -> bool:
         """Whether what takes so long may use its nodes first."""
         return seconds is not None and self.starts is not None and now + seconds <= self.starts
@@ -37,6 +43,7 @@ class Reservation:
             if not busy.is_idle():
                 del self.nodes[place]
                 self.nodes.insert(0, idle)
+                self.ended()
                 return busy
         return None
 
@@ -47,5 +54,9 @@ def choose(request: Request, nodes: Iterable[Node], number: int, now: float) -> 
         first = [min(islice(nodes, CANDIDATES), key=Node.end)]
     else:
         first = heapq.nsmallest(number, nodes, key=Node.end)
-    latest = max(node.end() for node in first)
+    latest = _latest(first)
     return Reservation(request, first, None if latest == NEVER else max(now, latest))
+
+
+def _latest(nodes: Iterable[Node]) -> float:
+    return max(node.end() for node in nodes)

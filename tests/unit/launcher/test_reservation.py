@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,62 @@ def test_a_node_that_gets_idle_by_chance_is_taken_for_one_in_use() -> None:
     assert {node.name for node in kept.nodes} == {"n0", "n2"}
     wide = pool.place(WIDE, 5, 0.0)
     assert wide and set(wide.nodes) == {"n0", "n2"}
+
+
+def test_what_ends_early_lets_nothing_delay_the_head() -> None:
+    pool = pool_of(2)
+    first, second, *_ = filled(pool, 36_000, 36_000, 100, 100)
+    kept = pool.reserve(WIDE, 0.0)
+    assert kept and kept.starts == 36_000
+    pool.give_back(first)
+    assert kept.starts == 36_000, "there is another"
+    short = pool.place(NARROW, 50, 0.0)
+    assert short and kept.starts == 36_000
+    pool.give_back(second)
+    assert kept.starts == 100 and pool.place(NARROW, 101, 0.0) is None
+
+
+def test_a_node_that_is_taken_for_another_lets_the_head_start_earlier() -> None:
+    pool = pool_of(3, 1)
+    running = filled(pool, 30, 10, 20)
+    kept = pool.reserve(WIDE, 0.0)
+    assert kept and kept.starts == 20
+    pool.give_back(running[0])
+    assert kept.starts == 10 and not kept.lets(15, 0.0)
+
+
+def with_gpus(pool: NodePool, threads: int = 2) -> Request:
+    pool.place(Request(gpus_per_rank=1, threads_per_rank=threads), 50, 0.0)
+    head = Request(gpus_per_rank=1, threads_per_rank=threads)
+    assert not pool.fits(head) and pool.reserve(head, 0.0)
+    return head
+
+
+def test_what_waits_for_a_gpu_only_leaves_cores_to_others() -> None:
+    pool = NodePool(["n"], replace(uniform(8), gpus=("0",)))
+    head = with_gpus(pool)
+    assert pool.rooms().free == ((0.0, 4.0),)
+    for threads in (3, 1):
+        assert pool.place(Request(threads_per_rank=threads), None, 0.0)
+    assert not pool.fits(NARROW, None, 0.0) and pool.place(NARROW, None, 0.0) is None
+    assert not pool.rooms().free
+    assert pool.place(NARROW, 40, 0.0), "until it can start"
+    assert pool.reservation and pool.reservation.request == head
+
+
+def test_halves_of_cores_count_for_what_waits_for_a_gpu() -> None:
+    pool = NodePool(["n"], replace(uniform(4), gpus=("0",)))
+    with_gpus(pool, 1)
+    half = Request(node_packing_count=8)
+    assert [bool(pool.place(half, None, 0.0)) for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_a_job_that_sees_a_gpu_does_not_take_it_from_who_waits() -> None:
+    pool = NodePool(["n"], replace(uniform(8), gpus=("0", "1")))
+    assert pool.place(Request(gpus_per_rank=1), 50, 0.0)
+    assert pool.reserve(Request(gpus_per_rank=2), 0.0)
+    assert pool.place(NARROW, None, 0.0) is None
+    assert pool.place(Request(ranks_per_node=2), None, 0.0)
 
 
 def test_a_lost_node_ends_the_reservation() -> None:
