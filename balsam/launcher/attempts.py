@@ -254,6 +254,10 @@ class Attempts:
         """Start nothing on a node for so long; what runs there goes on."""
         self._watch.rest(node, seconds)
 
+    def trust(self, node: str) -> None:
+        """End the rest of a node."""
+        self._watch.trust(node)
+
     def give_up(self) -> Iterator[End | Returned]:
         """What was stopped on other nodes that do not answer: they were ended as we were.
 

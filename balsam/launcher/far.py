@@ -237,7 +237,6 @@ class Far:
     def _ended(self, run: FarRun, event: Ended) -> End:
         self._leave(run)
         self._short.ended(run.placement.nodes[0])
-        self._kind(run.task).ended(event.wall_seconds)
         if not event.stopped:
             run.stopping = ""
         elif event.stopped in states.CAUSES and not run.stopping:
@@ -246,6 +245,9 @@ class Far:
         run.note = event.note
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
+        if result.data["cause"] == states.OK:
+            # Where all fails at once, nothing is to be sent ahead.
+            self._kind(run.task).ended(event.wall_seconds)
         ended = _by_our_clock(run, event.end.time)
         return End(run.task.id, states.RUNNING, run.attempt, result, ended)
 

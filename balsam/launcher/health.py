@@ -72,6 +72,8 @@ class _Failure:
     kind: Hashable
     job: int
     attempt: int
+    #: Whether it says something against the node: not of a job that has failed on a suspect.
+    counts: bool = True
 
 
 class NodeHealth:
@@ -102,11 +104,19 @@ class NodeHealth:
         self._number_older = 0
 
     def record(
-        self, nodes: Iterable[str], ok: bool | None, kind: Hashable, job: int, attempt: int
+        self,
+        nodes: Iterable[str],
+        ok: bool | None,
+        kind: Hashable,
+        job: int,
+        attempt: int,
+        *,
+        counts: bool = True,
     ) -> None:
         """An attempt on ``nodes`` ended well, or failed; None (see :func:`verdict`) is neither.
 
         ``kind`` is what is compared with itself: the number of its application, or its command.
+        A failure that does not count is one that a suspect is to be excused for, and no more.
         """
         if ok is None:
             return
@@ -118,7 +128,7 @@ class NodeHealth:
                 self._drop(node, latest.popleft())
             if ok:
                 self._forget_older(node)
-            end = kind if ok else _Failure(kind, job, attempt)
+            end = kind if ok else _Failure(kind, job, attempt, counts)
             latest.append(end)
             self._count(end, 1)
             if not ok:
@@ -134,6 +144,10 @@ class NodeHealth:
             self._count(end, -1)
         self._forget_older(node)
         self._changed.discard(node)
+
+    def add(self, node: str) -> None:
+        """Judge a node again that was removed, by what comes."""
+        self._latest.setdefault(node, deque())
 
     def is_dubious(self, node: str) -> bool:
         """Whether a node had better wait until more is known to compare it with.
@@ -156,9 +170,10 @@ class NodeHealth:
 
     def _note_dubious(self, node: str) -> None:
         failures = [end for end in self._latest[node] if isinstance(end, _Failure)]
-        jobs = {failure.job for failure in failures}
+        counted = [failure for failure in failures if failure.counts]
+        jobs = {failure.job for failure in counted}
         if len(self._latest) > 1 and len(jobs) >= self._least:
-            here = Counter(failure.kind for failure in failures)
+            here = Counter(failure.kind for failure in counted)
             compared = any(self._ended[kind] - here[kind] >= self._least for kind in here)
             if len(failures) == len(self._latest[node]) and not compared:
                 self._dubious[node] = set(here)
@@ -176,6 +191,8 @@ class NodeHealth:
 
     def _count(self, end: Hashable | _Failure, by: int) -> None:
         kind = end.kind if isinstance(end, _Failure) else end
+        if isinstance(end, _Failure) and not end.counts:
+            return
         counters = (self._ended, self._failed) if isinstance(end, _Failure) else (self._ended,)
         for counter in counters:
             counter[kind] += by
@@ -184,7 +201,8 @@ class NodeHealth:
 
     def _judge(self, node: str) -> Suspect | None:
         latest = self._latest[node]
-        failures = [end for end in latest if isinstance(end, _Failure)]
+        every = [end for end in latest if isinstance(end, _Failure)]
+        failures = [failure for failure in every if failure.counts]
         if len({failure.job for failure in failures}) < self._least:
             return None
         good = Counter(end for end in latest if not isinstance(end, _Failure))
@@ -214,7 +232,9 @@ class NodeHealth:
             if most >= self._window:
                 self._forget_older(node)
             return None
-        attempts += [(failure.job, failure.attempt) for failure in self._older.get(node, ())]
+        again = [failure for failure in every if not failure.counts]
+        again += self._older.get(node, ())
+        attempts += [(failure.job, failure.attempt) for failure in again]
         share = others_failed / others_ended
         return Suspect(node, tuple(attempts), failed, ended, share, probability)
 

@@ -1,10 +1,16 @@
-"""Nodes on which attempts fail improbably often: set aside, and what failed there is excused."""
+"""Nodes on which attempts fail improbably often: set aside, and what failed there is excused.
+
+Whose fault it was is seen when that has run elsewhere. If it ends well there, the node is done
+with; if it fails again, the node gets tasks as before.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from balsam import states
 from balsam.core import excuse
@@ -13,7 +19,7 @@ from balsam.core.excuse import NOT_BEGUN
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.entries import End
 from balsam.launcher.guard import Guard
-from balsam.launcher.health import NodeHealth, Suspect, verdict
+from balsam.launcher.health import LEAST_FAILURES, NodeHealth, Suspect, verdict
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.source import Source
 from balsam.launcher.tasks import Task
@@ -22,6 +28,21 @@ logger = logging.getLogger(__name__)
 
 #: How long a node rests on which all fails before anything has ended elsewhere: at first, at most.
 REST_SECONDS, MOST_REST_SECONDS = 5.0, 60.0
+#: How long what failed on a suspect has to fail elsewhere, too. What fails for its input is quick.
+TRIAL_SECONDS = 600.0
+#: So many jobs that end elsewhere decide.
+ENOUGH = LEAST_FAILURES
+#: So often a job is excused: on more nodes it fails by itself.
+MOST_EXCUSES = 3
+
+
+@dataclass
+class _Trial:
+    """Of a suspect: how the jobs that failed there have ended elsewhere, and on which node."""
+
+    until: float
+    good: set[int] = field(default_factory=set)
+    bad: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -35,11 +56,17 @@ class Suspicion:
     guard: Guard
     grace_seconds: float
     tell: Callable[[str], None]
-    #: What was set aside, and what failed there: it can be excused once its end is in the record.
-    _aside: dict[str, Suspect] = field(default_factory=dict)
+    #: What was set aside, why, and what failed there: that can be excused once its end is in the
+    #: record.
+    _aside: set[str] = field(default_factory=set)
+    _why: dict[str, str] = field(default_factory=dict)
     _failed: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     #: How long the next rest of a node is, in seconds.
     _pauses: dict[str, float] = field(default_factory=dict)
+    #: Those on which there is no judgement yet.
+    _trials: dict[str, _Trial] = field(default_factory=dict)
+    #: Job -> the suspects on which it has failed.
+    _tried: dict[int, set[str]] = field(default_factory=dict)
 
     def ended(self, task: Task, end: End) -> End:
         """Take in how an attempt ended; a node that this convicts gets no more tasks.
@@ -54,14 +81,20 @@ class Suspicion:
             return _excused(end, aside)
         if aside and good is False:
             # It was there when the node was convicted, and ended before it was stopped.
-            self._failed.setdefault(aside, []).append((task.id, attempt))
+            self._excuse_soon(aside, [(task.id, attempt)])
             return end
-        self.health.record(nodes, good, _kind(task), task.id, attempt)
+        tried = self._tried.get(task.id)
+        if tried and good is not None:
+            self._note(task.id, tried, nodes, good)
+        excused = tried is not None and len(tried) >= MOST_EXCUSES
+        if not (excused and good is False):
+            self.health.record(nodes, good, _kind(task), task.id, attempt, counts=not tried)
         if good is False:
             self._rest(nodes)
         suspects = self.health.suspects()
-        if suspects and self.nodes.limits.nodes > 1:
+        if suspects and self.nodes.limits.nodes - len(self._trials) > 1:
             self._set_aside(suspects[0])
+        self._judge(time.monotonic())
         return end
 
     def _rest(self, names: Collection[str]) -> None:
@@ -79,25 +112,71 @@ class Suspicion:
     def _set_aside(self, suspect: Suspect) -> None:
         """Without the worst one the others may look better: they are judged at the next failure."""
         logger.warning("%s: set aside", suspect)
-        self.health.remove(suspect.node)
-        self.nodes.remove(suspect.node)
-        self.attempts.gone[suspect.node] = f"set aside: {suspect}"
-        self.attempts.endings.leave(suspect.node, states.NODE_LOST, self.grace_seconds)
-        self._aside[suspect.node] = suspect
-        self._failed[suspect.node] = list(suspect.attempts)
-        self.tell(
-            f"{suspect}: it gets no more tasks from this launcher, and those tasks run elsewhere."
-        )
+        node = suspect.node
+        self.health.remove(node)
+        self.attempts.rest(node, inf)
+        self.attempts.gone[node] = f"set aside: {suspect}"
+        self._aside.add(node)
+        self._why[node] = str(suspect)
+        self._trials[node] = _Trial(time.monotonic() + TRIAL_SECONDS)
+        for trial in self._trials.values():
+            trial.bad = {job: where for job, where in trial.bad.items() if where != node}
+        self._excuse_soon(node, suspect.attempts)
+        self.tell(f"{suspect}: it gets no more tasks, and those tasks run elsewhere.")
+
+    def _excuse_soon(self, node: str, attempts: Iterable[tuple[int, int]]) -> None:
+        """Excuse what failed on a suspect, once its end is in the record."""
+        for job, attempt in attempts:
+            self._tried.setdefault(job, set()).add(node)
+            self._failed.setdefault(node, []).append((job, attempt))
+
+    # -- whose fault it was ---------------------------------------------------------------------
+
+    def _note(self, job: int, tried: Collection[str], nodes: Collection[str], good: bool) -> None:
+        """A job that failed on suspects has ended elsewhere."""
+        for node in tried:
+            trial = self._trials.get(node)
+            if trial is None or node in nodes:
+                continue
+            if good:
+                trial.good.add(job)
+                trial.bad.pop(job, None)
+            else:
+                trial.bad[job] = next(iter(nodes), "")
+
+    def _judge(self, now: float) -> None:
+        for node, trial in list(self._trials.items()):
+            if not self.nodes.has(node):
+                del self._trials[node]  # it was lost meanwhile
+            elif len(trial.bad) >= ENOUGH and len(trial.bad) > len(trial.good):
+                self._acquit(node)
+            elif len(trial.good) >= ENOUGH or now >= trial.until:
+                self._convict(node)
+
+    def _convict(self, node: str) -> None:
+        logger.warning("%s: what failed there has not failed elsewhere", node)
+        del self._trials[node]
+        self.nodes.remove(node)
+        self.attempts.endings.leave(node, states.NODE_LOST, self.grace_seconds)
+
+    def _acquit(self, node: str) -> None:
+        logger.warning("%s: what failed there fails elsewhere, too", node)
+        del self._trials[node], self.attempts.gone[node]
+        self._aside.remove(node)
+        self.health.add(node)
+        self.attempts.trust(node)
+        self.tell(f"What failed on {node} fails elsewhere, too: it gets tasks again.")
 
     def committed(self) -> None:
         """Excuse what failed on nodes that were set aside: those ends are in the record now."""
+        self._judge(time.monotonic())
         if self._failed:
             self.guard.run(self._excuse)
 
     def _excuse(self) -> None:
         while self._failed:
             node, attempts = next(iter(self._failed.items()))
-            done = excuse.give_again(attempts, node, str(self._aside[node]))
+            done = excuse.give_again(attempts, node, self._why[node])
             logger.info("%s: %d jobs run again elsewhere", node, done.jobs)
             del self._failed[node]
             self.source.dirty = True

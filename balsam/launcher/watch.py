@@ -35,6 +35,11 @@ class Watch:
         self._doubted[name] = max(time.monotonic() + seconds, self._doubted.get(name, 0.0))
         self._nodes.rest(name)
 
+    def trust(self, name: str) -> None:
+        """End the rest of a node."""
+        if name in self._doubted:
+            self._doubted[name] = 0.0
+
     def look(self) -> None:
         """See who answers."""
         ready = self._hands.ready_nodes if self._hands else self._ready

@@ -26,7 +26,7 @@ from tests.tools.hands import FakeHands
 PATIENCE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")
 Ran = tuple[int, list[Snapshot]]
-Stepped = Callable[[FakeHands], contextlib.AbstractContextManager[Launcher]]
+Stepped = Callable[..., contextlib.AbstractContextManager[Launcher]]
 
 
 @pytest.fixture
@@ -96,11 +96,11 @@ def stepped(
     allocation: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stepped:
-    """A launcher of all jobs with some hands, on their nodes of one core."""
+    """A launcher of all jobs with some hands, on their nodes of so many cores."""
 
     @contextlib.contextmanager
-    def stepped(hands: FakeHands) -> Iterator[Launcher]:
-        settings(project, cores_per_node=1, idle_exit_seconds=0)
+    def stepped(hands: FakeHands, cores: int = 1) -> Iterator[Launcher]:
+        settings(project, cores_per_node=cores, idle_exit_seconds=0)
         allocation(*sorted(hands.ready_nodes))
         on(hands, monkeypatch)
         with Wakeup() as wakeup:
@@ -122,7 +122,7 @@ def test_a_node_that_fails_is_set_aside_and_its_tasks_run_elsewhere(
     hands = FakeHands(NODES, failing=["n2"])
     told = all_finish(hands)
     notices = [one.notice for one in told if "failed on n2" in one.notice]
-    assert "it gets no more tasks from this launcher" in notices[0]
+    assert "it gets no more tasks, and those tasks run elsewhere" in notices[0]
     # It is named again at the end, when what was told has scrolled by.
     assert told[-1].final and notices[-1] == told[-1].notice
     assert told[-1].notice.startswith("1 node lost or set aside: n2 (set aside: ")
@@ -164,6 +164,36 @@ def test_the_last_node_is_never_set_aside(stepped: Stepped) -> None:
     assert list(launcher.attempts.gone) == ["n1"]
     left = Counter(BalsamJob.objects.values_list("state", flat=True))
     assert set(left) == {states.JOB_FINISHED, states.FAILED} and left[states.FAILED] > 10
+
+
+def test_many_bad_inputs_in_a_row_cost_no_node(
+    stepped: Stepped, jobs: list[BalsamJob], caplog: pytest.LogCaptureFixture
+) -> None:
+    """They follow one another on the one core that is free, and then on that of the next node."""
+    keys = [job.pk for job in jobs]
+    hands = FakeHands(NODES)
+    hands.slow, hands.bad = keys[40:47], set(keys[47:77])
+    with stepped(hands, cores=2) as launcher:
+        step_while(launcher, lambda: "set aside" not in caplog.text)
+        assert len(hands.held) == 7, "what runs there goes on"
+        # Perhaps nothing else is free to try elsewhere what failed there.
+        for token in list(hands.held):
+            hands.release(token)
+        assert launcher.run() == 0
+    assert "fails elsewhere, too" in caplog.text and not launcher.attempts.gone
+    failed = BalsamJob.objects.filter(state=states.FAILED)
+    assert {job.pk for job in failed} == hands.bad
+    assert max(job.lost_attempts for job in failed) <= suspicion.MOST_EXCUSES
+    ended = BalsamJob.objects.filter(state=states.JOB_FINISHED)
+    assert {job.attempt for job in ended} == {1}, "what ran well was never stopped"
+
+
+def test_two_bad_nodes_are_told_from_bad_inputs(
+    all_finish: Callable[[FakeHands], list[Snapshot]],
+) -> None:
+    """Also where what failed on one of them fails again on the other."""
+    told = all_finish(FakeHands(NODES, failing=["n1", "n3"]))
+    assert told[-1].notice.startswith("2 nodes lost or set aside: n")
 
 
 def test_tasks_that_a_bad_node_could_not_even_begin_run_elsewhere(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from balsam import states
+from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import (
     Confinement,
     Ended,
@@ -40,6 +41,9 @@ class FakeHands:
         self.ready_nodes = frozenset(names)
         self.failing, self.dying, self.refusing = failing, dying, refusing
         self._holding = set(holding)
+        #: Jobs that fail wherever they run, and jobs that run until they are stopped.
+        self.bad: Collection[int] = ()
+        self.slow: Collection[int] = ()
         #: Those that run on and on.
         self.held: set[str] = set()
         #: What it took to reach the nodes.
@@ -79,10 +83,11 @@ class FakeHands:
             self._events.append(Refused(token, states.PROGRAM_MISSING, "There is no program."))
             return
         self._events.append(Started(token, PID, time.time()))
-        if node in self._holding:
-            self._holding.remove(node)
+        job = protocol.job_of(token)
+        if node in self._holding or job in self.slow:
+            self._holding.discard(node)
             self.held.add(token)
-        elif node in self.failing:
+        elif node in self.failing or job in self.bad:
             self._events.append(Ended(token, Exit(PID, 3, 0, 0.0, 0), 0.1, tail="the disk is gone"))
         else:
             self._events.append(Ended(token, Exit(PID, 0, 0, 0.0, 0), 0.1))

@@ -65,6 +65,10 @@ class Nodes:
         node.resting = False
         self._open.add(node)
 
+    def has(self, name: str) -> bool:
+        """Whether a node was not removed."""
+        return name in self._nodes
+
     def gives(self, name: str) -> bool:
         """Whether a node is given out: it is there, and does not rest."""
         node = self._nodes.get(name)

@@ -191,6 +191,15 @@ def started(job: int) -> Started:
     return Started(f"{job}:1", 1000 + job, 1e9)
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_where_all_fails_at_once_nothing_is_sent_ahead(node: Node, code: int) -> None:
+    """On a bad node that would be thousands of jobs."""
+    for job in range(40):
+        assert node.send(job)
+        node.hear(started(job), Ended(f"{job}:1", Exit(1000 + job, code, 0, 0.0, 0), 0.01))
+    assert (node.far._kind(task(0, 1)).ahead() > 0) == (code == 0)
+
+
 def test_only_what_follows_others_of_its_application_soon_is_sent_ahead(node: Node) -> None:
     assert node.send(1, app=1) and node.send(2, app=2)
     node.hear(started(1), started(2))
