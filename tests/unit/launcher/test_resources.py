@@ -286,11 +286,11 @@ def test_what_starts_ranks(mpi: Mpi, starts: Starts, workers: Starts) -> None:
 
 
 def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
-    text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]}"
-    found = resolved(machines.parse(text, Path("m.yml")))
+    text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]%s}"
+    found = resolved(machines.parse(text % "", Path("m.yml")))
     assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
     assert (found.gpu_masks, found.gpu_environ) == (("ROCR_VISIBLE_DEVICES",), {})
-    machine = machines.parse(f"{text}\nnode: {{numa_domains: 2}}", Path("m.yml"))
+    machine = machines.parse(text % ", numa: [0, 1]", Path("m.yml"))
     assert resolved(machine).shape.gpu_numa == ()
     asked = uniform(4, 1, 2)
     whole = resolve(machine, Launcher(), Mpi(), LauncherOptions(), TWO, NOW, lambda _: asked)
