@@ -113,7 +113,7 @@ class Launcher:
     max_launches: int = setting(
         0,
         "The most mpiruns over the life of one batch job, those that start the workers for serial "
-        "jobs included; 0 = as many as the machine allows.",
+        "jobs included; a machine may allow less, and 0 = as many as it allows.",
     )
     cores_per_node: int = setting(
         0, "Cores of a node that jobs may use; 0 = all that the machine has."

@@ -113,7 +113,7 @@ def resolve(
         max_concurrent_mpiruns=_least(
             settings.max_concurrent_mpiruns, machine.max_concurrent_mpiruns
         ),
-        max_launches=settings.max_launches or machine.max_launches,
+        max_launches=_least(settings.max_launches, machine.max_launches),
         gpu_masks=masks,
         gpu_environ=variables,
         mpi=_starts(mpi, machine),

@@ -266,6 +266,8 @@ def test_limits() -> None:
     found = resolved(machine, mine)
     assert (found.max_concurrent_mpiruns, found.max_launches, found.max_ranks) == (20, 5, 4)
     assert resolved(machine, mine, max_ranks_per_node=2).max_ranks == 2
+    found = resolved(machine, Launcher(max_concurrent_mpiruns=60, max_launches=10))
+    assert (found.max_concurrent_mpiruns, found.max_launches) == (50, 9)
 
 
 @pytest.mark.parametrize(
