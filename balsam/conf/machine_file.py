@@ -86,7 +86,11 @@ class MpiSection:
 class WorkersSection:
     """What starts the workers that run serial jobs, one on each node."""
 
-    mpirun: str = setting("auto", "A path, or a name on PATH; auto = as for MPI jobs.")
+    mpirun: str = setting(
+        "auto",
+        "A path, or a name on PATH; auto = as for MPI jobs, but srun for MPICH and Intel MPI inside "
+        "Slurm.",
+    )
     flavour: str = setting("auto", "Whose it is; auto = ask it.", choices=FLAVOURS)
     flags: str = setting("", "More options for it, as in a shell.")
 
