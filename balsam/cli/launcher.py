@@ -76,8 +76,8 @@ _OF_PARTS = ("parts", "limit_nodes", "offset_nodes", "job_mode")
     "parts",
     multiple=True,
     metavar="MODE:NODES[:NAME=VALUE]...",
-    help="Start a launcher for each such part of the nodes: mpi or serial, so many nodes, jobs "
-    "with these tags. Repeatable.",
+    help="Start a launcher for each such part of the nodes: mpi, serial or auto (each job the way it "
+    "needs), so many nodes, jobs with these tags. Repeatable.",
 )
 @click.option(
     "--machine",
