@@ -101,7 +101,7 @@ def _record(machine: Machine) -> Iterator[str]:
             ("MPI", f"{mpi} {machine.mpi_flags}".strip()),
             ("workers", "" if machine.serial_program == AUTO else workers.strip()),
             ("mpiruns at once", machine.max_concurrent_mpiruns or ""),
-            ("mpiruns in a batch job", machine.max_launches or ""),
+            ("mpiruns of a launcher", machine.max_launches or ""),
             ("jobs share nodes", "yes" if machine.pack else "no"),
         ]
     )

@@ -76,9 +76,13 @@ class MpiSection:
     mpirun: str = setting("auto", "A path, or a name on PATH; auto = find one.")
     flavour: str = setting("auto", "Whose it is; auto = ask it.", choices=FLAVOURS)
     flags: str = setting("", "More options for every call, as in a shell.")
-    max_concurrent: int = setting(0, "The most of them at once; 0 = no limit of the machine's own.")
+    max_concurrent: int = setting(
+        0, "The most of them that a launcher runs at once; 0 = no limit of the machine's own."
+    )
     max_launches: int = setting(
-        0, "The most of them over the life of one batch job; 0 = no limit of the machine's own."
+        0,
+        "The most of them over the life of one launcher, those that start workers included; 0 = no "
+        "limit of the machine's own.",
     )
 
 
@@ -88,8 +92,8 @@ class WorkersSection:
 
     mpirun: str = setting(
         "auto",
-        "A path, or a name on PATH; auto = as for MPI jobs, but srun for MPICH and Intel MPI inside "
-        "Slurm.",
+        "A path, or a name on PATH; auto = as for MPI jobs, but srun for MPICH and Intel MPI "
+        "inside Slurm.",
     )
     flavour: str = setting("auto", "Whose it is; auto = ask it.", choices=FLAVOURS)
     flags: str = setting("", "More options for it, as in a shell.")

@@ -268,6 +268,8 @@ def test_limits() -> None:
     assert resolved(machine, mine, max_ranks_per_node=2).max_ranks == 2
     found = resolved(machine, Launcher(max_concurrent_mpiruns=60, max_launches=10))
     assert (found.max_concurrent_mpiruns, found.max_launches) == (50, 9)
+    one_of_ten = resolved(machine, in_partition=10, limit_nodes=1)
+    assert (one_of_ten.max_concurrent_mpiruns, one_of_ten.max_launches) == (5, 1)
 
 
 @pytest.mark.parametrize(
