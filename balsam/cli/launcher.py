@@ -76,8 +76,8 @@ _OF_PARTS = ("parts", "limit_nodes", "offset_nodes", "job_mode")
     "parts",
     multiple=True,
     metavar="MODE:NODES[:NAME=VALUE]...",
-    help="Start a launcher for each such part of the nodes: mpi or serial, so many nodes, jobs "
-    "with these tags. Repeatable.",
+    help="Start a launcher for each such part of the nodes: mpi, serial or auto (each job the way "
+    "it needs), so many nodes, jobs with these tags. Repeatable.",
 )
 @click.option(
     "--machine",
@@ -86,7 +86,7 @@ _OF_PARTS = ("parts", "limit_nodes", "offset_nodes", "job_mode")
     help="A machine that 'balsam machines' lists, or a machine file (setting launcher.machine).",
 )
 @click.option("--persistent", is_flag=True, help="Wait for more jobs instead of ending when idle.")
-@click.option("--in-partition", is_flag=True, hidden=True)
+@click.option("--in-partition", type=number(0, LARGEST_COUNT), default=0, hidden=True)
 @click.option("--num-workers", type=int, hidden=True)
 @click.option("--nodes-per-worker", type=int, hidden=True)
 @click.pass_context
@@ -105,7 +105,7 @@ def command(
     parts: tuple[str, ...],
     machine: str,
     persistent: bool,
-    in_partition: bool,
+    in_partition: int,
     num_workers: int | None,
     nodes_per_worker: int | None,
 ) -> None:
@@ -169,12 +169,13 @@ def _run_parts(
     given = allocation.detect(os.environ, time.time(), ask=False).nodes
     nodes = allocation.part(given, limit_nodes, offset_nodes)
     made = slices(list(map(part_of, parts)), len(nodes), offset_nodes)
-    return Partition(made, words_of_part(ctx), click.echo).run()
+    together = sum(one.part.nodes for one in made)
+    return Partition(made, words_of_part(ctx, together), click.echo).run()
 
 
-def words_of_part(ctx: click.Context) -> list[str]:
-    """The options of this launcher that each of its parts gets too."""
-    words = ["--in-partition"]
+def words_of_part(ctx: click.Context, nodes: int) -> list[str]:
+    """The options of this launcher that each of its parts gets too; ``nodes`` are of all parts."""
+    words = [f"--in-partition={nodes}"]
     for param in ctx.command.params:
         value = ctx.params.get(param.name or "")
         # 0 is a value: it equals False, but is not the same.

@@ -24,20 +24,28 @@ _WINDOW = re.compile(r"(\d{1,7})-(\d{1,7}) nodes for (\d{1,7})-(\d{1,7}) min", r
 
 @dataclass(frozen=True)
 class NodeSection:
-    """What each node has."""
+    """What each node has. What says more of ``cores`` is refused without them."""
 
-    cores: int = setting(0, "Cores of a node; 0 = ask the node that the launcher runs on.")
-    threads_per_core: int = setting(
-        0, "Hardware threads of a core; 0 = ask the node. With cores 0, 1 makes each a core."
+    cores: int = setting(
+        0,
+        "Cores of a node; 0 = ask the node that the launcher runs on, for hardware threads and "
+        "NUMA domains as well.",
     )
-    numa_domains: int = setting(1, "NUMA domains, equal blocks of cores.", least=1)
+    threads_per_core: int = setting(
+        0,
+        "Hardware threads of each of these cores; 0 = 1. Without cores, 1 makes each hardware "
+        "thread of the node a core.",
+    )
+    numa_domains: int = setting(1, "NUMA domains, equal blocks of these cores.", least=1)
     cpu_ids: str = setting(
-        "", "The operating system's ids of the hardware threads, as in 0-83,88-171; empty = from 0."
+        "",
+        "The operating system's ids of the hardware threads of these cores, as in 0-83,88-171; "
+        "empty = from 0.",
     )
     cpu_order: str = setting(
         "apart",
         "together: a core's threads have ids in a row; apart: first the first threads of all "
-        "cores, then the second ones, and so on.",
+        "these cores, then the second ones, and so on.",
         choices=("apart", "together"),
     )
     max_ranks: int = setting(0, "The most MPI ranks on a node; 0 = no limit.")
@@ -54,7 +62,8 @@ class GpuSection:
         "What the mask variables call each GPU or tile, in the order to hand them out."
     )
     numa: tuple[int, ...] = texts(
-        "The NUMA domain next to each of them, from 0; empty = spread evenly.", int
+        "The NUMA domain next to each of them, from 0; empty = spread evenly over numa_domains.",
+        int,
     )
     masks: tuple[str, ...] = texts("Variables that tell a job its GPUs, by their ids.")
     environ: Mapping[str, str] = pairs("Other variables for every job that gets GPUs.")
@@ -67,9 +76,13 @@ class MpiSection:
     mpirun: str = setting("auto", "A path, or a name on PATH; auto = find one.")
     flavour: str = setting("auto", "Whose it is; auto = ask it.", choices=FLAVOURS)
     flags: str = setting("", "More options for every call, as in a shell.")
-    max_concurrent: int = setting(0, "The most of them at once; 0 = no limit of the machine's own.")
+    max_concurrent: int = setting(
+        0, "The most of them that a launcher runs at once; 0 = no limit of the machine's own."
+    )
     max_launches: int = setting(
-        0, "The most of them over the life of one batch job; 0 = no limit of the machine's own."
+        0,
+        "The most of them over the life of one launcher, those that start workers included; 0 = no "
+        "limit of the machine's own.",
     )
 
 
@@ -77,7 +90,11 @@ class MpiSection:
 class WorkersSection:
     """What starts the workers that run serial jobs, one on each node."""
 
-    mpirun: str = setting("auto", "A path, or a name on PATH; auto = as for MPI jobs.")
+    mpirun: str = setting(
+        "auto",
+        "A path, or a name on PATH; auto = as for MPI jobs, but srun for MPICH and Intel MPI "
+        "inside Slurm.",
+    )
     flavour: str = setting("auto", "Whose it is; auto = ask it.", choices=FLAVOURS)
     flags: str = setting("", "More options for it, as in a shell.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,9 @@ _DIRECTORY = "machines"
 _SUFFIX = ".yml"
 #: The keys by which a machine is known.
 _SIGNS = ("hosts:", "environ:")
+_THREADS = "node.threads_per_core"
+#: What says more of cores that are given.
+_OF_CORES = (_THREADS, "node.numa_domains", "node.cpu_ids", "node.cpu_order")
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def parse(text: str, path: Path) -> Machine:
     """The machine written in ``text``; its name is that of the file. Raises SettingsError."""
     written, lines = machine_file.parse(text, str(path))
     try:
-        node, gpu_numa, queues = _node(written), _gpu_numa(written), _queues(written)
+        node, gpu_numa, queues = _node(written, lines), _gpu_numa(written), _queues(written)
     except _Wrong as wrong:
         line = next((lines[key] for key in (wrong.key, *_parents(wrong.key)) if key in lines), 1)
         raise SettingsError(f"{path}, line {line}: {wrong.key} is {wrong.what}.") from wrong
@@ -215,10 +218,15 @@ def _parents(key: str) -> list[str]:
     return [".".join(parts[:number]) for number in range(len(parts) - 1, 0, -1)]
 
 
-def _node(written: MachineFile) -> NodeShape | None:
+def _node(written: MachineFile, given: Container[str]) -> NodeShape | None:
     """Cores and domains of a node; None if the node itself is to be asked."""
     node = written.node
     if not node.cores:
+        for key in _OF_CORES:
+            # One thread for each core is a way to ask.
+            if key in given and (key != _THREADS or node.threads_per_core > 1):
+                raise _Wrong(key, "given without node.cores; expected both, or neither to have the "
+                             "node asked")  # fmt: skip
         return None
     threads = max(1, node.threads_per_core)
     number = node.cores * threads
@@ -241,7 +249,8 @@ def _node(written: MachineFile) -> NodeShape | None:
 
 
 def _gpu_numa(written: MachineFile) -> tuple[int, ...]:
-    gpus, domains = written.gpus, written.node.numa_domains
+    gpus, node = written.gpus, written.node
+    domains = node.numa_domains
     if len(set(gpus.ids)) < len(gpus.ids):
         raise _Wrong("gpus.ids", "a list that names a GPU twice")
     if gpus.ids and not gpus.masks:
@@ -251,7 +260,8 @@ def _gpu_numa(written: MachineFile) -> tuple[int, ...]:
     if len(gpus.numa) != len(gpus.ids):
         raise _Wrong("gpus.numa", f"a list of {len(gpus.numa)}; expected one number for each of "
                      f"gpus.ids, which are {len(gpus.ids)}")  # fmt: skip
-    if max(gpus.numa) >= domains:
+    # A node that is asked tells later whether it has such domains.
+    if node.cores and max(gpus.numa) >= domains:
         raise _Wrong("gpus.numa", f"a list with {max(gpus.numa)}; expected numbers below "
                      f"{domains}, the number of node.numa_domains")  # fmt: skip
     return gpus.numa

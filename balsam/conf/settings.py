@@ -102,7 +102,10 @@ class Launcher:
         16, "Lines from the end of a failed task's output that go into its event."
     )
     max_concurrent_mpiruns: int = setting(
-        1000, "The largest number of mpirun processes at once; a machine may allow less.", least=1
+        1000,
+        "The largest number of mpirun processes of a launcher at once; a machine may allow less. "
+        "--part divides it among its parts.",
+        least=1,
     )
     crash_limit: int = setting(
         5, "A job that was running this often when its launcher or node was lost fails.", least=1
@@ -112,8 +115,9 @@ class Launcher:
     )
     max_launches: int = setting(
         0,
-        "The most mpiruns over the life of one batch job, those that start the workers for serial "
-        "jobs included; 0 = as many as the machine allows.",
+        "The most mpiruns over the life of one launcher, those that start the workers for serial "
+        "jobs included; a machine may allow less, and 0 = as many as it allows. --part divides it "
+        "among its parts; other launchers of the same batch job each count their own.",
     )
     cores_per_node: int = setting(
         0, "Cores of a node that jobs may use; 0 = all that the machine has."

@@ -13,7 +13,7 @@ from balsam.launcher.tasks import Mpi, Task
 
 @dataclass
 class Mpiruns:
-    """The mpiruns of a launcher, within what its allocation allows.
+    """The mpiruns of a launcher, within what its machine allows.
 
     With ``for_all`` serial tasks are run by mpirun, too. No more than ``at_once`` run at a time,
     and no more than ``in_all`` are started (0: any number), those of ``hands`` among them.
@@ -46,13 +46,12 @@ class Mpiruns:
 
     @property
     def spent(self) -> str:
-        """In a clause, that no mpirun is left of those that an allocation allows; '' if one is."""
+        """In a clause, that no mpirun is left of those that it may start; '' if one is."""
         workers = self.hands.launches if self.hands else 0
         if not self.in_all or self.near.launches + workers < self.in_all:
             return ""
         used = (
-            f"this allocation is good for {self.in_all} launches, and they are used up "
-            "(max_launches)"
+            f"this launcher is good for {self.in_all} launches, and they are used up (max_launches)"
         )
         return f"{used}, {workers} of them by the workers for serial jobs" if workers else used
 

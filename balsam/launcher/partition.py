@@ -86,6 +86,14 @@ def slices(parts: Sequence[Part], nodes: int, offset: int = 0) -> list[Slice]:
     return found
 
 
+def share(limit: int, nodes: int, together: int) -> int:
+    """What a part has of a limit for all of them (0: none), by its nodes; at least 1.
+
+    ``together`` are the nodes of all parts, 0 for a launcher that is no part.
+    """
+    return max(1, limit * nodes // together) if limit and together else limit
+
+
 @dataclass
 class _Child:
     name: str

@@ -16,6 +16,7 @@ from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core.offer import Offer
 from balsam.launcher.options import LauncherOptions
+from balsam.launcher.partition import share
 from balsam.launcher.tasks import short
 from balsam.platform import allocation as allocations
 from balsam.platform import node, nodelist
@@ -97,6 +98,8 @@ def resolve(
     nodes = allocations.part(allocation.nodes, options.limit_nodes, options.offset_nodes)
     masks, variables = _masks(machine, allocation)
     shape = _shape(machine, settings, options, allocation, nodes, ask, on_node)
+    at_once = _least(settings.max_concurrent_mpiruns, machine.max_concurrent_mpiruns)
+    launches = _least(settings.max_launches, machine.max_launches)
     told = on_node or machine.shape or settings.cores_per_node or _least_cpus(allocation, nodes)
     return Resources(
         machine=machine.name,
@@ -110,10 +113,8 @@ def resolve(
         or settings.max_ranks_per_node
         or machine.max_ranks_per_node,
         pack=machine.pack,
-        max_concurrent_mpiruns=_least(
-            settings.max_concurrent_mpiruns, machine.max_concurrent_mpiruns
-        ),
-        max_launches=settings.max_launches or machine.max_launches,
+        max_concurrent_mpiruns=share(at_once, len(nodes), options.in_partition),
+        max_launches=share(launches, len(nodes), options.in_partition),
         gpu_masks=masks,
         gpu_environ=variables,
         mpi=_starts(mpi, machine),

@@ -237,15 +237,13 @@ def test_an_mpirun_that_can_not_start_its_ranks(site: Site, fake_mpirun: Path) -
     assert site.state("serial") == states.JOB_FINISHED
 
 
-def test_mpi_jobs_beyond_the_launches_of_an_allocation_are_left(
-    site: Site, fake_mpirun: Path
-) -> None:
+def test_mpi_jobs_beyond_the_launches_of_a_launcher_are_left(site: Site, fake_mpirun: Path) -> None:
     site.settings(mpirun=fake_mpirun.with_name("mpirun"), max_launches=2)
     for number in range(3):
         site.job(f"mpi{number}", "/bin/true", ranks_per_node=2)
     site.job("serial", "/bin/true")
     said = site.launch(code=1)
-    spent = "this allocation is good for 2 launches, and they are used up (max_launches)"
+    spent = "this launcher is good for 2 launches, and they are used up (max_launches)"
     assert f"No mpirun can be started any more: {spent}." in said
     assert f"1 job was not run: {spent}." in said
     assert "usable mpirun" not in said

@@ -113,7 +113,7 @@ def test_an_empty_file_is_a_machine() -> None:
         ("gpus:\n  ids: [0]", ["line 1", "gpus.masks is empty"]),
         ("gpus: {ids: [0, 0], masks: [M]}", ["names a GPU twice"]),
         ("gpus:\n ids: [0]\n masks: [M]\n numa: [0, 1]", ["line 4", "which are 1"]),
-        ("gpus:\n ids: [0]\n masks: [M]\n numa: [1]", ["below 1", "numa_domains"]),
+        ("node: {cores: 4}\ngpus:\n ids: [0]\n masks: [M]\n numa: [1]", ["line 5", "below 1"]),
         ("gpus: {numa: [x]}", ["gpus.numa has 'x'", "a whole number"]),
         ("gpus: {environ: [1]}", ["gpus.environ is a list"]),
         ("gpus:\n  environ:\n    A: {}", ["line 3", "gpus.environ.A"]),
@@ -132,6 +132,31 @@ def test_errors_name_file_line_and_key(text: str, words: list[str]) -> None:
     message = refusal(text)
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "line", ["numa_domains: 2", "cpu_ids: 0-3", "cpu_order: together", "threads_per_core: 2"]
+)
+def test_what_says_more_of_cores_needs_them(line: str) -> None:
+    key = line.partition(":")[0]
+    for cores in ("", "  cores: 0\n"):
+        message = refusal(f"node:\n{cores}  {line}")
+        assert f"line {2 + bool(cores)}: node.{key} is given without node.cores; exp" in message
+    assert parse(f"node:\n  cores: 4\n  {line}").shape
+
+
+def test_cores_that_are_given_are_believed() -> None:
+    shape = parse("node: {cores: 4}").shape
+    assert shape and (shape.threads_per_core, shape.numa) == (1, ())
+    assert parse("node: {cores: 4, threads_per_core: 0}").shape == shape
+    for threads in (0, 1):
+        machine = parse(f"node: {{threads_per_core: {threads}}}")
+        assert (machine.shape, machine.separate_threads) == (None, bool(threads))
+
+
+def test_a_node_that_is_asked_may_have_any_domain_beside_a_gpu() -> None:
+    machine = parse("gpus: {ids: [0, 1], masks: [M], numa: [1, 3]}")
+    assert (machine.shape, machine.gpu_numa) == (None, (1, 3))
 
 
 @given(st.text("abnodegpu: {}[]\n-~0&*!\"'", max_size=60))

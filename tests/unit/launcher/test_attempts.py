@@ -240,7 +240,9 @@ def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> 
     assert attempts.start(replace(wide, id=2), Application())
     ended(attempts, 1)
     for _ in range(2):
-        with pytest.raises(MpiUnavailable, match="good for 2 launches, and they are used up"):
+        with pytest.raises(
+            MpiUnavailable, match="this launcher is good for 2 launches, and they are used up"
+        ):
             attempts.start(replace(wide, id=3), Application())
     assert attempts.start(task(4, "/bin/true"), Application())
     assert attempts.start(replace(wide, id=5, mpirun=False), Application()) is None

@@ -13,7 +13,7 @@ import pytest
 
 from balsam.errors import AllocationError, InvalidValue
 from balsam.launcher.options import LauncherOptions, tag_of
-from balsam.launcher.partition import Part, Slice, part_of, slices
+from balsam.launcher.partition import Part, Slice, part_of, share, slices
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +53,16 @@ def test_parts_follow_each_other() -> None:
     ]  # fmt: skip
     with pytest.raises(AllocationError, match=r"3 \+ 1 = 4 nodes, but only 3 are here"):
         slices(parts, 3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "nodes", "together", "expected"),
+    [(0, 2, 4, 0), (9, 2, 0, 9), (1000, 4, 16, 250), (5, 1, 2, 2), (3, 1, 16, 1), (7, 4, 4, 7)],
+)
+def test_a_part_has_its_share_of_a_limit(
+    limit: int, nodes: int, together: int, expected: int
+) -> None:
+    assert share(limit, nodes, together) == expected
 
 
 def test_options_that_make_no_sense() -> None:

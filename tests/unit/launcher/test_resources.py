@@ -266,6 +266,10 @@ def test_limits() -> None:
     found = resolved(machine, mine)
     assert (found.max_concurrent_mpiruns, found.max_launches, found.max_ranks) == (20, 5, 4)
     assert resolved(machine, mine, max_ranks_per_node=2).max_ranks == 2
+    found = resolved(machine, Launcher(max_concurrent_mpiruns=60, max_launches=10))
+    assert (found.max_concurrent_mpiruns, found.max_launches) == (50, 9)
+    one_of_ten = resolved(machine, in_partition=10, limit_nodes=1)
+    assert (one_of_ten.max_concurrent_mpiruns, one_of_ten.max_launches) == (5, 1)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +290,11 @@ def test_what_starts_ranks(mpi: Mpi, starts: Starts, workers: Starts) -> None:
 
 
 def test_a_file_may_name_gpus_and_leave_cores_to_the_node() -> None:
-    text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]}"
-    found = resolved(machines.parse(text, Path("m.yml")))
+    text = "gpus: {ids: [a, b], masks: [ROCR_VISIBLE_DEVICES]%s}"
+    found = resolved(machines.parse(text % "", Path("m.yml")))
     assert found.shape == NodeShape(4, uniform(4, 2).cpus, (), ("a", "b"))
     assert (found.gpu_masks, found.gpu_environ) == (("ROCR_VISIBLE_DEVICES",), {})
-    machine = machines.parse(f"{text}\nnode: {{numa_domains: 2}}", Path("m.yml"))
+    machine = machines.parse(text % ", numa: [0, 1]", Path("m.yml"))
     assert resolved(machine).shape.gpu_numa == ()
     asked = uniform(4, 1, 2)
     whole = resolve(machine, Launcher(), Mpi(), LauncherOptions(), TWO, NOW, lambda _: asked)
