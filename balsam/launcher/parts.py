@@ -118,7 +118,11 @@ def attempts(
     """What will run its tasks."""
     environ = runs.own_environ(dict(os.environ), marks)
     ground = Ground(
-        names_of_this_node(), given.shape.cpus, given.gpu_masks, given.gpu_environ or {}
+        names_of_this_node(),
+        given.shape.cpus,
+        given.gpu_masks,
+        given.gpu_environ or {},
+        bool(given.shape.gpus),
     )
     left = given.seconds_left(time.time())
     bounds = Bounds(

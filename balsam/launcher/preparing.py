@@ -16,6 +16,7 @@ from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, nodelist, workdirs
+from balsam.platform.allotment import MASKS, NO_GPU
 from balsam.platform.flavours import LONGEST_LIST, Launch
 from balsam.platform.process import RunSpec, reason
 
@@ -64,6 +65,8 @@ class Ground:
     #: Variables that name the GPUs of a task, and others that belong to them.
     gpu_masks: Sequence[str] = ()
     gpu_environ: Mapping[str, str] = field(default_factory=dict)
+    #: Whether there are any to give out.
+    has_gpus: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,10 +193,14 @@ class Preparer:
     def _given(self, task: Task, placement: Placement) -> dict[str, str]:
         """The variables that say what the attempt was given."""
         given = {} if task.mpirun else _share(task, placement)
+        ground = self.ground
         if placement.gpus:
-            given.update(self.ground.gpu_environ)
+            given.update(ground.gpu_environ)
             mask = ",".join(str(gpu) for gpu in placement.gpus)
-            given.update(dict.fromkeys(self.ground.gpu_masks, mask))
+            given.update(dict.fromkeys(ground.gpu_masks, mask))
+        elif ground.has_gpus and placement.core_ids:
+            # It has a part of a node: the GPUs are given to those that have the rest.
+            given.update((name, NO_GPU) for name in ground.gpu_masks if name in MASKS)
         return given
 
     def _environ(self, task: Task, app: Application) -> dict[str, str]:
