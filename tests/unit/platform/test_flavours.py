@@ -156,6 +156,22 @@ def test_open_mpi_binds_to_as_many_cores_on_its_own_node(
     assert command == ["prog", "-n", "2", *line.split(), *PROGRAM]
 
 
+@pytest.mark.parametrize(
+    ("launch", "words"),
+    [
+        (replace(TWO_NODES, threads_per_rank=4, binding="core"), "--cpu-bind core -d 2"),
+        (replace(TWO_NODES, threads_per_rank=4, params={"cpu_bind": "core"}),
+         "--cpu-bind core -d 2"),
+        (replace(TWO_NODES, threads_per_rank=4, binding="depth"), "--cpu-bind depth -d 4"),
+        (replace(PACKED, threads_per_rank=4), "--cpu-bind list:0,32:1,33 -d 4"),
+        (replace(TWO_NODES, threads_per_rank=4), "--cpu-bind none -d 4"),
+    ],
+)  # fmt: skip
+def test_pals_counts_cores_where_it_binds_to_cores(launch: Launch, words: str) -> None:
+    line = " ".join(FLAVOURS["pals"].run("prog", PROGRAM, replace(launch, threads_per_core=2)))
+    assert f" {words} " in line and line.count(" -d ") == 1
+
+
 def test_srun_deals_all_hardware_threads_where_the_job_uses_them() -> None:
     launch = replace(TWO_NODES, threads_per_rank=4, threads_per_core=2, binding="depth")
     line = " ".join(FLAVOURS["srun"].run("srun", PROGRAM, launch))
