@@ -167,6 +167,7 @@ def hands(
         environ,
         tail_lines=config.error_tail_lines,
         lease_seconds=config.lease_seconds,
+        cpus=sorted(set(itertools.chain.from_iterable(given.shape.cpus))),
         keepers=keepers,
     )
 
