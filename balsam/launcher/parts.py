@@ -120,6 +120,7 @@ def attempts(
     ground = Ground(
         names_of_this_node(),
         given.shape.cpus,
+        given.alike,
         given.gpu_masks,
         given.gpu_environ or {},
         bool(given.shape.gpus),

@@ -14,6 +14,7 @@ from balsam.core import ids
 from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
+from balsam.launcher.placement.request import NONE
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, nodelist, workdirs
 from balsam.platform.allotment import MASKS, NO_GPU
@@ -62,6 +63,8 @@ class Ground:
     here: frozenset[str] = frozenset()
     #: The hardware threads (numbers of the operating system) of each core.
     cpus: Sequence[Sequence[int]] = ()
+    #: Whether these are their numbers on each node, or on this one alone.
+    alike: bool = True
     #: Variables that name the GPUs of a task, and others that belong to them.
     gpu_masks: Sequence[str] = ()
     gpu_environ: Mapping[str, str] = field(default_factory=dict)
@@ -173,14 +176,19 @@ class Preparer:
         request = task.request
         alone = len(placement.nodes) == 1 and self.is_here(placement.nodes)
         hosts = () if alone and not mpi.flavour.remote else placement.nodes
+        cores = [self.ground.cpus[core] for core in placement.core_ids]
+        binding = request.affinity
+        if cores and not (self.ground.alike or self.is_here(placement.nodes)):
+            # Which CPUs these are, only their node can tell.
+            cores, binding = [], NONE
         return Launch(
             ranks=task.ranks,
             ranks_per_node=request.ranks_per_node,
             hosts=hosts,
             threads_per_rank=request.threads_per_rank,
             threads_per_core=request.threads_per_core,
-            binding=request.affinity,
-            cores=[self.ground.cpus[core] for core in placement.core_ids],
+            binding=binding,
+            cores=cores,
             node_cpus=self.ground.cpus,
             gpus_per_rank=request.gpus_per_rank,
             gpus=placement.gpus,
