@@ -34,7 +34,8 @@ class NodePool(Nodes):
     share nodes) that the job has all of it. Nodes that are in use already are filled first.
 
     Whole GPUs that were asked for are nobody else's. Parts of one are shared by those that asked
-    for parts; a single-rank job that asks for none sees the least used other.
+    for parts; a single-rank job that asks for none sees the least used other. Without any, a job
+    that has a part of a node sees none.
 
     Times are of one clock, that of who places; ``seconds`` is how long an attempt will take, None
     where nobody knows.

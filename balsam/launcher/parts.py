@@ -118,7 +118,12 @@ def attempts(
     """What will run its tasks."""
     environ = runs.own_environ(dict(os.environ), marks)
     ground = Ground(
-        names_of_this_node(), given.shape.cpus, given.gpu_masks, given.gpu_environ or {}
+        names_of_this_node(),
+        given.shape.cpus,
+        given.alike,
+        given.gpu_masks,
+        given.gpu_environ or {},
+        bool(given.shape.gpus),
     )
     left = given.seconds_left(time.time())
     bounds = Bounds(
@@ -163,6 +168,7 @@ def hands(
         environ,
         tail_lines=config.error_tail_lines,
         lease_seconds=config.lease_seconds,
+        cpus=sorted(set(itertools.chain.from_iterable(given.shape.cpus))),
         keepers=keepers,
     )
 

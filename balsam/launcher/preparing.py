@@ -14,8 +14,10 @@ from balsam.core import ids
 from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
+from balsam.launcher.placement.request import NONE
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, nodelist, workdirs
+from balsam.platform.allotment import MASKS, NO_GPU
 from balsam.platform.flavours import LONGEST_LIST, Launch
 from balsam.platform.process import RunSpec, reason
 
@@ -61,9 +63,13 @@ class Ground:
     here: frozenset[str] = frozenset()
     #: The hardware threads (numbers of the operating system) of each core.
     cpus: Sequence[Sequence[int]] = ()
+    #: Whether these are their numbers on each node, or on this one alone.
+    alike: bool = True
     #: Variables that name the GPUs of a task, and others that belong to them.
     gpu_masks: Sequence[str] = ()
     gpu_environ: Mapping[str, str] = field(default_factory=dict)
+    #: Whether there are any to give out.
+    has_gpus: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,14 +176,19 @@ class Preparer:
         request = task.request
         alone = len(placement.nodes) == 1 and self.is_here(placement.nodes)
         hosts = () if alone and not mpi.flavour.remote else placement.nodes
+        cores = [self.ground.cpus[core] for core in placement.core_ids]
+        binding = request.affinity
+        if cores and not (self.ground.alike or self.is_here(placement.nodes)):
+            # Which CPUs these are, only their node can tell.
+            cores, binding = [], NONE
         return Launch(
             ranks=task.ranks,
             ranks_per_node=request.ranks_per_node,
             hosts=hosts,
             threads_per_rank=request.threads_per_rank,
             threads_per_core=request.threads_per_core,
-            binding=request.affinity,
-            cores=[self.ground.cpus[core] for core in placement.core_ids],
+            binding=binding,
+            cores=cores,
             node_cpus=self.ground.cpus,
             gpus_per_rank=request.gpus_per_rank,
             gpus=placement.gpus,
@@ -190,10 +201,14 @@ class Preparer:
     def _given(self, task: Task, placement: Placement) -> dict[str, str]:
         """The variables that say what the attempt was given."""
         given = {} if task.mpirun else _share(task, placement)
+        ground = self.ground
         if placement.gpus:
-            given.update(self.ground.gpu_environ)
+            given.update(ground.gpu_environ)
             mask = ",".join(str(gpu) for gpu in placement.gpus)
-            given.update(dict.fromkeys(self.ground.gpu_masks, mask))
+            given.update(dict.fromkeys(ground.gpu_masks, mask))
+        elif ground.has_gpus and placement.core_ids:
+            # It has a part of a node: the GPUs are given to those that have the rest.
+            given.update((name, NO_GPU) for name in ground.gpu_masks if name in MASKS)
         return given
 
     def _environ(self, task: Task, app: Application) -> dict[str, str]:

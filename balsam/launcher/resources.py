@@ -60,6 +60,8 @@ class Resources:
     machine: str
     nodes: tuple[str, ...]
     shape: NodeShape
+    #: Whether the CPUs of all nodes have the numbers that ``shape`` gives.
+    alike: bool = True
     scheduler: str = ""
     batch_id: str = ""
     ends: float | None = None
@@ -105,6 +107,8 @@ def resolve(
         machine=machine.name,
         nodes=nodes,
         shape=shape,
+        # Its parts of several nodes need not be the same CPUs on each.
+        alike=not (shape.part and allocation.cpus and len(nodes) > 1),
         notice="" if told else _NOT_ASKED.format(cores=shape.cores),
         scheduler=allocation.scheduler,
         batch_id=allocation.batch_id,
@@ -190,7 +194,8 @@ def _shape(
         # Which cores of a node that it shares with others, only this node can tell.
         here = _with_gpus_of(machine, ask(machine.separate_threads))
         shape = here if shape is None or here.cores < shape.cores else shape
-    shape = _with_cores(shape, cores or _cores_given(allocation, nodes, shape))
+    given = 0 if cores else _cores_given(allocation, nodes, shape)
+    shape = _with_cores(replace(shape, part=shape.part or bool(given)), cores or given)
     if allocation.gpus:
         shape = _of_these(allocation.gpus, machine, shape)
     if options.gpus_per_node is not None:
@@ -298,7 +303,7 @@ def _with_cores(shape: NodeShape, cores: int) -> NodeShape:
     # Domains keep their numbers only as long as all of them are there.
     gpu_numa = shape.gpu_numa if len(left) == len(shape.numa) else ()
     cpus = tuple(shape.cpus[core] for core in source)
-    return NodeShape(cores, cpus, numa, shape.gpus, gpu_numa)
+    return NodeShape(cores, cpus, numa, shape.gpus, gpu_numa, shape.part)
 
 
 def _with_gpus(shape: NodeShape, number: int | None) -> NodeShape:

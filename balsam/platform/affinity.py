@@ -49,6 +49,21 @@ def spelled(cpus: Collection[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in parts)
 
 
+def counterparts(
+    wanted: Collection[int], theirs: Collection[int], ours: Collection[int]
+) -> tuple[int, ...]:
+    """What ``wanted`` CPUs of another node are on this one; () where it has none for them.
+
+    ``theirs`` are all that are given out there, ``ours`` those that may be used here. Where these
+    have other numbers, as in a batch job that shares its nodes, they go by their order.
+    """
+    there, here = {*theirs, *wanted}, {*ours}
+    if not there <= here and len(there) <= len(here):
+        of = dict(zip(sorted(there), sorted(here), strict=False))
+        return tuple(of[cpu] for cpu in wanted)
+    return tuple(wanted) if here.issuperset(wanted) else ()
+
+
 def compare(asked: Collection[int], pid: int, proc: str | Path = "/proc") -> str:
     """What is wrong with the CPUs that process ``pid`` may use, as a sentence; '' if nothing is.
 

@@ -14,6 +14,10 @@ MASKS: Mapping[str, tuple[str, ...]] = {
     "ROCR_VISIBLE_DEVICES": ("-1",),
     "ZE_AFFINITY_MASK": ("-1",),
 }
+#: The word for none that each of them takes. Level Zero's specification has no such word, but its
+#: driver passes over numbers that no GPU has (ExecutionEnvironment::parseAffinityMask), and takes
+#: what is empty for all.
+NO_GPU = "-1"
 
 
 @dataclass(frozen=True)

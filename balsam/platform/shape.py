@@ -20,7 +20,8 @@ class NodeShape:
     Cores are numbered from 0; ``cpus[core]`` are the operating system's ids of its hardware
     threads. ``numa`` are the cores of each domain, () where it is one domain. ``gpus`` are the ids
     that the mask variable takes ("0", "0.1", "MIG-..."), in the order in which they are handed
-    out, and ``gpu_numa`` the domain that each is next to, () where that is not known.
+    out, and ``gpu_numa`` the domain that each is next to, () where that is not known. ``part``: it
+    has CPUs that are not among these, which others may use.
     """
 
     cores: int
@@ -28,6 +29,7 @@ class NodeShape:
     numa: tuple[tuple[int, ...], ...] = ()
     gpus: tuple[str, ...] = ()
     gpu_numa: tuple[int, ...] = ()
+    part: bool = False
 
     @property
     def threads_per_core(self) -> int:
@@ -90,7 +92,8 @@ def observed(allowed: Iterable[int], system: Path, *, separate_threads: bool = F
             cpus.append(tuple(sorted(together)))
             seen |= together
     core_of = {cpu: core for core, cpus_of_it in enumerate(cpus) for cpu in cpus_of_it}
-    return NodeShape(len(cpus), tuple(cpus), _domains(core_of, system))
+    part = not _listed(system / "cpu" / "online") <= mine
+    return NodeShape(len(cpus), tuple(cpus), _domains(core_of, system), part=part)
 
 
 def siblings(cpu: int, system: Path = _SYSTEM) -> set[int]:

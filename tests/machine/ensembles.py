@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from balsam.launcher.ensemble import meeting
 from balsam.launcher.ensemble.ensemble import Ensemble
@@ -52,7 +53,7 @@ class Driver:
         python: str = sys.executable,
         flags: Sequence[str] = (),
         extra: dict[str, str] | None = None,
-        **options: float,
+        **options: Any,
     ) -> None:
         self.directory = directory
         self.nodes = [f"n{number}" for number in range(nodes)]

@@ -44,7 +44,8 @@ class Ensemble:
     A keeper that has not heard of the launcher for half the ``lease_seconds`` ends its tasks, one
     that is told that the launcher may be gone, after ``orphan_seconds``. Where ``beat_seconds`` and
     ``orphan_seconds`` are not given they follow from the lease. ``by_rank`` takes rank i to be on
-    ``nodes[i]`` whatever its host is called. ``keepers`` starts :func:`keeper_command` on all
+    ``nodes[i]`` whatever its host is called. ``cpus`` are all that tasks are confined to: nodes
+    that have others go by their order. ``keepers`` starts :func:`keeper_command` on all
     nodes, where the keepers that ranks start would not outlive the MPI.
     """
 
@@ -61,6 +62,7 @@ class Ensemble:
         start_seconds: float = 120.0,
         orphan_seconds: float | None = None,
         by_rank: bool = False,
+        cpus: Sequence[int] = (),
         keepers: RunSpec | None = None,
     ) -> None:
         if beat_seconds is None:
@@ -79,6 +81,7 @@ class Ensemble:
             "orphan": orphan_seconds,
             "tail_lines": tail_lines,
             "by_rank": by_rank,
+            "cpus": list(cpus),
             "patience": KEEPERS_SECONDS if keepers else 0.0,
             "launcher": [machine.identity(), os.getpid(), machine.start_time(os.getpid())],
         }

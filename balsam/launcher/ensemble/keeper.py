@@ -197,6 +197,7 @@ class Keeper:
         self._synced = False
         self.tasks.tail_lines = config["tail_lines"]
         self.tasks.base = config["environ"]
+        self.tasks.cpus = config["cpus"]
         guest[1].write(wire.frame(self.node, {"hello": self.name, "got": self._link.got}))
 
     def _part(self, guest: tuple[socket.socket, Pipe, wire.Splitter]) -> None:

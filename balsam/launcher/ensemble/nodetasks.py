@@ -6,8 +6,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from balsam import states
@@ -52,6 +52,8 @@ class NodeTasks:
         self.tail_lines = tail_lines
         #: What every task's environment differs from.
         self.base: Mapping[str, str] = {}
+        #: All CPUs that tasks are given, in the launcher's numbers.
+        self.cpus: Sequence[int] = ()
         self.news: list[list[Any]] = []
         self._by_pid: dict[int, _Running] = {}
         self._by_token: dict[str, _Running] = {}
@@ -246,6 +248,7 @@ class NodeTasks:
     def _spawn(self, token: str, packed: list[Any]) -> bool:
         spec = wire.unpack(packed, self.base)
         spec.env[KEEPER_MARK] = self.mark  # type: ignore[index]
+        spec, note = self._confined(spec)
         try:
             pid = process.spawn(spec)
         except LaunchError as error:
@@ -253,12 +256,21 @@ class NodeTasks:
             cause = states.PROGRAM_MISSING if missing else states.STAGING
             self.news.append([REFUSED, token, cause, str(error), process.shortage(error)])
             return False
-        run = _Running(token, spec, pid, time.monotonic())
+        run = _Running(token, spec, pid, time.monotonic(), note=note)
         self._by_pid[pid] = self._by_token[token] = run
         if spec.cpus:
             self._unchecked.append((run.began + affinity.SETTLED_SECONDS, run))
         self.news.append([STARTED, token, pid, time.time()])
         return True
+
+    def _confined(self, spec: RunSpec) -> tuple[RunSpec, str]:
+        """A task with CPUs of this node; with none, and a note, if it has no such CPUs."""
+        if not spec.cpus:
+            return spec, ""
+        allowed = os.sched_getaffinity(0)
+        mine = affinity.counterparts(spec.cpus, self.cpus, allowed)
+        note = "" if mine else affinity.astray(spec.cpus, allowed)
+        return replace(spec, cpus=mine), note
 
     def _begin_followers(self, ended: str) -> None:
         todo = self._followers.pop(ended, [])

@@ -77,7 +77,9 @@ PALS = Flavour(
         option("--cpu-bind numa", "numa"),
         option("--cpu-bind list:{cpus}", "list"),
         option("--cpu-bind {wish}", "wish"),
-        option("-d {threads}"),
+        # With "core" it counts cores, otherwise hardware threads.
+        option("-d {cores}", "core"),
+        option("-d {threads}", "!core"),
         option("--envall"),
     ),
     workers_line=(

@@ -12,6 +12,8 @@ from balsam.platform import nodelist
 from balsam.platform.flavours.launch import BINDINGS, OWN_PARAMS, Launch
 from balsam.platform.process import reason
 
+#: How many ranks go together as one set, and how many GPUs a set has. Raises LaunchError.
+RankSet = Callable[[Launch], tuple[int, int]]
 #: How the hardware threads of each rank are written: ``[(0, 4), (1, 5)] -> "0,4:1,5"``.
 CpuList = Callable[[Sequence[Sequence[int]]], str]
 
@@ -63,13 +65,19 @@ LONGEST_LIST = 120_000
 NOTHING = re.compile(r"(?!)")
 
 
+def _each_alone(launch: Launch) -> tuple[int, int]:
+    return 1, int(launch.gpus_per_rank)
+
+
 @dataclass(frozen=True)
 class Flavour:
     """One family of mpirun.
 
     Options are templates of {ranks} {per_node} {nodes} {hosts} {hosts_file} {threads_per_core}
-    {wish}, of {threads} {cores} {gpus} {cpus} {gpu_masks} of each rank, of the hardware threads of
-    its cores ({domain}), and of the {held} CPUs of all.
+    {wish}, of {threads} {cores} {cpus} {gpu_masks} of each rank, of the hardware threads of its
+    cores ({domain}), and of the {held} CPUs of all. There are {sets} of {ranks_per_set},
+    {sets_per_node}, with {cores_per_set} and {gpus}: a set is one rank, unless ``rank_set`` says
+    otherwise.
     """
 
     name: str
@@ -93,6 +101,7 @@ class Flavour:
     #: lacks ("dashes"), or the value alone ("values").
     params: str = "dashes"
     cpu_list: CpuList | None = None
+    rank_set: RankSet = _each_alone
     #: Other names of the same option, without dashes, to the name that ``line`` uses.
     aliases: Mapping[str, str] = field(default_factory=dict)
     #: Whether it starts ranks through a system of its own: it must be told hosts even if the only
@@ -226,6 +235,7 @@ class Flavour:
 
     def _values(self, launch: Launch) -> dict[str, object]:
         each = launch.rank_cpus if self.cpu_list else ()
+        together, gpus = self.rank_set(launch)
         return {
             "ranks": launch.ranks,
             "per_node": launch.ranks_per_node,
@@ -236,7 +246,11 @@ class Flavour:
             "cores": launch.cores_per_rank,
             "domain": launch.cores_per_rank * launch.lanes,
             "threads_per_core": launch.threads_per_core,
-            "gpus": int(launch.gpus_per_rank),
+            "sets": launch.ranks // together,
+            "ranks_per_set": together,
+            "sets_per_node": launch.ranks_per_node // together,
+            "cores_per_set": launch.cores_per_rank * together,
+            "gpus": gpus,
             "gpu_masks": ",".join(map(mask, launch.rank_gpus)),
             "held": ",".join(str(cpu) for cpus in sorted(set(launch.rank_cpus)) for cpu in cpus),
             "wish": launch.wish,

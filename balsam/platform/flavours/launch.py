@@ -84,7 +84,7 @@ class Launch:
         """The numbers of the GPUs of each rank of a node; empty if ranks share, or hold all."""
         each = int(self.gpus_per_rank)
         numbers = [int(gpu) for gpu in self.gpus if gpu.isdecimal()]
-        if not each or len(numbers) < each * self.ranks_per_node:
+        if not each or each != self.gpus_per_rank or len(numbers) < each * self.ranks_per_node:
             return ()
         return tuple(
             tuple(numbers[rank * each : (rank + 1) * each]) for rank in range(self.ranks_per_node)

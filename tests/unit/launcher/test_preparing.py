@@ -46,3 +46,20 @@ def test_more_ranks_than_cores_are_not_bound_to_any(
     preparer = Preparer(tmp_path, {}, ground=Ground(frozenset({"n1"}), TWO_CORES))
     launch = preparer.launch(task(ranks, affinity), Placement(("n1",), 2.0, (), core_ids), MPI)
     assert (launch.bound, launch.hosts, launch.lanes) == (bound, (), 2)
+
+
+@pytest.mark.parametrize(
+    ("node", "core_ids", "alike", "bound"),
+    [
+        ("n1", (1,), False, "list"),
+        ("n2", (1,), True, "list"),
+        ("n2", (1,), False, "none"),
+        ("n2", (), False, "core"),
+    ],
+)
+def test_cpus_of_a_node_that_has_other_numbers_are_not_listed(
+    tmp_path: Path, node: str, core_ids: tuple[int, ...], alike: bool, bound: str
+) -> None:
+    preparer = Preparer(tmp_path, {}, ground=Ground(frozenset({"n1"}), TWO_CORES, alike))
+    launch = preparer.launch(task(2, "core"), Placement((node,), 1.0, (), core_ids), MPI)
+    assert (launch.bound, bool(launch.rank_cpus)) == (bound, bound == "list")

@@ -238,6 +238,28 @@ def test_a_host_that_is_none_of_the_nodes_is_not_asked_for_their_cores(
     assert found.shape == replace(expected, gpus=("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("cpus", "allowed", "nodes", "alike"),
+    [
+        ((8, 8), 4, 2, True),  # all of both nodes
+        ((4, 4), 2, 2, False),
+        ((4, 4), 2, 1, True),  # one node
+        ((8, 4), 4, 2, False),
+        ((), 2, 2, True),  # it is the launcher that is confined, for what is known
+    ],
+)
+@pytest.mark.parametrize("machine", [machines.load("slurm"), Machine("m", shape=uniform(4, 2))])
+def test_parts_of_several_nodes_may_be_other_cpus_on_each(
+    machine: Machine, cpus: tuple[int, ...], allowed: int, nodes: int, alike: bool
+) -> None:
+    def ask(separate: bool) -> NodeShape:
+        return replace(uniform(allowed, 2), part=allowed < 4)
+
+    allocation = Allocation(("a", "b")[:nodes], "slurm", "7", cpus=cpus[:nodes])
+    found = resolve(machine, Launcher(), Mpi(), LauncherOptions(), allocation, NOW, ask)
+    assert found.alike == alike
+
+
 def test_only_the_nodes_of_this_launcher_count() -> None:
     allocation = Allocation(("a", "b"), "slurm", "7", cpus=(8, 4))
     found = resolved(machines.load("slurm"), allocation=allocation, limit_nodes=1)

@@ -13,11 +13,12 @@ import pytest
 from balsam import states
 from balsam.core.lease import RUN_COLUMNS
 from balsam.errors import LaunchError
-from balsam.launcher.node_pool import Placement, Request
+from balsam.launcher.node_pool import NodePool, Placement, Request
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.tasks import Application, Mpi, Task, from_row
 from balsam.platform.flavours import FLAVOURS
 from balsam.platform.process import RunSpec
+from balsam.platform.shape import uniform
 
 ROW: dict[str, Any] = {
     "id": 1, "job_id": uuid.UUID(int=7).hex, "workflow": "w", "name": "n",
@@ -127,6 +128,70 @@ def test_a_task_is_told_the_gpus_it_was_given(
     own = replace(single, environ={masks[0]: "mine"})
     spec = preparer.spec(preparer.draft(own, Application()), placement, None)
     assert spec.env[masks[0]] == "mine"
+
+
+MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "OWN_MASK")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "seen"),
+    [
+        (2, Request(), "1"),
+        (1, Request(), "-1"),
+        (2, Request(ranks_per_node=2), "-1"),
+        (2, Request(node_packing_count=9), "1"),
+        (1, Request(node_packing_count=9), "-1"),
+        (0, Request(), "7"),
+        (0, Request(ranks_per_node=2), "7"),
+    ],
+)
+def test_nobody_sees_the_gpus_of_another(
+    tmp_path: Path, gpus: int, asked: Request, seen: str
+) -> None:
+    """Beside a job that has a GPU; the launcher itself inherited a mask."""
+    shape = uniform(4, gpus=[str(gpu) for gpu in range(gpus)])
+    pool = NodePool(("n",), shape)
+    assert pool.place(Request(gpus_per_rank=min(1, gpus)))
+    placement = pool.place(asked)
+    assert placement
+    environ = {"PATH": "/bin", **dict.fromkeys(MASKS, "7")}
+    ground = Ground(cpus=shape.cpus, gpu_masks=MASKS, has_gpus=bool(gpus))
+    preparer = Preparer(tmp_path, environ, ground=ground)
+    found = replace(task({}), request=asked)
+    spec = preparer.spec(preparer.draft(found, Application()), placement, None)
+    expected = dict.fromkeys(MASKS, seen)
+    if seen == "-1":
+        expected["OWN_MASK"] = "7"  # nobody knows its word for none
+    assert {name: spec.env[name] for name in MASKS} == expected
+    # What user and application say goes before, for ranks as well.
+    own = replace(found, environ={MASKS[0]: "mine"})
+    mpi = Mpi("/opt/srun", FLAVOURS["srun"])
+    draft = preparer.draft(own, Application(environ={MASKS[1]: "app's"}))
+    spec = preparer.spec(draft, placement, mpi)
+    assert (spec.env[MASKS[0]], spec.env[MASKS[1]], spec.env[MASKS[2]]) == ("mine", "app's", seen)
+    assert (f"{MASKS[2]}={seen}" in spec.argv) == bool(gpus)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        (Request(ranks_per_node=4), None),
+        (Request(ranks_per_node=9), None),
+        (Request(ranks_per_node=2, whole_nodes=True), "0,1"),
+        (Request(num_nodes=2, ranks_per_node=2), "0,1"),
+    ],
+)
+def test_a_job_that_has_its_nodes_to_itself_sees_all_gpus(
+    tmp_path: Path, asked: Request, seen: str | None
+) -> None:
+    shape = uniform(4, gpus=["0", "1"])
+    placement = NodePool(("a", "b"), shape).place(asked)
+    assert placement
+    ground = Ground(cpus=shape.cpus, gpu_masks=MASKS, has_gpus=True)
+    preparer = Preparer(tmp_path, {"PATH": "/bin"}, ground=ground)
+    found = replace(task({}), request=asked)
+    spec = preparer.spec(preparer.draft(found, Application()), placement, None)
+    assert {name: spec.env.get(name) for name in MASKS} == dict.fromkeys(MASKS, seen)
 
 
 @pytest.mark.parametrize(

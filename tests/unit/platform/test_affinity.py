@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from balsam.platform.affinity import compare, confined_to, parsed, spelled
+from balsam.platform.affinity import compare, confined_to, counterparts, parsed, spelled
 from balsam.platform.process import family
 
 
@@ -29,6 +29,26 @@ def test_lists_are_read_and_written(text: str) -> None:
 
 def test_what_is_no_list_names_no_cpu() -> None:
     assert parsed("0-x") == parsed("ff,ff") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "theirs", "ours", "expected"),
+    [
+        ((2,), range(4), range(8), (2,)),
+        ((2, 3), range(4), range(16, 20), (18, 19)),
+        ((3, 7), range(8), range(4, 12), (7, 11)),  # what is 4 to the launcher is 8 here
+        ((4,), range(4, 8), range(4), (0,)),
+        ((0, 64), (0, 1, 64, 65), (16, 17, 80, 81), (16, 80)),
+        ((1,), range(4), range(1, 4), (1,)),  # it has fewer
+        ((0,), range(4), range(1, 4), ()),
+        ((9,), range(4), range(20, 29), (24,)),
+        ((1,), (), range(2), (1,)),
+    ],
+)
+def test_cpus_of_another_node(
+    wanted: Sequence[int], theirs: Sequence[int], ours: Sequence[int], expected: Sequence[int]
+) -> None:
+    assert counterparts(wanted, theirs, ours) == expected
 
 
 def test_a_process_is_where_it_was_put(sleeper: int) -> None:

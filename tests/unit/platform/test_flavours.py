@@ -156,6 +156,22 @@ def test_open_mpi_binds_to_as_many_cores_on_its_own_node(
     assert command == ["prog", "-n", "2", *line.split(), *PROGRAM]
 
 
+@pytest.mark.parametrize(
+    ("launch", "words"),
+    [
+        (replace(TWO_NODES, threads_per_rank=4, binding="core"), "--cpu-bind core -d 2"),
+        (replace(TWO_NODES, threads_per_rank=4, params={"cpu_bind": "core"}),
+         "--cpu-bind core -d 2"),
+        (replace(TWO_NODES, threads_per_rank=4, binding="depth"), "--cpu-bind depth -d 4"),
+        (replace(PACKED, threads_per_rank=4), "--cpu-bind list:0,32:1,33 -d 4"),
+        (replace(TWO_NODES, threads_per_rank=4), "--cpu-bind none -d 4"),
+    ],
+)  # fmt: skip
+def test_pals_counts_cores_where_it_binds_to_cores(launch: Launch, words: str) -> None:
+    line = " ".join(FLAVOURS["pals"].run("prog", PROGRAM, replace(launch, threads_per_core=2)))
+    assert f" {words} " in line and line.count(" -d ") == 1
+
+
 def test_srun_deals_all_hardware_threads_where_the_job_uses_them() -> None:
     launch = replace(TWO_NODES, threads_per_rank=4, threads_per_core=2, binding="depth")
     line = " ".join(FLAVOURS["srun"].run("srun", PROGRAM, launch))
@@ -346,6 +362,9 @@ def test_short_and_long_flags_are_the_same_option(flags: str, gone: str, kept: s
          "--gpu-bind=mask_gpu:0x3,0xc"),
         (replace(WITH_GPUS, gpus_per_rank=0.5, gpus=("3",), masks={"CUDA_VISIBLE_DEVICES": "3"}),
          "--overlap env CUDA_VISIBLE_DEVICES=3"),
+        (replace(WITH_GPUS, gpus_per_rank=1.5, gpus=("2", "1", "0"),
+                 masks={"CUDA_VISIBLE_DEVICES": "2,1,0"}),
+         "--overlap env CUDA_VISIBLE_DEVICES=2,1,0"),
         (replace(WITH_GPUS, gpus=("MIG-1", "MIG-2"), masks={"CUDA_VISIBLE_DEVICES": "MIG-1,MIG-2"}),
          "--overlap env CUDA_VISIBLE_DEVICES=MIG-1,MIG-2"),
     ],
@@ -354,6 +373,32 @@ def test_gpus_of_srun_which_sets_the_masks_itself(launch: Launch, words: str) ->
     line = " ".join(FLAVOURS["srun"].run("srun", PROGRAM, launch))
     assert f" {words} " in line
     assert line.count("gpu") == (2 if "mask_gpu" in words else "gpus-per-task" in words)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gpus", "words"),
+    [
+        (4, 0.5, "--nrs 4 --tasks_per_rs 2 --rs_per_host 2 --cpu_per_rs 4"),
+        (4, 0.25, "--nrs 2 --tasks_per_rs 4 --rs_per_host 1 --cpu_per_rs 8"),
+        (3, 0.33, "--nrs 2 --tasks_per_rs 3 --rs_per_host 1 --cpu_per_rs 6"),
+        (2, 0.25, "--nrs 2 --tasks_per_rs 2 --rs_per_host 1 --cpu_per_rs 4"),
+        (1, 0.5, "--nrs 2 --tasks_per_rs 1 --rs_per_host 1 --cpu_per_rs 2"),
+    ],
+)
+def test_ranks_that_share_a_gpu_are_one_resource_set_of_jsrun(
+    ranks: int, gpus: float, words: str
+) -> None:
+    launch = Launch(2 * ranks, ranks, ("a", "b"), 2, binding="depth", gpus_per_rank=gpus)
+    line = FLAVOURS["jsrun"].run("jsrun", PROGRAM, launch)
+    expected = ["jsrun", *words.split(), "--bind", "packed:2", "--gpu_per_rs", "1", *PROGRAM]
+    assert line == expected
+
+
+@pytest.mark.parametrize(("ranks", "gpus"), [(3, 0.5), (6, 0.25), (2, 1.5), (3, 0.67), (9, 0.3)])
+def test_ranks_that_jsrun_can_not_share_gpus_out_to(ranks: int, gpus: float) -> None:
+    launch = Launch(ranks, ranks, gpus_per_rank=gpus)
+    with pytest.raises(LaunchError, match=f"jsrun can not give {gpus} GPUs to each of {ranks} "):
+        FLAVOURS["jsrun"].run("jsrun", PROGRAM, launch)
 
 
 @pytest.mark.parametrize("name", FLAVOURS)

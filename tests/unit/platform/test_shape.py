@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,18 @@ def test_only_what_it_is_bound_to(tmp_path: Path) -> None:
     system = kernel(tmp_path, PAIRS, HALVES)
     assert observed({1, 2, 6}, system) == NodeShape(2, ((1,), (2, 6)), ((0,), (1,)))
     assert observed({0, 1}, system).numa == ()
+
+
+@pytest.mark.parametrize(
+    ("online", "allowed", "part"),
+    [("0-7", range(8), False), ("0-7", range(4, 8), True), ("0-3", range(4), False)],
+)
+def test_whether_others_may_have_the_rest(
+    tmp_path: Path, online: str, allowed: range, part: bool
+) -> None:
+    system = kernel(tmp_path, PAIRS, HALVES)
+    (system / "cpu" / "online").write_text(f"{online}\n")
+    assert observed(allowed, system).part == part
 
 
 def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Guest:
             "beat": 0.05,
             "silence": silence,
             "tail_lines": 3,
+            "cpus": [],
         }
         config["launcher"] = [machine.identity(), launcher, machine.start_time(launcher)]
         self.say(wire.control(config={**config, "environ": {"PATH": "/bin:/usr/bin"}}))
@@ -186,7 +187,8 @@ def test_a_later_rank_takes_the_place_of_an_earlier_one(node: Node) -> None:
 
 def test_a_rank_that_is_refused_and_has_gone_already_disturbs_nobody(tmp_path: Path) -> None:
     """An mpirun was killed while its ranks connected, and the next one's rank was faster."""
-    config = {"beat": 1.0, "silence": 30.0, "tail_lines": 3, "environ": {}, "launcher": ["", 0, 0]}
+    config = {"beat": 1.0, "silence": 30.0, "tail_lines": 3, "environ": {}, "cpus": []}
+    config["launcher"] = ["", 0, 0]
     directory = meeting.directory_of(str(tmp_path), "n0", (str(tmp_path),))
     with meeting.listen(directory) as listening, contextlib.ExitStack() as stack:
         keeper = Keeper(directory, "n0", str(tmp_path), listening)

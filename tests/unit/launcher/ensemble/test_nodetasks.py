@@ -25,8 +25,11 @@ from balsam.launcher.ensemble.nodetasks import (
     NodeTasks,
 )
 from balsam.launcher.ensemble.strays import KEEPER_MARK, end_strays
-from balsam.platform import evidence, process
+from balsam.platform import affinity, evidence, process
 from balsam.platform.process import RunSpec
+
+#: Tells of its CPUs, and stays until they have been looked at.
+ALLOWED = "grep Cpus_allowed_list /proc/self/status; exec sleep 1"
 
 
 class Node:
@@ -37,13 +40,18 @@ class Node:
         self.tasks = NodeTasks(f"test-{directory}-{os.getpid()}")
         self.told: list[list[Any]] = []
 
-    def start(self, token: str, script: str, after: str = "") -> None:
+    def start(self, token: str, script: str, after: str = "", cpus: tuple[int, ...] = ()) -> None:
         env = {"PATH": os.environ["PATH"], RUN_MARK: f"{self.directory}:{token}"}
-        spec = RunSpec(["/bin/sh", "-c", script], str(self.directory), env, self.output(token))
+        words, place = ["/bin/sh", "-c", script], str(self.directory)
+        spec = RunSpec(words, place, env, self.output(token), cpus=cpus)
         self.tasks.obey(["start", token, after, wire.pack(spec, {})])
 
     def output(self, token: str) -> str:
         return str(self.directory / f"{token}.out")
+
+    def allowed(self, token: str) -> frozenset[int]:
+        """What a task has told of its CPUs."""
+        return affinity.parsed(Path(self.output(token)).read_text().split()[-1])
 
     def go_on(self) -> None:
         self.tasks.reap()
@@ -187,14 +195,28 @@ def test_a_term_of_its_own_is_told_after_a_moment(node: Node) -> None:
     assert node.about("1:1")[-1] == ""
 
 
-def test_a_task_that_can_not_be_confined_is_refused(node: Node) -> None:
+def test_a_task_for_cpus_that_a_node_lacks_is_not_confined(node: Node) -> None:
     ours = os.sched_getaffinity(0)
-    spec = RunSpec(["/bin/true"], "/", {}, "/dev/null", cpus=(100_000,))
-    node.tasks.obey(["start", "1:1", "", wire.pack(spec, {})])
-    node.go_on()
-    assert node.about("1:1")[2] == states.STAGING
-    assert "CPUs 100000" in node.about("1:1")[3]
+    node.tasks.cpus = range(100_000, 100_001 + len(ours))
+    node.start("1:1", ALLOWED, cpus=(100_000,))
+    node.until_all_ended()
+    assert node.about("1:1")[-2] == (
+        f"It was to be confined to the CPUs 100000, but may use {affinity.spelled(ours)}."
+    )
+    assert node.allowed("1:1") == ours
     assert os.sched_getaffinity(0) == ours
+
+
+def test_cpus_of_other_numbers_go_by_their_order(node: Node) -> None:
+    """A batch job may have 8-15 of the launcher's node, and others of this one."""
+    ours = sorted(os.sched_getaffinity(0))
+    node.tasks.cpus = [cpu + 100_000 for cpu in ours]
+    for place, cpu in enumerate(ours[:2]):
+        node.start(f"{place}:1", ALLOWED, cpus=(cpu + 100_000,))
+    node.until_all_ended()
+    for place, cpu in enumerate(ours[:2]):
+        assert node.allowed(f"{place}:1") == {cpu}
+        assert node.about(f"{place}:1")[-2:] == ["", ""], "nothing is wrong with it"
 
 
 def test_ranks_of_an_mpirun_are_looked_at_here(node: Node) -> None:
