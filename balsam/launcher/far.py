@@ -35,6 +35,8 @@ RECALL_SECONDS = 0.25
 #: Tasks for so long are sent ahead of time: more than a message takes to a node and back.
 AHEAD_SECONDS = 0.25
 MOST_AHEAD = 64
+#: Nodes that get a TERM in so short a time get it from a scheduler.
+TOGETHER_SECONDS = 10.0
 SILENT = "its node is not heard of any more"
 #: What the node knows, and nobody here has to.
 _ELSEWHERE = RunSpec((), "", {}, "")
@@ -123,6 +125,8 @@ class Far:
         self._given_up: frozenset[str] | None = None
         #: A scheduler has ended tasks.
         self.terminated = False
+        #: Node -> when (monotonic) it got a TERM.
+        self._termed: dict[str, float] = {}
 
     def send(self, task: Task, placement: Placement, spec: RunSpec) -> FarRun:
         """Have an attempt begin at once."""
@@ -241,7 +245,8 @@ class Far:
             run.stopping = ""
         elif event.stopped in states.CAUSES and not run.stopping:
             run.stopping = event.stopped
-            self.terminated |= event.stopped == states.BATCH_TIME_LIMIT
+            if event.stopped == states.BATCH_TIME_LIMIT:
+                self._note_term(run.placement.nodes[0])
         run.note = event.note
         found = Traces(lambda pid: event.oom, lambda: event.tail)
         result = outcome(run, event.end, found, event.wall_seconds)
@@ -250,6 +255,14 @@ class Far:
             self._kind(run.task).ended(event.wall_seconds)
         ended = _by_our_clock(run, event.end.time)
         return End(run.task.id, states.RUNNING, run.attempt, result, ended)
+
+    def _note_term(self, node: str) -> None:
+        """Something got a TERM on a node. A scheduler sends that to all; one alone is shut down."""
+        now = time.monotonic()
+        self._termed[node] = now
+        together = sum(now - when < TOGETHER_SECONDS for when in self._termed.values())
+        others = (run.placement.nodes[0] not in self._termed for run in self._runs.values())
+        self.terminated |= together > 1 or not any(others)
 
     def _refused(self, run: FarRun, event: Refused) -> End | Returned:
         task = run.task

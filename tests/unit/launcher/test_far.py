@@ -191,6 +191,40 @@ def started(job: int) -> Started:
     return Started(f"{job}:1", 1000 + job, 1e9)
 
 
+def termed(job: int) -> Ended:
+    end = Exit(1000 + job, 143, 15, 0.0, 0)
+    return Ended(f"{job}:1", end, 1.0, stopped=states.BATCH_TIME_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pause", "expected"),
+    [(3, 1.0, [False, True]), (3, 60.0, [False, False]), (1, 60.0, [True, True])],
+)
+def test_one_node_that_gets_a_term_is_not_the_end_of_all(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, pause: float, expected: list[bool]
+) -> None:
+    """It may be shut down, or a task ends all that is its user's there."""
+    names = [f"n{number}" for number in range(nodes)]
+    pool, hands = NodePool(names, uniform(2)), Hands(*names)
+    sent = Far(hands, pool)  # type: ignore[arg-type]
+    where = {}
+    for job in range(2 * nodes):
+        placement = pool.place(task(job).request)
+        assert placement
+        where.setdefault(placement.nodes[0], []).append(job)
+        sent.send(task(job), placement, SPEC)
+    hands.events += [started(job) for job in range(2 * nodes)]
+    list(sent.hear())
+    moment = time.monotonic()
+    found = []
+    for number, jobs in enumerate([list(where.values())[0], list(where.values())[-1]]):
+        monkeypatch.setattr(far.time, "monotonic", lambda n=number: moment + n * pause)
+        hands.events += [termed(job) for job in jobs]
+        list(sent.hear())
+        found.append(sent.terminated)
+    assert found == expected
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_where_all_fails_at_once_nothing_is_sent_ahead(node: Node, code: int) -> None:
     """On a bad node that would be thousands of jobs."""
