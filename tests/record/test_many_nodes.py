@@ -270,6 +270,36 @@ def test_a_lost_node_takes_no_job_with_it_and_is_named(
     assert told[-1].notice == "1 node lost or set aside: n4 (it is on fire)."
 
 
+def test_a_job_that_takes_its_node_down_takes_few_others_with_it(
+    stepped: Stepped, jobs: list[BalsamJob]
+) -> None:
+    """Only the keeper dies, so that the node is used again, and by those that were lost with it."""
+    keys = [job.pk for job in jobs]
+    hands = FakeHands(NODES)
+    hands.slow, hands.deadly = keys[:31], keys[31:32]
+    failed = BalsamJob.objects.filter(state=states.FAILED)
+    with stepped(hands, cores=8) as launcher:
+        while not failed.exists():
+            step_while(launcher, lambda: not failed.exists() and "3" not in held(hands))
+            for token in held(hands).get("3", []):
+                hands.release(token)
+        hands.slow = ()
+        for token in list(hands.held):
+            hands.release(token)
+        assert launcher.run() == 0
+    assert [job.pk for job in failed] == keys[31:32]
+    others = BalsamJob.objects.filter(state=states.JOB_FINISHED)
+    assert others.count() == 79 and max(job.attempt for job in others) == 3
+
+
+def held(hands: FakeHands) -> dict[str, list[str]]:
+    """Tokens of what runs on and on, by attempt."""
+    found: dict[str, list[str]] = {}
+    for token in hands.held:
+        found.setdefault(token.rpartition(":")[2], []).append(token)
+    return found
+
+
 def test_where_all_is_well_nothing_is_said_of_nodes(
     all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:

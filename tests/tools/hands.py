@@ -44,6 +44,8 @@ class FakeHands:
         #: Jobs that fail wherever they run, and jobs that run until they are stopped.
         self.bad: Collection[int] = ()
         self.slow: Collection[int] = ()
+        #: Jobs that take down all that runs on their node, but not the node.
+        self.deadly: Collection[int] = ()
         #: Those that run on and on.
         self.held: set[str] = set()
         #: What it took to reach the nodes.
@@ -76,6 +78,13 @@ class FakeHands:
             self._waiting[token] = after, node, spec
             return
         self.sent.append((token, node, spec))
+        if protocol.job_of(token) in self.deadly:
+            victims = {other for other, where, _ in self.sent if where == node} & self.held
+            self.held -= victims
+            began = Started(token, PID, time.time())
+            lost = NodeLost(node, "its keeper is gone", (token, *victims), gone=False)
+            self._events += [began, lost]
+            return
         if node in self.dying:
             self._doomed.setdefault(node, []).append(token)
             return
