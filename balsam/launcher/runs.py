@@ -16,7 +16,7 @@ from balsam.launcher.node_pool import Placement
 from balsam.launcher.rulings import node_lost
 from balsam.launcher.tasks import Mpi, Task
 from balsam.outcomes import Outcome
-from balsam.platform import evidence, mpirun, process
+from balsam.platform import evidence, mpirun, process, variables
 from balsam.platform.process import Exit, RunSpec
 
 
@@ -249,7 +249,7 @@ def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
 def own_environ(environ: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
     """The environment every task gets: the launcher's, without an enclosing MPI's variables."""
     clean = mpirun.scrub(environ)
-    for name in ("BALSAM_JOB_TIMEOUT", "BALSAM_JOB_ERROR", "BALSAM_STEP", RUN_MARK):
+    for name in (*variables.OF_ONE_JOB, "BALSAM_STEP", RUN_MARK):
         clean.pop(name, None)
     clean.update(extra)
     clean.setdefault("PATH", os.defpath)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from balsam import states
+from balsam.core.models import BalsamJob
 from balsam.launcher import dag
 
 from .conftest import PROGRAMS, Site, gone
@@ -100,6 +101,43 @@ def test_a_postprocess_spawns_children(site: Site) -> None:
     assert {parent.name for parent in total.get_parents()} == {"root", "part0", "part1", "part2"}
     assert total.workflow == site.named("root").workflow
     assert "spawned by [root | " in total.state_history
+    site.check_clean()
+
+
+#: Asks for the relatives that no variable can hold.
+KIN = """\
+import os
+from balsam.launcher import dag
+print(sorted(set(os.environ) & {"BALSAM_PARENT_IDS", "BALSAM_CHILD_IDS"}))
+print(len(dag.parents), len(dag.children))
+"""
+
+
+def test_a_job_may_have_thousands_of_parents_and_children(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(number) for number in range(4000)]
+    site.shells(names, "true", workflow="others")
+    others = BalsamJob.objects.filter(workflow="others")
+    program = site.home / "kin.py"
+    program.write_text(KIN)
+    command = shlex.join([sys.executable, str(program)])
+    job = site.job(
+        "job", command, preprocess=command, postprocess=command, parents=list(others),
+        wait_for_parents=False, input_files="",
+    )  # fmt: skip
+    BalsamJob.objects.bulk_create(
+        [BalsamJob(name=f"child{n}", workflow="others", parents=[job]) for n in names]
+    )
+    # Of a launcher that itself runs in a job, nothing is taken for theirs.
+    for name in ("BALSAM_PARENT_IDS", "BALSAM_CHILD_IDS"):
+        monkeypatch.setitem(site.env, name, "[]")
+    site.launch("--wf-filter", "w")
+    assert site.state("job") == states.JOB_FINISHED, site.diagnosis()
+    assert site.output("job") == "[]\n4000 4000\n"
+    for hook_name in ("preprocess", "postprocess"):
+        log = Path(site.named("job").working_directory, f"{hook_name}.log").read_text()
+        assert log.splitlines()[1:] == ["[]", "4000 4000"]
     site.check_clean()
 
 
