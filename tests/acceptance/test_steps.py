@@ -141,6 +141,20 @@ def test_a_job_may_have_thousands_of_parents_and_children(
     site.check_clean()
 
 
+def test_a_directory_that_can_not_be_looked_at_is_not_there(site: Site) -> None:
+    site.job("a_long", user_workdir=f"/tmp/{300 * 'x'}", preprocess="/bin/true")
+    locked = site.home / "locked"
+    (locked / "work").mkdir(parents=True)
+    locked.chmod(0)
+    site.job("a_locked", user_workdir=str(locked / "work"), preprocess="/bin/true")
+    site.job("b", preprocess="/bin/true")
+    site.launch()
+    locked.chmod(0o700)
+    for name in ("a_long", "a_locked", "b"):
+        assert site.state(name) == states.JOB_FINISHED, site.diagnosis()
+    site.check_clean()
+
+
 def test_files_flow_between_parents_and_out(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
