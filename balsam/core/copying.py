@@ -21,6 +21,7 @@ _NOT_COPIED = {
     "state_timestamp",
     "attempt",
     "lost_attempts",
+    "not_before",
     "session_id",
     "queued_launch_id",
     "return_code",

@@ -56,7 +56,11 @@ def without_output(job: BalsamJob) -> str:
 
 
 def _last_cause(job: BalsamJob) -> tuple[str, str, dict[str, Any]]:
+    newest = ""
     for message, data in job.events.order_by("-id").values_list("message", "data")[:_LOOK_BACK]:
+        newest = newest or message
+        if data.get("cause") == states.OK:
+            break  # what came of it then was decided by a script, or a person
         if "cause" in data:
             return str(data["cause"]), message, data
-    return "", "", {}
+    return "", newest, {}

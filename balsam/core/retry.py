@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from balsam import states
 from balsam.core.advance import advance_set
@@ -36,8 +36,8 @@ class Retried:
 def retry(jobs: JobQuerySet, *, from_start: bool = False, message: str = "retried") -> Retried:
     """Let those of ``jobs`` that failed or were killed, and that nobody holds, go on.
 
-    A job goes on with the step that failed, in its old work directory; ``from_start`` lets it go
-    through all of its life again. Attempts go on being counted.
+    A job goes on with the step that failed, in its old work directory, and at once; ``from_start``
+    lets it go through all of its life again. Attempts go on being counted.
     """
     with transaction.atomic():
         broken = jobs.filter(state__in=states.BROKEN_STATES, session=None)
@@ -46,8 +46,19 @@ def retry(jobs: JobQuerySet, *, from_start: bool = False, message: str = "retrie
         for (state, before), members in _endings(ids).items():
             goal = states.CREATED if from_start else states.RETRY_FROM.get(before, states.CREATED)
             moved |= _move(members, state, goal, message)
+        _end_pauses(moved)
         children = take_back_children(moved)
     return Retried(len(moved), children)
+
+
+def _end_pauses(ids: Collection[int]) -> None:
+    """Let nothing wait for a time that was set before it ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""UPDATE balsam_job SET not_before = NULL
+                WHERE id {among()} AND not_before IS NOT NULL""",
+            (key_list(ids),),
+        )
 
 
 def _endings(ids: Collection[int]) -> dict[tuple[str, str], list[int]]:

@@ -98,7 +98,7 @@ class Endings:
         """Send the signal that the job wants before the end of the allocation."""
         number = signal.Signals[f"SIG{run.task.signal}"]
         logger.info("%s: %s, the end is near", run.task.label, number.name)
-        run.signal(number)
+        run.warn(number)
 
 
 def could_not_start(task: Task, error: BalsamError) -> End:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.placement.request import NONE
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
-from balsam.platform import commandline, nodelist, workdirs
+from balsam.platform import commandline, nodelist, variables, workdirs
 from balsam.platform.allotment import MASKS, NO_GPU
 from balsam.platform.flavours import LONGEST_LIST, Launch
 from balsam.platform.process import RunSpec, reason
@@ -28,7 +27,7 @@ DRAFT_SECONDS = 0.5
 #: What a task learns of itself: an mpirun that passes variables one by one has to be told them.
 _OWN_VARIABLES = (
     "BALSAM_JOB_ID",
-    "BALSAM_PARENT_IDS",
+    variables.PARENT_IDS,
     "BALSAM_ATTEMPT",
     "BALSAM_DB_PATH",
     "BALSAM_SITE_PATH",
@@ -215,7 +214,7 @@ class Preparer:
         """The environment of an attempt, but for what depends on where it runs."""
         env = dict(self.environ)
         env["BALSAM_JOB_ID"] = str(task.job_id)
-        env["BALSAM_PARENT_IDS"] = json.dumps(list(task.parents))
+        env.update(variables.listed(variables.PARENT_IDS, task.parents))
         env["BALSAM_ATTEMPT"] = str(task.attempt + 1)
         env[RUN_MARK] = f"{self.mark}:{task.id}:{task.attempt + 1}"
         if task.request.threads_per_rank > 1:

@@ -16,7 +16,7 @@ from balsam.launcher.node_pool import Placement
 from balsam.launcher.rulings import node_lost
 from balsam.launcher.tasks import Mpi, Task
 from balsam.outcomes import Outcome
-from balsam.platform import evidence, mpirun, process
+from balsam.platform import evidence, mpirun, process, variables
 from balsam.platform.process import Exit, RunSpec
 
 
@@ -34,6 +34,8 @@ class Run:
     mpi: Mpi | None = None
     deadline: float | None = None
     signal_at: float | None = None
+    #: The signal by which it was told that the end is near; 0 before that.
+    warned: int = 0
     stopping: str = ""
     kill_at: float | None = None
     #: Its process is gone; the pid may be another's.
@@ -69,6 +71,12 @@ class Run:
         """Send a signal to the process group."""
         if not self.over:
             process.signal_group(self.pid, number)
+
+    def warn(self, number: int) -> None:
+        """Tell it by a signal that the end is near."""
+        if not self.over:
+            self.warned = number
+            self.signal(number)
 
     def stop(self, cause: str, grace_seconds: float, *, even_ended: bool = False) -> None:
         """Ask the whole process group to end; :meth:`escalate` follows after the grace.
@@ -153,7 +161,7 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
         "cause": cause,
         "attempt": run.attempt,
         "returncode": end.returncode,
-        **_place(run.placement),
+        **_about(run),
         "wall_seconds": round(wall, 6),
         "cpu_seconds": round(end.cpu_seconds, 6),
         "max_rss_kb": end.max_rss_kb or None,
@@ -163,7 +171,8 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
     if run.note:
         data["affinity"] = run.note
     if cause == states.OK:
-        return Outcome(states.RUN_DONE, "", data)
+        words = f"It was warned by {data['warned']}" if run.warned else ""
+        return Outcome(states.RUN_DONE, words, data)
     tail = traces.tail()
     data["tail"] = tail
     what = evidence.describe_exit(end.returncode, end.signal)
@@ -174,7 +183,7 @@ def outcome(run: Run, end: Exit, traces: Traces, wall_seconds: float | None = No
 def lost(run: Run, node: str, why: str) -> End:
     """The end of an attempt that vanished with its node; one that was stopped before is that."""
     wall = round(time.monotonic() - run.since, 6)
-    data: dict[str, Any] = {**_place(run.placement), "wall_seconds": wall}
+    data: dict[str, Any] = {**_about(run), "wall_seconds": wall}
     job, now = run.task.id, time.time()
     if not run.stopping:
         return node_lost(job, run.attempt, node, why, data, now)
@@ -183,12 +192,16 @@ def lost(run: Run, node: str, why: str) -> End:
     return End(job, states.RUNNING, run.attempt, Outcome(state, words, data), now)
 
 
-def _place(placement: Placement) -> dict[str, Any]:
-    return {
-        "nodes": list(placement.nodes),
-        "cores": round(placement.cores, 3),
-        "gpus": list(placement.gpus),
+def _about(run: Run) -> dict[str, Any]:
+    """Where it ran, and the signal that told it of the end."""
+    data: dict[str, Any] = {
+        "nodes": list(run.placement.nodes),
+        "cores": round(run.placement.cores, 3),
+        "gpus": list(run.placement.gpus),
     }
+    if run.warned:
+        data["warned"] = signal.Signals(run.warned).name
+    return data
 
 
 def _cause(run: Run, end: Exit, traces: Traces) -> str:
@@ -200,6 +213,8 @@ def _cause(run: Run, end: Exit, traces: Traces) -> str:
             return states.OK
         lost_one = mpi.flavour.lost_node(_last_words(run)) is not None
         return states.NODE_LOST if lost_one else states.OK
+    if run.warned and end.by(run.warned):
+        return states.BATCH_TIME_LIMIT
     killed = end.by(signal.SIGKILL)
     alone = end.signal == signal.SIGKILL and mpi is None
     if (killed or mpi is not None) and traces.oom(run.pid if alone else 0):
@@ -227,6 +242,16 @@ def _last_words(run: Run) -> str:
 
 
 def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
+    """The state that follows, and why; whether it was warned, too."""
+    state, words = _told(run, cause, what, code)
+    if run.warned:
+        words += f" after it was warned by {signal.Signals(run.warned).name}"
+    return state, words
+
+
+def _told(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
+    if cause == states.BATCH_TIME_LIMIT and not run.stopping:
+        return states.RUN_TIMEOUT, f"Attempt {run.attempt} ended with {what}"
     if cause == states.BATCH_TIME_LIMIT:
         return states.RUN_TIMEOUT, f"Attempt {run.attempt} was stopped with its launcher"
     if cause == states.JOB_TIME_LIMIT:
@@ -249,7 +274,7 @@ def _consequence(run: Run, cause: str, what: str, code: int) -> tuple[str, str]:
 def own_environ(environ: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
     """The environment every task gets: the launcher's, without an enclosing MPI's variables."""
     clean = mpirun.scrub(environ)
-    for name in ("BALSAM_JOB_TIMEOUT", "BALSAM_JOB_ERROR", "BALSAM_STEP", RUN_MARK):
+    for name in (*variables.OF_ONE_JOB, "BALSAM_STEP", RUN_MARK):
         clean.pop(name, None)
     clean.update(extra)
     clean.setdefault("PATH", os.defpath)

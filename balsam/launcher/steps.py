@@ -108,8 +108,10 @@ class Steps:
                     spec = self.describe(job)
                 except TROUBLE:
                     raise  # what was leased for this is free again when it is over
-                except BalsamError as error:
-                    outcome = Outcome(states.FAILED, str(error), {"cause": states.STAGING})
+                except (BalsamError, OSError, ValueError) as error:
+                    ours = isinstance(error, BalsamError)
+                    words = str(error) if ours else f"Its next step can not be prepared: {error}."
+                    outcome = Outcome(states.FAILED, words, {"cause": states.STAGING})
                     failed.append(StepEnd(job.pk, job.state, job.attempt, outcome, time.time()))
                     continue
                 self._attempts[spec.token] = job.attempt

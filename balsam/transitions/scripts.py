@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from balsam import states
 from balsam.errors import LaunchError
 from balsam.outcomes import Outcome
-from balsam.platform import commandline, process
+from balsam.platform import commandline, process, variables
 from balsam.platform.evidence import describe_exit, tail
 from balsam.transitions.spec import PREPROCESS, STEP_VARIABLE, StepSpec
 from balsam.transitions.staging import made_work_directory
@@ -51,7 +51,8 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     what = f"{name} '{spec.command}'"
     workdir = made_work_directory(spec)
     log = workdir / (spec.log or f"{name}.log")
-    env = {**os.environ, **spec.env, STEP_VARIABLE: spec.token}
+    inherited = {k: v for k, v in os.environ.items() if k not in variables.OF_ONE_JOB}
+    env = {**inherited, **spec.env, STEP_VARIABLE: spec.token}
     try:
         argv = command_line(spec, str(workdir), env)
     except LaunchError as error:

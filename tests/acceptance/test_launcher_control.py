@@ -189,13 +189,15 @@ Path(f"saved{rank}").touch()
 @needs_mpi
 def test_jobs_save_their_work_when_the_end_is_near(site: Site) -> None:
     """By a signal some time before it, which their mpirun hands on to all ranks."""
-    site.settings(cores_per_node=3)
+    site.settings(cores_per_node=4)
     program = site.home / "saves.py"
     program.write_text(SAVES)
     early = {"signal": "USR1", "signal_before_min": 9.7}
     command = shlex.join([sys.executable, str(program)])
     site.job("wide", command, ranks_per_node=2, **early)
     site.shell("narrow", "trap 'touch saved0; exit 0' USR1; while :; do sleep 0.05; done", **early)
+    again = "[ $BALSAM_ATTEMPT = 2 ] || exec sleep 600"
+    site.shell("again", again, max_attempts=1, retry="signal=0", **early)
     said = site.launch("--consume-all", "--time-limit-minutes", "10")
     assert "its time limit is reached" not in said
     site.all_finished()
@@ -205,6 +207,10 @@ def test_jobs_save_their_work_when_the_end_is_near(site: Site) -> None:
             f"saved{rank}" for rank in range(number)
         ]
         assert site.end(name).data["cause"] == states.OK
+    first, second = site.ends("again")
+    assert (first.to_state, first.data["cause"]) == (states.RUN_TIMEOUT, states.BATCH_TIME_LIMIT)
+    assert "signal 10 (SIGUSR1) after it was warned by SIGUSR1" in first.message
+    assert second.data["cause"] == states.OK and "warned" not in second.data
     site.check_clean()
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from balsam import states
+from balsam.core.models import BalsamJob
 from balsam.launcher import dag
 
 from .conftest import PROGRAMS, Site, gone
@@ -100,6 +101,57 @@ def test_a_postprocess_spawns_children(site: Site) -> None:
     assert {parent.name for parent in total.get_parents()} == {"root", "part0", "part1", "part2"}
     assert total.workflow == site.named("root").workflow
     assert "spawned by [root | " in total.state_history
+    site.check_clean()
+
+
+#: Asks for the relatives that no variable can hold.
+KIN = """\
+import os
+from balsam.launcher import dag
+print(sorted(set(os.environ) & {"BALSAM_PARENT_IDS", "BALSAM_CHILD_IDS"}))
+print(len(dag.parents), len(dag.children))
+"""
+
+
+def test_a_job_may_have_thousands_of_parents_and_children(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(number) for number in range(4000)]
+    site.shells(names, "true", workflow="others")
+    others = BalsamJob.objects.filter(workflow="others")
+    program = site.home / "kin.py"
+    program.write_text(KIN)
+    command = shlex.join([sys.executable, str(program)])
+    job = site.job(
+        "job", command, preprocess=command, postprocess=command, parents=list(others),
+        wait_for_parents=False, input_files="",
+    )  # fmt: skip
+    BalsamJob.objects.bulk_create(
+        [BalsamJob(name=f"child{n}", workflow="others", parents=[job]) for n in names]
+    )
+    # Of a launcher that itself runs in a job, nothing is taken for theirs.
+    for name in ("BALSAM_PARENT_IDS", "BALSAM_CHILD_IDS"):
+        monkeypatch.setitem(site.env, name, "[]")
+    site.launch("--wf-filter", "w")
+    assert site.state("job") == states.JOB_FINISHED, site.diagnosis()
+    assert site.output("job") == "[]\n4000 4000\n"
+    for hook_name in ("preprocess", "postprocess"):
+        log = Path(site.named("job").working_directory, f"{hook_name}.log").read_text()
+        assert log.splitlines()[1:] == ["[]", "4000 4000"]
+    site.check_clean()
+
+
+def test_a_directory_that_can_not_be_looked_at_is_not_there(site: Site) -> None:
+    site.job("a_long", user_workdir=f"/tmp/{300 * 'x'}", preprocess="/bin/true")
+    locked = site.home / "locked"
+    (locked / "work").mkdir(parents=True)
+    locked.chmod(0)
+    site.job("a_locked", user_workdir=str(locked / "work"), preprocess="/bin/true")
+    site.job("b", preprocess="/bin/true")
+    site.launch()
+    locked.chmod(0o700)
+    for name in ("a_long", "a_locked", "b"):
+        assert site.state(name) == states.JOB_FINISHED, site.diagnosis()
     site.check_clean()
 
 

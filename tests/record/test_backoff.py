@@ -19,6 +19,7 @@ from balsam.core.events import Hop
 from balsam.core.excuse import NOT_BEGUN, GivenAgain, give_again
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import InvalidValue
+from balsam.launcher import dag
 
 Put = Callable[..., None]
 MAX_ATTEMPTS = 10
@@ -155,6 +156,17 @@ def test_a_person_who_retries_starts_the_count_anew(project: Any) -> None:
     assert job.state == states.FAILED
     BalsamJob.objects.filter(pk=job.pk).retry()
     assert attempt(job, states.EXIT).state == states.RESTART_READY
+
+
+def test_no_pause_outlives_a_kill_and_a_copy_has_none(project: Any) -> None:
+    job = attempt(runnable(name="a", workflow="w", retry="exit=1:1h"), states.EXIT)
+    assert job.not_before is not None
+    assert dag.clone(job, name="b").not_before is None
+    assert dag.wf_from_template("w", "copy").get().not_before is None
+    dag.kill(job)
+    BalsamJob.objects.retry()
+    job.refresh_from_db()
+    assert (job.state, job.not_before) == (states.RESTART_READY, None)
 
 
 def test_children_follow_a_job_that_gave_up(project: Any) -> None:

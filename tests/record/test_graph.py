@@ -333,3 +333,12 @@ def test_the_environment_of_a_job_names_its_family(project: Any) -> None:
     assert envs["BALSAM_CHILD_IDS"] == "[]"
     assert envs["OMP_NUM_THREADS"] == "4" and envs["A"] == "b:c"
     assert envs["BALSAM_JOB_ERROR"] == "TRUE" and "BALSAM_JOB_TIMEOUT" not in envs
+
+
+def test_a_family_that_no_variable_can_hold_is_left_out(project: Any) -> None:
+    jobs = make(LONG + 1)
+    some = BalsamJob.objects.create(parents=jobs[:LONG])
+    many = BalsamJob.objects.create(parents=jobs)
+    assert len(some.get_envs()["BALSAM_PARENT_IDS"]) == 40 * LONG
+    assert "BALSAM_PARENT_IDS" not in many.get_envs()
+    assert many.get_parents().count() == LONG + 1

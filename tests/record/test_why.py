@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from balsam import states
-from balsam.core import history, sessions, why
+from balsam.core import exits, history, sessions, why
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.models.session import RECOVERING
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
-from balsam.core.why import conditions
+from balsam.core.why import conditions, endings
 from balsam.errors import NoSuchJob
 from balsam.platform import node
 
@@ -290,6 +290,18 @@ def test_a_failed_job() -> None:
     assert f"balsam logs {made.pk}" in reason.text
     assert [one.text for one in why.count(BalsamJob.objects.all())] == ["failed: exit"]
     told(job(states.FAILED), "failed", "nothing more is known")
+
+
+def test_what_a_script_decided_is_not_put_down_to_the_run() -> None:
+    made = job(states.FAILED, attempt=2)
+    event(made, states.RUN_ERROR, "RETURN CODE 7: attempt 1 ended", cause="exit", returncode=7)
+    event(made, states.RUN_DONE, cause="ok", returncode=0)
+    event(made, states.FAILED, "the energy is not converged")
+    reason = told(made, "failed", ": the energy is not converged.")
+    assert "cause" not in reason.text and "RETURN CODE" not in reason.text
+    assert [one.text for one in why.count(BalsamJob.objects.all())] == ["failed"]
+    assert endings.summary(made) == "the energy is not converged"
+    assert exits.verdict(made).sentence.endswith(" failed: the energy is not converged.")
 
 
 ASKS = "It asks for {}: it can never run here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +39,10 @@ class JobFiles:
 
     def working_path(self, data: Path) -> Path:
         """The job's directory below ``data`` (or ``user_workdir``, where that exists)."""
-        if self.user_workdir and Path(self.user_workdir).expanduser().is_dir():
-            return Path(self.user_workdir).expanduser()
+        own = os.path.expanduser(self.user_workdir)
+        # Of what can not be looked at, Path.is_dir() raises an error.
+        if own and os.path.isdir(own):
+            return Path(own)
         return workdirs.resolve(data, self.relative_workdir())
 
     def relative_workdir(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from django.db import models
 from balsam import states
 from balsam.core import history, ids
 from balsam.core.fields import parse_environ
+from balsam.platform import variables
 
 if TYPE_CHECKING:
     from balsam.core.models.app import ApplicationDefinition
@@ -129,11 +129,14 @@ class JobText:
         return parse_environ(text)
 
     def get_envs(self, *, timeout: bool = False, error: bool = False) -> dict[str, str]:
-        """What Balsam adds to the environment of this job's task or hook."""
+        """What Balsam adds to the environment of this job's task or hook.
+
+        Parents or children that are too many for a variable are left out.
+        """
         envs = {
             "BALSAM_JOB_ID": str(self.job_id),
-            "BALSAM_PARENT_IDS": json.dumps(self.get_parents_by_id()),
-            "BALSAM_CHILD_IDS": json.dumps(self.get_children_by_id()),
+            **variables.listed(variables.PARENT_IDS, self.get_parents_by_id()),
+            **variables.listed(variables.CHILD_IDS, self.get_children_by_id()),
         }
         if self.threads_per_rank > 1:
             envs["OMP_NUM_THREADS"] = str(self.threads_per_rank)

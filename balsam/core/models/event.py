@@ -13,7 +13,7 @@ class EventLog(NamedModel):
 
     ``data`` of the event that ends an attempt holds ``attempt``, ``returncode``, ``cause``,
     ``nodes``, ``cores``, ``gpus``, ``wall_seconds``, ``cpu_seconds``, ``max_rss_kb``,
-    ``read_bytes``, ``write_bytes`` and ``tail``.
+    ``read_bytes``, ``write_bytes`` and ``tail``, and ``warned`` (a signal's name) if it was.
     """
 
     # Events are written together with what they tell of, and removed with it; having the database

@@ -256,7 +256,8 @@ def _select(tags: bool) -> str:
 
 
 def _cause() -> str:
-    """Why the last attempt ended, or what else the job failed of."""
+    """Why the last attempt ended, or what else the job failed of; NULL where that ended well."""
     cause = in_json("event.data", "cause")
-    return f"""(SELECT {cause} FROM balsam_event event
-        WHERE event.job_id = job.id AND {cause} IS NOT NULL ORDER BY event.id DESC LIMIT 1)"""
+    return f"""NULLIF((SELECT {cause} FROM balsam_event event
+        WHERE event.job_id = job.id AND {cause} IS NOT NULL ORDER BY event.id DESC LIMIT 1),
+        '{states.OK}')"""

@@ -22,8 +22,12 @@ def latest(job: Any) -> Any:
 
 
 def end(job: Any) -> Any:
-    """The latest event that says why an attempt (or the job itself) ended, or None."""
-    return job.events.filter(data__has_key="cause").order_by("-id").first()
+    """The latest event that says why an attempt (or the job itself) ended, or None.
+
+    Of a run that ended well there is none: a script, or a person, decided what came of the job.
+    """
+    event = job.events.filter(data__has_key="cause").order_by("-id").first()
+    return None if event is None or event.data["cause"] == states.OK else event
 
 
 def finished(job: Any, when: str) -> str:
@@ -72,7 +76,7 @@ def failed(job: Any, when: str, first: str = "") -> str:
 
 def summary(job: Any) -> str:
     """The cause and first line of why a job failed."""
-    event = end(job) or job.events.order_by("-id").first()
+    event = end(job) or latest(job)
     if event is None:
         return ""
     cause = event.data.get("cause", "")

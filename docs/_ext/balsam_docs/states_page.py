@@ -33,7 +33,8 @@ CAUSES = {
     states.OOM: "The kernel killed the program because memory ran out.",
     states.JOB_TIME_LIMIT: "The attempt took longer than the job's ``time_limit_minutes``.",
     states.BATCH_TIME_LIMIT: "The launcher stopped while the attempt ran: its time was over, or it "
-    "was told to stop. Such an attempt does not count against ``max_attempts``.",
+    "was told to stop; or the ``signal`` that warned of it ended the attempt. Such an attempt does "
+    "not count against ``max_attempts``.",
     states.NODE_LOST: "The node was lost. A launcher on one node can not tell this from "
     "``launcher_lost`` and never gives it.",
     states.LAUNCHER_LOST: "The launcher was killed while the attempt ran.",

@@ -21,7 +21,7 @@ from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ensemble.protocol import Confinement, Started
+from balsam.launcher.ensemble.protocol import Confinement, Ended, Started
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
@@ -29,7 +29,7 @@ from balsam.launcher.options import AUTO
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
-from balsam.platform.process import RunSpec
+from balsam.platform.process import Exit, RunSpec
 from balsam.platform.shape import NodeShape, uniform
 from tests.tools.hands import FakeHands
 
@@ -360,6 +360,29 @@ def test_a_signal_comes_before_the_end_and_to_nobody_who_began_later_than_that(
     assert output.read_text().count("got") == 1
 
 
+def test_a_program_that_the_signal_ends_is_to_run_again(attempts: Attempts) -> None:
+    ends = time.monotonic() + 60
+    attempts.endings.ends = ends
+    minutes = (ends - time.monotonic() - 0.3) / 60
+    warned = {"signal": "USR1", "signal_before_min": minutes}
+    attempts.start(task(1, "/bin/sleep 600", **warned), Application())
+    # It saves its work first.
+    saving = "trap 'trap - USR1; kill -USR1 $$' USR1; while :; do sleep 0.01; done"
+    attempts.start(task(2, f'/bin/sh -c "{saving}"', **warned), Application())
+    found: list[Any] = []
+
+    def both() -> bool:
+        attempts.timers()
+        found.extend(attempts.reap())
+        return len(found) == 2
+
+    until(both)
+    for end in found:
+        assert end.outcome.state == states.RUN_TIMEOUT, end.outcome.message
+        assert end.outcome.data["cause"] == states.BATCH_TIME_LIMIT
+        assert end.outcome.data["warned"] == "SIGUSR1"
+
+
 def test_tasks_on_other_nodes_get_their_signal_from_there(
     attempts: Attempts, tmp_path: Path
 ) -> None:
@@ -377,6 +400,11 @@ def test_tasks_on_other_nodes_get_their_signal_from_there(
     until(lambda: far.timers() or hands.signals)
     far.timers()
     assert hands.signals == [("1:1", signal.SIGTERM)]
+    # Who was not warned died of something else.
+    for token in ("1:1", "2:1"):
+        hands._events.append(Ended(token, Exit(7, -15, signal.SIGTERM, 0.0, 0), 0.1))
+    causes = [end.outcome.data["cause"] for end in far.reap() if isinstance(end, End)]
+    assert causes == [states.BATCH_TIME_LIMIT, states.SIGNAL]
     far.kill_all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from balsam import states
 from balsam.launcher.node_pool import Placement, Request
-from balsam.launcher.runs import Run, outcome, traces
+from balsam.launcher.runs import Run, Traces, lost, outcome, traces
 from balsam.launcher.tasks import Mpi, Task
 from balsam.platform.evidence import OomWatch
 from balsam.platform.flavours import FLAVOURS
@@ -80,3 +81,43 @@ def test_a_program_that_is_not_on_the_nodes_is_missing(
     said = f"[proxy:0:0@n3] x (x.c:1): execvp error on file {named} (No such file or directory)\n"
     (tmp_path / "out").write_text(said)
     assert cause(run_of("mpich", tmp_path / "out"), 255) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "state", "cause", "words"),
+    [
+        (-10, 10, states.RUN_TIMEOUT, states.BATCH_TIME_LIMIT, "ended with signal 10 (SIGUSR1)"),
+        (138, 0, states.RUN_TIMEOUT, states.BATCH_TIME_LIMIT, "ended with exit code 138"),
+        (-12, 12, states.RUN_ERROR, states.SIGNAL, "ended with signal 12 (SIGUSR2)"),
+        (3, 0, states.RUN_ERROR, states.EXIT, "ended with exit code 3"),
+    ],
+)
+@pytest.mark.parametrize("flavour", ["", "openmpi5"])
+def test_who_dies_of_the_warning_is_to_run_again(
+    tmp_path: Path, flavour: str, code: int, number: int, state: str, cause: str, words: str
+) -> None:
+    run = run_of(flavour or "mpich", tmp_path / "out")
+    run.mpi = run.mpi if flavour else None
+    quiet = Traces(lambda pid: False, lambda: "")
+    end = Exit(1, code, number, 0.0, 0)
+    assert outcome(run, end, quiet).data["cause"] in (states.SIGNAL, states.EXIT)
+    run.warned = signal.SIGUSR1
+    found = outcome(run, end, quiet)
+    assert (found.state, found.data["cause"]) == (state, cause)
+    assert found.data["warned"] == "SIGUSR1"
+    assert found.message.endswith(f"ttempt 1 {words} after it was warned by SIGUSR1")
+
+
+def test_who_says_that_it_is_done_is_done_and_who_was_stopped_was_stopped(tmp_path: Path) -> None:
+    run = run_of("mpich", tmp_path / "out")
+    run.mpi, run.warned = None, signal.SIGUSR1
+    quiet = Traces(lambda pid: False, lambda: "")
+    done = outcome(run, Exit(1, 0, 0, 0.0, 0), quiet)
+    assert (done.state, done.data["cause"]) == (states.RUN_DONE, states.OK)
+    assert (done.message, done.data["warned"]) == ("It was warned by SIGUSR1", "SIGUSR1")
+    assert lost(run, "n3", "it is dead").outcome.data["warned"] == "SIGUSR1"
+    for cause in (states.BATCH_TIME_LIMIT, states.JOB_TIME_LIMIT):
+        run.stopping = cause
+        stopped = outcome(run, Exit(1, 138, 0, 0.0, 0), quiet)
+        assert (stopped.state, stopped.data["cause"]) == (states.RUN_TIMEOUT, cause)
+        assert "ended with" not in stopped.message
