@@ -217,6 +217,18 @@ def _path(state: str, open_steps: Sequence[Pass]) -> tuple[Pass, ...]:
     return (step, *_path(step.next_state, open_steps)) if step else ()
 
 
+def rescued(ids: Collection[int]) -> list[int]:
+    """Those of ``ids`` that are RESTART_READY because a handler has asked for another attempt."""
+    return column(
+        f"""SELECT job.id FROM balsam_job job WHERE job.id {among()}
+            AND COALESCE(job.state, '') = '{states.RESTART_READY}' AND (
+                SELECT event.from_state FROM balsam_event event WHERE event.job_id = job.id
+                AND event.from_state <> event.to_state ORDER BY event.id DESC LIMIT 1
+            ) IN ({quoted(backoff.STATES)})""",
+        (key_list(ids),),
+    )
+
+
 def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
     """Fail those of ``ids``, all RESTART_READY, that have no attempt left; the ids that failed."""
     condition = f"NOT {ATTEMPTS_LEFT}".format(default=int(max_attempts))

@@ -138,14 +138,39 @@ def lease_runnable(
         AND (not_before IS NULL OR not_before <= %s)
         ORDER BY {order.sql} LIMIT %s {spell.skip_locked}"""
     with joined(), connection.cursor() as cursor:
-        cursor.execute(
-            f"""UPDATE balsam_job SET session_id = %s WHERE id {spell.one_of.format(chosen)}
-                RETURNING priority, {", ".join(RUN_COLUMNS)}""",
-            (session, session, *parameters, *numbers, spell.time(history.now()), limit),
+        now = spell.time(history.now())
+        found = _lease_chosen(
+            cursor,
+            session,
+            chosen,
+            (session, *parameters, *numbers, now, limit),
+            ("priority", *RUN_COLUMNS),
         )
-        found = cursor.fetchall()
     found.sort(key=lambda row: order.key(row, _COLUMN))
     return [tuple(row[1:]) for row in found]
+
+
+def _lease_chosen(
+    cursor: Any, session: int, chosen: str, parameters: Sequence[Any], wanted: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Lease the jobs that a query chooses; the ``wanted`` columns of them.
+
+    Postgres tells all who listen of an UPDATE, also of one that touches no row: launchers with
+    nothing to do would wake each other for ever.
+    """
+    if is_sqlite():
+        which = f"IN ({chosen})"
+    else:
+        cursor.execute(chosen, parameters)
+        ids = [row[0] for row in cursor.fetchall()]
+        if not ids:
+            return []
+        which, parameters = f"{among()} AND {_STILL_LIVE}", (key_list(ids), session)
+    cursor.execute(
+        f"UPDATE balsam_job SET session_id = %s WHERE id {which} RETURNING {', '.join(wanted)}",
+        (session, *parameters),
+    )
+    return list(cursor.fetchall())
 
 
 def next_due(
@@ -217,17 +242,14 @@ def lease_for_steps(
         AND (not_before IS NULL OR not_before <= %s)
         ORDER BY id LIMIT %s {spell.skip_locked}"""
     now = spell.time(history.now())
-    leased: list[tuple[int, str]] = []
+    leased: list[tuple[Any, ...]] = []
     with joined(), connection.cursor() as cursor:
         for state in wanted:
             if len(leased) >= limit:
                 break
-            cursor.execute(
-                f"""UPDATE balsam_job SET session_id = %s
-                    WHERE id {spell.one_of.format(chosen)} RETURNING id, state""",
-                (session, state, session, *parameters, now, limit - len(leased)),
-            )
-            leased.extend(cursor.fetchall())
+            number = limit - len(leased)
+            values = (state, session, *parameters, now, number)
+            leased += _lease_chosen(cursor, session, chosen, values, ("id", "state"))
     return leased
 
 

@@ -112,11 +112,12 @@ class JobSource(JobManager):
                     ORDER BY id {dialect().skip_locked}""",
                 (key_list(wanted),),
             )
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"UPDATE balsam_job SET session_id = %s WHERE id {among()}",
-                    (session, key_list(free)),
-                )
+            if free:
+                with connection.cursor() as cursor:
+                    cursor.execute(
+                        f"UPDATE balsam_job SET session_id = %s WHERE id {among()}",
+                        (session, key_list(free)),
+                    )
         return free
 
     def release(self, pks: Iterable[Any]) -> None:

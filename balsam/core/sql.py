@@ -33,8 +33,6 @@ class Sqlite:
     #: Parameters whose type the statement around them does not tell.
     a_time = a_json = "%s"
     skip_locked = ""
-    #: "One of" a subselect that is to be asked once.
-    one_of = "IN ({})"
     #: The present, to compare times with.
     present = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
     #: A time as histories have it (:mod:`balsam.core.history`); a whole second is kept short.
@@ -82,8 +80,6 @@ class Postgres:
     a_time = "%s::timestamptz"
     a_json = "%s::jsonb"
     skip_locked = "FOR UPDATE SKIP LOCKED"
-    #: In a join it would be asked, and limited, for each row anew.
-    one_of = "= ANY(ARRAY({}))"
     present = "now()"
     written_time = "to_char({0} AT TIME ZONE 'UTC', 'MM-DD-YYYY HH24:MI:SS.US')"
 

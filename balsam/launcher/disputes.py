@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from balsam import states
 from balsam.core import bookkeeping, lease
 from balsam.core.events import note
+from balsam.core.record import joined
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.entries import End, Entry, Start, StepEnd
 from balsam.launcher.ledger import Ledger
@@ -150,10 +151,10 @@ class Disputes:
 
         Handlers have asked for another attempt of the ``rescued``, which may be one too many.
         """
-        limit = self.max_attempts
-        lease.release(self.session, jobs)
-        if rescued:
-            bookkeeping.end_restarts(rescued, limit)
+        with joined():  # or another launcher would lease them in between
+            lease.release(self.session, jobs)
+            if rescued:
+                bookkeeping.end_restarts(rescued, self.max_attempts)
         self.source.pass_jobs(jobs)
         self.steps.dirty = True
 

@@ -17,6 +17,7 @@ from balsam.core import bookkeeping, history, lease, sessions
 from balsam.core.advance import advance
 from balsam.core.events import note
 from balsam.core.models import Session
+from balsam.core.record import joined
 from balsam.core.sessions import Life
 from balsam.launcher import journal
 from balsam.launcher.ensemble.search import silence_seconds
@@ -162,7 +163,10 @@ class Recovery:
         moved = advance(moves)
         hold_back(move for move in moves if move.job in moved)
         _tell_killed(held, told)
-        sessions.close_session(key)
+        with joined():  # or another launcher would lease what has no attempt left
+            rescued = bookkeeping.rescued(held)
+            sessions.close_session(key)
+            bookkeeping.end_restarts(rescued, self._max_attempts)
         bookkeeping.pass_jobs(held, self._max_attempts)
         path.unlink(missing_ok=True)
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))

@@ -6,10 +6,12 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
-from django.db import transaction
+import pytest
+from django.db import connection, transaction
 
 from balsam import states
-from balsam.core.models import ApplicationDefinition, BalsamJob
+from balsam.core.changes import Changes
+from balsam.core.models import ApplicationDefinition, BalsamJob, Session
 
 from .conftest import PROGRAMS, Site
 
@@ -151,6 +153,32 @@ def test_jobs_and_edits_of_applications_are_seen_at_once(site: Site) -> None:
     launcher.process.terminate()
     launcher.wait()
     site.check_clean()
+
+
+@pytest.mark.postgres
+def test_launchers_with_nothing_to_do_leave_each_other_in_peace(site: Site) -> None:
+    launchers = [site.start("--consume-all", "--persistent") for _ in range(2)]
+    site.until(lambda: Session.objects.count() == 2, "both have begun")
+    site.shells([f"n{number}" for number in range(20)], COUNT)
+    site.until(lambda: site.counts() == {states.JOB_FINISHED: 20}, "they have run all jobs")
+    changes = Changes()
+    site.until(lambda: not changes.wait(2.0), "nobody changes the record any more")
+    before = _commits()
+    assert not changes.wait(4.0)
+    assert _commits() - before < 100, "a launcher looks once a second, and sees to its session"
+    for launcher in launchers:
+        launcher.process.terminate()
+        launcher.wait()
+    site.check_clean()
+
+
+def _commits() -> int:
+    """Transactions of all that are at work on the database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def test_a_launcher_with_nothing_to_do_ends(site: Site) -> None:

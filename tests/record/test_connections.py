@@ -145,6 +145,26 @@ def test_whoever_looks_hears_of_leases_given_back(
     assert lease.data_version() != before
 
 
+IN_VAIN = """
+from balsam import states
+from balsam.core import lease, sessions
+from balsam.core.lease import Scope
+from balsam.core.models import BalsamJob
+from balsam.core.sessions import Life
+session = sessions.open_session(Life("launcher", "h", "m", 1, 1))
+assert lease.lease_runnable(session, Scope(), 10) == []
+assert lease.lease_for_steps(session, Scope(), [states.READY, states.RUN_DONE], 10) == []
+assert BalsamJob.source.acquire([1]) == [] and sessions.beat(session)
+"""
+
+
+@pytest.mark.postgres
+def test_nobody_hears_of_leases_asked_for_in_vain(script: Callable[..., str], project: Any) -> None:
+    before = lease.data_version()
+    script(IN_VAIN, BALSAM_DB_PATH=project.path)
+    assert lease.data_version() == before
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("told", [False, True])
 def test_a_server_that_hung_up_is_asked_again(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
@@ -75,3 +76,24 @@ def test_what_nobody_touched_stays(launcher: Launcher) -> None:
     launcher._disputes._reconcile()
     assert [task.name for task in launcher.source.stock] == ["b", "c", "d"]
     assert not any(run.stopping for run in launcher.attempts._running.values())
+
+
+def test_a_rescued_job_is_nobody_elses_before_its_attempts_are_counted(
+    launcher: Launcher, put: Put
+) -> None:
+    rescued = job("b")
+    put(rescued, state=states.RESTART_READY, attempt=1, max_attempts=1)
+    launcher.source.drop({rescued.pk})
+
+    def break_off(execute: Any, sql: str, *rest: Any) -> Any:
+        if "max_attempts" in sql:
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(break_off), pytest.raises(OperationalError):
+        launcher._disputes.release({rescued.pk}, {rescued.pk})
+    rescued.refresh_from_db()
+    assert rescued.session_id == launcher.session
+    launcher._disputes.release({rescued.pk}, {rescued.pk})
+    rescued.refresh_from_db()
+    assert rescued.state == states.FAILED

@@ -175,6 +175,29 @@ def test_recovery_says_where_an_attempt_may_go_on(project: Any) -> None:
     )
 
 
+def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project: Any) -> None:
+    dead = sessions.open_session(ELSEWHERE)
+    found = {}
+    for name, was, limit in (
+        ("spent", states.RUN_ERROR, 1),
+        ("left", states.RUN_TIMEOUT, 2),
+        ("retried", states.FAILED, 1),
+    ):
+        one = BalsamJob.objects.create(name=name, max_attempts=limit)
+        BalsamJob._base_manager.filter(pk=one.pk).update(state=was, attempt=1, session=dead)
+        one.refresh_from_db()
+        one.update_state(states.RESTART_READY)
+        found[name] = one
+    recovery(project).recover(Session.objects.get(pk=dead))
+    for one in found.values():
+        one.refresh_from_db()
+        assert one.session is None
+    ends = {name: one.state for name, one in found.items()}
+    again = states.RESTART_READY
+    assert ends == {"spent": states.FAILED, "left": again, "retried": again}
+    assert "max_attempts" in found["spent"].state_history
+
+
 # -- clocks that jump ---------------------------------------------------------------------------
 
 

@@ -134,7 +134,7 @@ def test_no_order_sorts_all_that_is_runnable(session: int, sort_by: str, bounds:
 
     with connection.execute_wrapper(note):
         lease.lease_runnable(session, Scope(), 5, bounds=bounds, sort_by=sort_by)
-    sql, params = next(one for one in made if one[0].startswith("UPDATE"))
+    sql, params = next(one for one in made if "ORDER BY" in one[0])
     explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
     with connection.cursor() as cursor:
         cursor.execute(explain + sql, params)

@@ -371,6 +371,23 @@ def test_renaming_pins_the_directory_of_a_job_that_may_have_one(project: Any) ->
     assert Path(was[started.pk]).parent == Path(project.data, "flow")
 
 
+def test_renaming_by_an_object_read_before_the_job_began_moves_nothing(
+    project: Any, put: Any
+) -> None:
+    job = BalsamJob.objects.create(name="s", workflow="flow")
+    old, older = (BalsamJob.objects.get(pk=job.pk) for _ in range(2))
+    put(job, state=states.RUNNING)
+    was = job.working_directory
+    old.name = "renamed"
+    old.save()
+    assert old.working_directory == was
+    older.workflow = "other"
+    older.save()
+    job.refresh_from_db()
+    assert (job.name, job.workflow) == ("renamed", "other")
+    assert job.working_directory == older.working_directory == was
+
+
 def test_a_directory_never_leaves_data(project: Any) -> None:
     for name in ("../../etc", "a/b", "..", ".", "", " ", "x" * 400, "é\n'\"", "-rf"):
         job = BalsamJob.objects.create(name=name, workflow=name)

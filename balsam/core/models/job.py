@@ -208,13 +208,13 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
         if not changed:
             return
         self.clean_values(changed)
-        if self._fix_directory(changed):
-            changed.append("workdir")
         self.last_update = history.now()
         written = [*changed, "last_update"]
         rules = WAITING_RULES.intersection(written)
         turn = contextlib.nullcontext() if rules else connection.out_of_turn()
         with turn, transaction.atomic():
+            if self._fix_directory(changed):
+                written.append("workdir")
             super().save(using=using, update_fields=written)
             if rules:
                 waiting.reconsider([self.pk], "what it waits for was changed")
@@ -222,15 +222,20 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
         self._remember(written)
 
     def _fix_directory(self, changed: Iterable[str]) -> bool:
-        """Fix the directory of a job that gets a new name but may have begun; whether it had to."""
-        renamed = {"name", "workflow"}.intersection(changed)
-        if not renamed or self.workdir or self.state in states.WAITING_STATES:
+        """Fix the directory of a job that gets a new name but may have begun; whether it had to.
+
+        The row says so: others may have moved or renamed the job since this object was read.
+        """
+        if self.workdir or not {"name", "workflow"}.intersection(changed):
             return False
-        self.workdir = default_workdir(
-            self._saved.get("workflow", self.workflow),
-            self._saved.get("name", self.name),
-            self.job_id,
-        )
+        row = type(self)._base_manager.filter(pk=self.pk).select_for_update()
+        found = row.values_list("state", "workdir", "workflow", "name").first()
+        if found is None:
+            return False
+        state, there, workflow, name = found
+        if state in states.WAITING_STATES:
+            return False
+        self.workdir = there or default_workdir(workflow, name, self.job_id)
         return True
 
     @staticmethod
