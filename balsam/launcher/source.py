@@ -73,6 +73,8 @@ class Source:
     #: Seconds in which what is started has to end, None without a limit.
     seconds_left: Callable[[], float | None] = lambda: None
     durations: Durations = field(default_factory=Durations)
+    #: Jobs that are to share no node with others.
+    alone: set[int] = field(default_factory=set)
     #: Nothing of this was left to lease the last time.
     looked: Past | None = None
     #: Whether jobs that need no mpirun were looked for, and none are left.
@@ -269,7 +271,12 @@ class Source:
             parents = parents_of([row[0] for row in rows])
             of = self.durations.of
             self.stock.extend(
-                from_row(row, parents.get(row[0], ()), of(row[_APP], row[_WALL], row[_LIMIT]))
+                from_row(
+                    row,
+                    parents.get(row[0], ()),
+                    of(row[_APP], row[_WALL], row[_LIMIT]),
+                    alone=row[0] in self.alone,
+                )
                 for row in rows
             )
         return len(rows)

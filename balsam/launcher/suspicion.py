@@ -63,6 +63,8 @@ class Suspicion:
     _failed: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     #: How long the next rest of a node is, in seconds.
     _pauses: dict[str, float] = field(default_factory=dict)
+    #: Jobs that were lost with a node.
+    _lost: set[int] = field(default_factory=set)
     #: Those on which there is no judgement yet.
     _trials: dict[str, _Trial] = field(default_factory=dict)
     #: Job -> the suspects on which it has failed.
@@ -75,6 +77,8 @@ class Suspicion:
         """
         data = end.outcome.data
         nodes, good = data.get("nodes", ()), verdict(data["cause"])
+        if data["cause"] == states.NODE_LOST:
+            self._note_loss(task.id)
         attempt = end.attempt if end.old_state == states.RUNNING else NOT_BEGUN
         aside = next((node for node in nodes if node in self._aside), None)
         if aside and data["cause"] == states.NODE_LOST:
@@ -96,6 +100,12 @@ class Suspicion:
             self._set_aside(suspects[0])
         self._judge(time.monotonic())
         return end
+
+    def _note_loss(self, job: int) -> None:
+        """A job that was lost again with its node may be why: it is to take no others with it."""
+        if job in self._lost:
+            self.source.alone.add(job)
+        self._lost.add(job)
 
     def _rest(self, names: Collection[str]) -> None:
         """Have nodes wait on which all fails, until it is known how such jobs end elsewhere.

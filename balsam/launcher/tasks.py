@@ -79,8 +79,17 @@ class Task:
         return self.request.num_nodes * self.request.ranks_per_node
 
 
-def from_row(row: Sequence[Any], parents: Sequence[str] = (), seconds: float | None = None) -> Task:
-    """A task from the ``RUN_COLUMNS`` of a leased row; ``seconds`` is what it will take."""
+def from_row(
+    row: Sequence[Any],
+    parents: Sequence[str] = (),
+    seconds: float | None = None,
+    *,
+    alone: bool = False,
+) -> Task:
+    """A task from the ``RUN_COLUMNS`` of a leased row; ``seconds`` is what it will take.
+
+    One that is to be ``alone`` gets nodes of its own, whatever it asks for.
+    """
     value = dict(zip(RUN_COLUMNS, row, strict=True))
     key = value["job_id"]
     params = _mapping(value["launch_params"])
@@ -91,7 +100,7 @@ def from_row(row: Sequence[Any], parents: Sequence[str] = (), seconds: float | N
         value["threads_per_core"],
         value["node_packing_count"],
         value["gpus_per_rank"],
-        params.get(WHOLE_NODES) is True,
+        alone or params.get(WHOLE_NODES) is True,
         str(params.get(CPU_AFFINITY) or value["cpu_affinity"]),
     )
     return Task(
