@@ -212,8 +212,10 @@ class Attempts:
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
         del self._running[run.task.id]
-        if outcome.data["cause"] == states.NODE_LOST:
-            self._watch.doubt(run.placement.nodes)
+        nodes = run.placement.nodes
+        # Where it is known which one, the others are in no doubt.
+        if outcome.data["cause"] == states.NODE_LOST and self.gone.keys().isdisjoint(nodes):
+            self._watch.doubt(nodes)
         return self._told(run, End(run.task.id, states.RUNNING, run.attempt, outcome, end.time))
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:

@@ -358,6 +358,23 @@ def test_a_signal_comes_before_the_end_and_to_nobody_who_began_later_than_that(
     assert output.read_text().count("got") == 1
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_only_where_nobody_knows_which_node_is_lost_all_of_an_mpirun_are_in_doubt(
+    attempts: Attempts, tmp_path: Path, known: bool
+) -> None:
+    hands = FakeHands(["n1", "n2"])
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far.start(task(1, "/bin/sleep 600", request=Request(num_nodes=2)), Application())
+    if known:
+        hands._doomed["n2"] = []
+        assert not list(far.reap()) and set(far.gone) == {"n2"}
+    else:
+        far.endings.leave("n2", states.NODE_LOST, 0.0)
+    assert ended(far, 1)[1].outcome.data["cause"] == states.NODE_LOST
+    assert hands.doubted == ([] if known else ["n1", "n2"])
+    assert far.nodes.gives("n1") == known
+
+
 def test_tasks_on_other_nodes_get_their_signal_from_there(
     attempts: Attempts, tmp_path: Path
 ) -> None:
