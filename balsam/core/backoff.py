@@ -24,12 +24,12 @@ from balsam.outcomes import Outcome
 #: What an attempt leaves behind that may be made again.
 STATES = (states.RUN_ERROR, states.RUN_TIMEOUT)
 NONE_LEFT = "No attempt is left of those that max_attempts allows"
-#: In the data of an event: the attempt that was no fault of its job.
+#: In the data of an event: the attempt that was no fault of its job; 0 if none could even begin.
 EXCUSED = "excused"
 #: In the data of an event: the limit that ended the job, or would.
 LIMIT = "limit"
 _LOSSES = (states.NODE_LOST, states.LAUNCHER_LOST)
-#: Only a person leads a job out of these.
+#: A person leads a job out of these, or an excuse.
 _ENDS = quoted(states.END_STATES)
 
 
@@ -274,8 +274,8 @@ def losses(jobs: Collection[int]) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = {}
     for job, old, why in rows(
         f"""SELECT job_id, from_state, {cause} FROM balsam_event
-            WHERE job_id {among()} AND (from_state IN ({_ENDS})
-                OR {cause} IN ({quoted(_LOSSES)}) AND {excused} IS NULL)
+            WHERE job_id {among()} AND {excused} IS NULL
+                AND (from_state IN ({_ENDS}) OR {cause} IN ({quoted(_LOSSES)}))
             ORDER BY id""",
         (key_list(jobs),),
     ):

@@ -50,10 +50,9 @@ def give_again(attempts: Collection[tuple[int, int]], node: str, why: str) -> Gi
         excused = 0
         for one in _found(attempts, node):
             what = "What could not begin is tried again"
-            data: dict[str, Any] = {"node": node}
+            data: dict[str, Any] = {"node": node, EXCUSED: one.attempt}
             if one.attempt != NOT_BEGUN:
                 what = f"Attempt {one.attempt} does not count"
-                data[EXCUSED] = one.attempt
                 _excuse(one.job)
                 excused += 1
             words = f"{what}: {why}; the node {node} was set aside"
@@ -103,7 +102,7 @@ def _found(attempts: Collection[tuple[int, int]], node: str) -> list[_Found]:
     }
     found = []
     for job, attempt in sorted(set(attempts)):
-        if job not in now or (job, str(attempt)) in done:
+        if job not in now:
             continue
         state, last, session, before, limited, nodes = now[job]
         if attempt == NOT_BEGUN:
@@ -111,7 +110,7 @@ def _found(attempts: Collection[tuple[int, int]], node: str) -> list[_Found]:
             if refused and node in json.loads(nodes or "[]"):
                 found.append(_Found(job, attempt, state, session, True))
             continue
-        if state in _OVER or last < attempt:
+        if (job, str(attempt)) in done or state in _OVER or last < attempt:
             continue
         ended = state in _TROUBLED and last == attempt
         if state == states.FAILED and before in _AFTER_ATTEMPT:

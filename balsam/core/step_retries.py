@@ -6,6 +6,7 @@ event of each try that failed tells; so does that of an attempt that could not e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -13,7 +14,7 @@ from typing import Any
 
 from balsam import retries, states
 from balsam.core import backoff
-from balsam.core.backoff import LIMIT, Rule
+from balsam.core.backoff import EXCUSED, LIMIT, Rule
 from balsam.core.sql import among, in_json, key_list, quoted, rows
 from balsam.outcomes import Outcome
 
@@ -89,21 +90,28 @@ def _given_up(one: Failure, rule: Rule) -> Outcome:
 
 
 def _times(jobs: Collection[int]) -> dict[tuple[int, str], list[datetime]]:
-    """When jobs failed for each of ``CAUSES``, since a person last let them go on."""
-    cause = in_json("data", "cause")
-    found: dict[tuple[int, str], list[datetime]] = {}
+    """When jobs failed for each of ``CAUSES``, since a person last let them go on.
+
+    What was refused by a node that was set aside does not count.
+    """
     if not jobs:
-        return found
-    for job, when, old, why in rows(
-        f"""SELECT job_id, timestamp, from_state, {cause} FROM balsam_event
+        return {}
+    cause, nodes = in_json("data", "cause"), in_json("data", "nodes")
+    excused, bad = in_json("data", EXCUSED), in_json("data", "node")
+    found: dict[tuple[int, str], list[tuple[datetime, list[str]]]] = {}
+    for job, when, why, there, given_again, node in rows(
+        f"""SELECT job_id, timestamp, {cause}, {nodes}, {excused}, {bad} FROM balsam_event
             WHERE job_id {among()} AND (from_state IN ({quoted(states.END_STATES)})
                 OR {cause} IN ({quoted(CAUSES)})) ORDER BY id""",
         (key_list(jobs),),
     ):
-        if old in states.END_STATES:
-            for each in CAUSES:
-                found.pop((job, each), None)
-        else:
+        if why in CAUSES:
             # SQLite keeps times in UTC without saying so.
-            found.setdefault((job, why), []).append(when.replace(tzinfo=timezone.utc))
-    return found
+            one = when.replace(tzinfo=timezone.utc), json.loads(there or "[]")
+            found.setdefault((job, why), []).append(one)
+            continue
+        for each in CAUSES:
+            before = found.pop((job, each), [])
+            if given_again is not None:
+                found[job, each] = [one for one in before if node not in one[1]]
+    return {key: [when for when, _ in several] for key, several in found.items()}

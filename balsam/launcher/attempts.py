@@ -179,11 +179,15 @@ class Attempts:
 
     def reap(self) -> Iterator[Start | End | Returned]:
         """What has begun on other nodes, and ended anywhere, since this was last asked."""
-        for run, end in self._near.ended():
+        ended = self._near.ended()
+        unclean = []
+        for run, end in ended:
             if self._stop_requested:
                 run.stopping = run.stopping or states.BATCH_TIME_LIMIT
             if run.stopping or (run.mpi is not None and end.returncode):
-                run.kill_leftovers()
+                unclean.append(run)
+        runs.kill_leftovers(unclean)
+        for run, end in ended:
             self.nodes.give_back(run.placement)
             outcome = self._outcome(run, end)
             if not self._doubts.take(run, end, outcome):
@@ -212,8 +216,10 @@ class Attempts:
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
         del self._running[run.task.id]
-        if outcome.data["cause"] == states.NODE_LOST:
-            self._watch.doubt(run.placement.nodes)
+        nodes = run.placement.nodes
+        # Where it is known which one, the others are in no doubt.
+        if outcome.data["cause"] == states.NODE_LOST and self.gone.keys().isdisjoint(nodes):
+            self._watch.doubt(nodes)
         return self._told(run, End(run.task.id, states.RUNNING, run.attempt, outcome, end.time))
 
     def _hear(self, far: Far) -> Iterator[Start | End | Returned]:

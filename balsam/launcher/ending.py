@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from balsam import states
 from balsam.conf.settings import Launcher as LauncherSettings
 from balsam.errors import BalsamError, MpiUnavailable, ProgramMissing, Unsatisfiable
+from balsam.launcher import runs
 from balsam.launcher.entries import End
 from balsam.launcher.node_pool import never
 from balsam.launcher.runs import Run
@@ -81,6 +82,7 @@ class Endings:
 
     def timers(self, now: float) -> None:
         """Enforce the tasks' own time limits, and KILL what did not heed its TERM."""
+        stubborn: list[Run] = []
         for job in list(self._timers.due(now)):
             run = self._running.get(job)
             if run is None:
@@ -91,8 +93,10 @@ class Endings:
             if run.deadline is not None and now >= run.deadline:
                 run.deadline = None
                 run.stop(states.JOB_TIME_LIMIT, self._config.stop_grace_seconds)
-            run.escalate(now)
+            if run.escalate(now):
+                stubborn.append(run)
             self._timers.set(run.due, job)
+        runs.kill(stubborn)
 
     def _warn(self, run: Run) -> None:
         """Send the signal that the job wants before the end of the allocation."""

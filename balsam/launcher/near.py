@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from balsam.launcher import runs
 from balsam.launcher.runs import Run
 from balsam.platform import evidence, process
 from balsam.platform.process import Exit
@@ -59,8 +60,7 @@ class Near:
 
     def kill_all(self) -> None:
         """KILL everything at once."""
-        for run in self._runs.values():
-            run.kill()
+        runs.kill(self._runs.values())
 
     def beat(self) -> None:
         """What has to be done now and then.

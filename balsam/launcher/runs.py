@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,31 +99,47 @@ class Run:
         self.kill_at = when if self.kill_at is None else min(self.kill_at, when)
 
     def escalate(self, now: float) -> bool:
-        """KILL everything the attempt started, once the grace is over; True if it was done."""
+        """Whether the grace is over; :func:`kill` is to follow, and again if that does not help."""
         if self.kill_at is None or now < self.kill_at:
             return False
         self.kill_at = now + 1.0
-        self.kill()
         return True
 
     def kill(self) -> None:
-        """KILL the group, all descendants, and whatever carries the attempt's mark."""
+        """KILL the process group."""
         if not self.over:
-            everyone = process.family(self.pid)
             process.signal_group(self.pid, signal.SIGKILL)
-            process.signal_all(everyone, signal.SIGKILL)
-        self.kill_leftovers()
 
-    def kill_leftovers(self) -> None:
-        """KILL processes of this attempt that left its group and outlived it."""
-        mark = self.spec.env[RUN_MARK]
-        process.signal_all(process.marked_processes(RUN_MARK, mark), signal.SIGKILL)
+    @property
+    def mark(self) -> str:
+        """What its processes carry as ``RUN_MARK``; '' for one that another node looks after."""
+        return self.spec.env.get(RUN_MARK, "")
 
 
 def start(task: Task, placement: Placement, spec: RunSpec, mpi: Mpi | None) -> tuple[Run, Start]:
     """Start an attempt on this machine. Raises ProgramMissing and LaunchError."""
     run = Run(task, placement, spec, mpi=mpi)
     return run, run.begun(process.spawn(spec), time.time())
+
+
+def kill(several: Collection[Run]) -> None:
+    """KILL the groups of some attempts, all descendants, and whatever carries their marks.
+
+    All processes are looked through once for all of them: a thousand mpiruns may be ended at once.
+    """
+    living = [run.pid for run in several if run.mark and not run.over]
+    everyone = process.family(*living) if living else []
+    for run in several:
+        run.kill()
+    process.signal_all(everyone, signal.SIGKILL)
+    kill_leftovers(several)
+
+
+def kill_leftovers(several: Iterable[Run]) -> None:
+    """KILL processes of some attempts that left their groups and outlived them."""
+    marks = {run.mark for run in several if run.mark}
+    if marks:
+        process.signal_all(process.marked_processes(RUN_MARK, *marks), signal.SIGKILL)
 
 
 def _names(nodes: Sequence[str]) -> str:

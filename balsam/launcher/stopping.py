@@ -22,8 +22,10 @@ from balsam.launcher.steps import Steps
 
 logger = logging.getLogger(__name__)
 
-#: How long a stopping launcher tries to commit.
+#: How long a stopping launcher tries to commit, and to end what does not end, after the grace.
 GIVE_UP_SECONDS = 20.0
+#: What was KILLed at a second signal has so long to be reaped.
+REAP_SECONDS = 2.0
 #: A scheduler's TERM also ends what carries messages to other nodes; they have so long to answer.
 ANSWER_SECONDS = 2.0
 #: Interrupted steps start again later, so a stopping launcher does not wait for them long.
@@ -46,8 +48,10 @@ class Stopping:
     tell: Callable[[str], None]
     #: Why it stops, '' while it does not.
     why: str = ""
-    _give_up_at: float = 0.0
     _asked_at: float = 0.0
+    #: Until when it waits for attempts to end, and for the database.
+    _leave_at: float = 0.0
+    _give_up_at: float = 0.0
 
     def stop(self, why: str) -> None:
         """Stop starting, and end what runs; asked again, end it at once."""
@@ -58,8 +62,9 @@ class Stopping:
             self.why = why
             # A database that stays away does not hold the node: the journal keeps the outcomes.
             self._asked_at = time.monotonic()
-            self._give_up_at = self._asked_at + grace + GIVE_UP_SECONDS
+            self._leave_at = self._give_up_at = self._asked_at + grace + GIVE_UP_SECONDS
         else:
+            self._leave_at = min(self._leave_at, time.monotonic() + REAP_SECONDS)
             self._give_up_at = 0.0
         self.mpi.close()
         self.attempts.stop_all(states.BATCH_TIME_LIMIT, grace)
@@ -75,12 +80,22 @@ class Stopping:
         return bool(self.why) and time.monotonic() >= self._asked_at + ANSWER_SECONDS
 
     def over(self) -> bool:
-        """Whether a stopping launcher has nothing left to wait for."""
-        late = time.monotonic() >= self._give_up_at
-        return not (len(self.attempts) or (len(self.ledger) and not late))
+        """Whether a stopping launcher has nothing left to wait for.
+
+        Nor does it wait for ever: a task may hang in the kernel, where no signal ends it.
+        """
+        now = time.monotonic()
+        if len(self.attempts):
+            return now >= self._leave_at
+        return not len(self.ledger) or now >= self._give_up_at
 
     def shut(self) -> None:
-        """Leave nothing behind: no process, no lease, no journal that is still needed."""
+        """Leave nothing behind: no process, no lease, no journal that is still needed.
+
+        What did not end all the same is left to who recovers the session.
+        """
+        if self.why and len(self.attempts):
+            self._tell_left()
         self.mpi.close()
         self.attempts.kill_all()
         self.attempts.close(STEP_GRACE_SECONDS)
@@ -95,3 +110,9 @@ class Stopping:
                 if sessions.beat(self.session):
                     sessions.close_session(self.session)
         self.journal.close(keep=bool(len(self.attempts) or len(self.ledger)))
+
+    def _tell_left(self) -> None:
+        number = len(self.attempts)
+        logger.warning("attempts that did not end: jobs %s", sorted(self.attempts.jobs())[:100])
+        some = "1 task" if number == 1 else f"{number} tasks"
+        self.tell(f"{some} did not end: left to the next launcher, or to 'balsam doctor'.")

@@ -310,6 +310,39 @@ def test_excused_attempts_count_for_no_limit(project: Any) -> None:
     assert attempt(job, states.EXIT).state == states.FAILED
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_excuse_leaves_what_else_counts(project: Any, put: Put, begun: bool) -> None:
+    """It leads out of FAILED as a person does, who has all counted anew."""
+    job = runnable(retry="exit=2", max_attempts=9)
+    for cause in (states.NODE_LOST, states.NODE_LOST, states.EXIT):
+        attempt(job, cause, states.RESTART_READY)
+    number = NOT_BEGUN
+    if begun:
+        number = attempt(job, states.OOM).attempt
+    else:
+        data = {"cause": states.PROGRAM_MISSING, "attempt": 3, "nodes": ["n1"]}
+        failed = Move(job.pk, job.state, [Hop(states.FAILED, "no program", data)], job.attempt)
+        assert advance([failed]) == {job.pk}
+    job.refresh_from_db()
+    assert job.state == states.FAILED
+    assert give_again([(job.pk, number)], "n1", WHY).jobs == 1
+    assert backoff.losses([job.pk]) == {job.pk: {states.NODE_LOST: 2}}
+    counted = backoff._failures([job.pk])[job.pk]
+    assert (counted[states.NODE_LOST], counted[states.EXIT]) == (2, 1)
+    put(job, state=states.FAILED)
+    BalsamJob.objects.filter(pk=job.pk).retry()
+    assert backoff.losses([job.pk]) == {} == backoff._failures([job.pk])[job.pk]
+
+
+def test_each_node_may_be_at_fault_that_a_job_can_not_begin(project: Any) -> None:
+    job = runnable()
+    for node in ("n1", "n2"):
+        job.refresh_from_db()
+        data = {"cause": states.PROGRAM_MISSING, "attempt": 0, "nodes": [node]}
+        assert advance([Move(job.pk, job.state, [Hop(states.FAILED, "no program", data)])])
+        assert give_again([(job.pk, NOT_BEGUN)], node, WHY) == GivenAgain(1, 0, 0)
+
+
 def test_what_went_on_meanwhile_is_left_alone(project: Any, put: Put) -> None:
     finished = runnable(retry="exit=1")
     attempt(finished, states.EXIT)

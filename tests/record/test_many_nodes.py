@@ -260,6 +260,45 @@ def test_what_was_stopped_is_given_up_only_if_the_scheduler_ends_it_too(
     assert EventLog.objects.filter(to_state=states.RUN_TIMEOUT).count() == 2
 
 
+@pytest.mark.parametrize("asked", [1, 2])
+def test_what_does_not_end_does_not_hold_a_launcher_that_stops(
+    stepped: Stepped, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    """Such as a task that hangs in the kernel of a node; who recovers the session has it run again.
+
+    That counts as the loss of its launcher.
+    """
+    monkeypatch.setattr(stopping, "GIVE_UP_SECONDS" if asked == 1 else "REAP_SECONDS", 0.2)
+    hands = MuteHands(("n1", "n2"), holding=("n1", "n2"))
+    with stepped(hands) as launcher:
+        step_while(launcher, lambda: len(hands.held) < 2 or launcher.ledger)
+        launcher.stopping.grace_seconds = 0.0 if asked == 1 else 600.0
+        for _ in range(asked):
+            launcher.stopping.stop("it was asked to stop")
+        step_while(launcher, lambda: not launcher.finished())
+        launcher.shut()
+    running = BalsamJob.objects.filter(state=states.RUNNING)
+    assert running.count() == 2 and {job.session_id for job in running} == {launcher.session}
+    assert launcher.stopping.journal.path.exists()
+    launcher._recovery.recover(Session.objects.get(pk=launcher.session))
+    ends = EventLog.objects.filter(from_state=states.RUNNING)
+    assert {end.data["cause"] for end in ends} == {states.LAUNCHER_LOST}
+    assert [end.to_state for end in ends] == 2 * [states.RESTART_READY]
+
+
+def test_what_a_second_signal_kills_is_still_reaped(stepped: Stepped) -> None:
+    hands = MuteHands(("n1", "n2"), holding=("n1", "n2"))
+    with stepped(hands) as launcher:
+        step_while(launcher, lambda: len(hands.held) < 2 or launcher.ledger)
+        for _ in range(3):
+            launcher.stopping.stop("it was asked to stop")
+        assert not launcher.finished()
+        hands.lose()
+        assert launcher.run() == 0
+    assert EventLog.objects.filter(to_state=states.RUN_TIMEOUT).count() == 2
+    assert not launcher.stopping.journal.path.exists()
+
+
 def test_a_lost_node_takes_no_job_with_it_and_is_named(
     all_finish: Callable[[FakeHands], list[Snapshot]],
 ) -> None:

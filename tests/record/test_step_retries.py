@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core import bookkeeping, history, lease, sessions, why
+from balsam.core import bookkeeping, history, lease, sessions, step_retries, why
 from balsam.core.care import fsck
+from balsam.core.excuse import NOT_BEGUN, give_again
 from balsam.core.lease import Scope
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
 from balsam.core.sessions import Life
 from balsam.errors import LaunchError
 from balsam.launcher import journal
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.entries import Entry, StepEnd
+from balsam.launcher.entries import End, Entry, StepEnd
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.recovery import Recovery
 from balsam.launcher.steps import WANTED
@@ -187,6 +188,21 @@ def test_an_attempt_that_can_not_be_prepared(pilot: Pilot, put: Any, state: str)
         assert (one.state, one.attempt, one.session) == (expected, 0, None)
     assert event.message == "The disk is full; the retry for staging is used up"
     assert lease.lease_runnable(pilot.session, Scope(), 9) == []
+
+
+def test_what_a_node_that_was_set_aside_refused_does_not_count(pilot: Pilot, put: Any) -> None:
+    """But what failed elsewhere does, and who has the job tried again there is no person."""
+    one = job(retry="staging=1")
+    put(one, state=states.PREPROCESSED)
+    for node_, state in (("n1", states.PREPROCESSED), ("n2", states.FAILED)):
+        assert lease.lease_runnable(pilot.session, Scope(job=one.pk), 1)
+        data = {"cause": states.STAGING, "attempt": 0, "nodes": [node_]}
+        outcome = Outcome(states.FAILED, "The disk is full.", data)
+        pilot.take(one, End(one.pk, one.state, 0, outcome, time.time()))
+        assert one.state == state
+    assert give_again([(one.pk, NOT_BEGUN)], "n2", "they all fail there").jobs == 1
+    times = step_retries._times([one.pk])
+    assert times[one.pk, states.STAGING] == [one.events.get(data__nodes=["n1"]).timestamp]
 
 
 def test_a_handler_is_tried_again_where_it_is(pilot: Pilot, put: Any) -> None:

@@ -232,12 +232,14 @@ class NodeTasks:
         for token, seconds, ranks in self._questions:
             self.news.append([STRUCK, token, self._oom.struck(0, now - seconds, ranks)])
         self._questions = []
-        for run in self._by_pid.values():
-            if run.kill_at is not None and now >= run.kill_at:
+        runs = self._by_pid.values()
+        stubborn = [run for run in runs if run.kill_at is not None and now >= run.kill_at]
+        if stubborn:
+            everyone = process.family(*(run.pid for run in stubborn))
+            for run in stubborn:
                 run.kill_at = now + 1.0
-                everyone = process.family(run.pid)
                 process.signal_group(run.pid, signal.SIGKILL)
-                process.signal_all(everyone, signal.SIGKILL)
+            process.signal_all(everyone, signal.SIGKILL)
 
     def watch_memory(self) -> None:
         """Forget the out-of-memory kills of long ago; to be called now and then."""

@@ -106,9 +106,9 @@ class Programs:
         for pid in pids:
             self.signal_group(pid, number)
 
-    def family(self, pid: int) -> list[int]:
-        """It has no children here."""
-        return [pid]
+    def family(self, *pids: int) -> list[int]:
+        """They have no children here."""
+        return list(pids)
 
     def _hosts(self, argv: Sequence[str]) -> list[int]:
         for word in argv:

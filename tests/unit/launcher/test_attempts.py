@@ -21,7 +21,7 @@ from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ensemble.protocol import Confinement, Ended, Started
+from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Ended, Started
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
@@ -383,6 +383,23 @@ def test_a_program_that_the_signal_ends_is_to_run_again(attempts: Attempts) -> N
         assert end.outcome.data["warned"] == "SIGUSR1"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_only_where_nobody_knows_which_node_is_lost_all_of_an_mpirun_are_in_doubt(
+    attempts: Attempts, tmp_path: Path, known: bool
+) -> None:
+    hands = FakeHands(["n1", "n2"])
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far.start(task(1, "/bin/sleep 600", request=Request(num_nodes=2)), Application())
+    if known:
+        hands._doomed["n2"] = []
+        assert not list(far.reap()) and set(far.gone) == {"n2"}
+    else:
+        far.endings.leave("n2", states.NODE_LOST, 0.0)
+    assert ended(far, 1)[1].outcome.data["cause"] == states.NODE_LOST
+    assert hands.doubted == ([] if known else ["n1", "n2"])
+    assert far.nodes.gives("n1") == known
+
+
 def test_tasks_on_other_nodes_get_their_signal_from_there(
     attempts: Attempts, tmp_path: Path
 ) -> None:
@@ -406,6 +423,31 @@ def test_tasks_on_other_nodes_get_their_signal_from_there(
     causes = [end.outcome.data["cause"] for end in far.reap() if isinstance(end, End)]
     assert causes == [states.BATCH_TIME_LIMIT, states.SIGNAL]
     far.kill_all()
+
+
+#: Leaves a process behind that is in a group of its own.
+LEAVING = "/bin/sh -c 'setsid sleep 600 & echo up; wait'"
+
+
+@pytest.mark.parametrize("grace", [0.0, 600.0])
+def test_those_that_end_together_cost_one_look_at_all_processes(
+    attempts: Attempts, monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    for number in (1, 2):
+        attempts.start(task(number, LEAVING), Application())
+    until(lambda: up(attempts, 1) and up(attempts, 2))
+    runs = list(attempts._running.values())
+    assert len(process.family(*(run.pid for run in runs))) == 4
+    looks: list[int] = []
+    environments = process.environments
+    monkeypatch.setattr(process, "environments", lambda: looks.append(1) or environments())
+    attempts.stop_all(states.KILLED, grace)
+    assert len(looks) == (0 if grace else 1)
+    until(lambda: all(process.ended(run.pid) for run in runs))
+    looks.clear()
+    assert len(list(attempts.reap())) == 2
+    assert len(looks) == 1
+    until(lambda: not process.marked_processes(RUN_MARK, *(run.mark for run in runs)))
 
 
 def test_lets_go_of_what_is_no_longer_held(attempts: Attempts) -> None:
