@@ -172,12 +172,13 @@ def advance_set(
     free = "AND session_id IS NULL" if actor == states.BALSAM and not leased_too else ""
     now = spell.time(history.now())
     with joined(), connection.cursor() as cursor:
+        # By their keys: a page would cost Postgres a look at all that are in the state.
         cursor.execute(
             f"""UPDATE balsam_job SET state = %s, state_timestamp = %s, last_update = %s
-                WHERE id {spell.among} AND state = %s {free} RETURNING id""",
+                WHERE id {spell.among} AND COALESCE(state, '') = %s {free} RETURNING id""",
             (hops[-1].state, now, now, spell.key_list(ids), old_state),
         )
-        moved = sorted(row[0] for row in cursor.fetchall())
+        moved = sorted(row[0] for row in cursor)
         if moved:
             events.write_for_all(moved, old_state, hops, now, spell)
         if follow_up:
@@ -196,7 +197,6 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
         groups.setdefault((old, hop.state), []).append(job)
     spell = dialect()
     now = spell.time(history.now())
-    written: list[events.Row] = []
     moved: set[int] = set()
     with joined(), connection.cursor() as cursor:
         for (old, new), jobs in groups.items():
@@ -206,11 +206,14 @@ def advance_each(hops: Mapping[int, tuple[str, Hop]]) -> set[int]:
                     RETURNING id""",
                 (new, now, now, spell.key_list(jobs), old),
             )
-            moved.update(row[0] for row in cursor.fetchall())
-        for job in sorted(moved):
-            old, hop = hops[job]
-            written += events.rows_of(job, old, (hop,), now, spell)
-        events.write(written)
+            moved.update(row[0] for row in cursor)
+        in_order = sorted(moved)
+        for start in range(0, len(in_order), sql.ROWS):
+            written: list[events.Row] = []
+            for job in in_order[start : start + sql.ROWS]:
+                old, hop = hops[job]
+                written += events.rows_of(job, old, (hop,), now, spell)
+            events.write(written)
     return moved
 
 

@@ -7,6 +7,7 @@ What is left in a processable state afterwards needs a step (see ``balsam.transi
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,8 @@ from balsam.core.record import joined
 from balsam.core.sql import among, column, key_list, quoted, rows
 from balsam.core.waiting import BROKEN_PARENT, READY_MESSAGE, WAITS
 
+#: A parent may release any number of children: so many are looked at together.
+PAGE = 1000
 _HAS_PARENTS = "EXISTS (SELECT 1 FROM balsam_dependency edge WHERE edge.child_id = job.id)"
 
 
@@ -127,7 +130,8 @@ def pass_jobs(ids: Collection[int], max_attempts: int) -> dict[int, str]:
     todo = set(ids)
     with joined():
         while todo:
-            page, todo = todo, set()
+            page = set(itertools.islice(todo, PAGE))
+            todo -= page
             for state, jobs in _by_state(page).items():
                 here.update(dict.fromkeys(jobs, state))
                 if state in backoff.STATES:

@@ -196,7 +196,9 @@ def rows(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]
 
 def column(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
     """The first column of a query."""
-    return [row[0] for row in rows(statement, parameters)]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return [row[0] for row in cursor]
 
 
 def quoted(words: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from balsam.core.events import Hop
 from balsam.core.ids import label
 from balsam.core.record import joined
 from balsam.core.rules import FAIL, IGNORE
-from balsam.core.sql import among, column, key_list, quoted, rows
+from balsam.core.sql import ROWS, among, column, key_list, quoted, rows
 from balsam.errors import DependencyError
 
 READY_MESSAGE = "dependencies satisfied"
@@ -93,7 +93,11 @@ def settle(jobs: Collection[int]) -> None:
 
 def _ready(jobs: Collection[int]) -> set[int]:
     hop = Hop(states.READY, READY_MESSAGE)
-    return advance_set(jobs, states.AWAITING_PARENTS, [hop]) if jobs else set()
+    left, ready = list(jobs), set[int]()
+    for start in range(0, len(left), ROWS):
+        page = left[start : start + ROWS]
+        ready |= advance_set(page, states.AWAITING_PARENTS, [hop])
+    return ready
 
 
 def _prepared_too_early(jobs: Collection[int]) -> dict[str, list[int]]:
@@ -130,10 +134,10 @@ def _fail_in_vain(
 
     ``which`` of ``job.id`` and ``parent.id`` is to be one of ``ids``. Returns who they are.
     """
-    found: list[int] = []
+    found: dict[int, tuple[str, int]] = {}
     below = which == "parent.id"
-    for child, state, parent, name, job_id, parent_state in rows(
-        f"""SELECT job.id, job.state, parent.id, parent.name, parent.job_id, parent.state
+    for child, state, parent in rows(
+        f"""SELECT job.id, job.state, parent.id
             FROM balsam_dependency link
             JOIN balsam_job job ON job.id = link.child_id
             JOIN balsam_job parent ON parent.id = link.parent_id
@@ -143,12 +147,27 @@ def _fail_in_vain(
             AND job.on_parent_failure = '{FAIL}' AND job.session_id IS NULL ORDER BY link.id""",
         (key_list(ids),),
     ):
-        if child in failed:
-            continue
-        ended = states.FAILED if parent in failed else parent_state
+        if child not in failed:
+            found.setdefault(child, (state, parent))
+    hops = _failures({parent for _, parent in found.values()}, failed) if found else {}
+    alike: dict[tuple[str, int], tuple[str, Hop]] = {}
+    for child, (state, parent) in found.items():
+        failed[child] = alike.setdefault((state, parent), (state, hops[parent]))
+    return list(found)
+
+
+def _failures(parents: Collection[int], failed: Collection[int]) -> dict[int, Hop]:
+    """What becomes of children of each of the ``parents``, which are broken or ``failed``.
+
+    All children of a parent share it: they may be very many.
+    """
+    found = {}
+    for parent, name, job_id, state in rows(
+        f"SELECT id, name, job_id, state FROM balsam_job WHERE id {among()}", (key_list(parents),)
+    ):
+        ended = states.FAILED if parent in failed else state
         message = f"One or more parent jobs failed: {label(name, _uuid(job_id))} is {ended}"
-        failed[child] = (state, Hop(states.FAILED, message, {"cause": states.PARENT_FAILED}))
-        found.append(child)
+        found[parent] = Hop(states.FAILED, message, {"cause": states.PARENT_FAILED})
     return found
 
 

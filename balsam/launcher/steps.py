@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam import states
-from balsam.core import history, ids, lease
+from balsam.core import history, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import TROUBLE
@@ -183,7 +183,8 @@ class Steps:
             spec["url"] = job.stage_in_url
             spec["input_files"] = job.input_files
             if job.input_files:
-                spec["parents"] = tuple(self._files(parent) for parent in job.parents_in_order())
+                files = job.parents_files(self.data)
+                spec["parents"] = tuple(ParentFiles(str(path), *names) for path, *names in files)
         elif kind == STAGE_OUT:
             spec["url"], spec["files"] = job.stage_out_url, job.stage_out_files
         else:
@@ -214,7 +215,3 @@ class Steps:
     def _workdir(self, job: Any) -> str:
         path = job.working_path(self.data)
         return str(path) if job.user_workdir else job.relative_workdir()
-
-    def _files(self, parent: Any) -> ParentFiles:
-        workdir = str(parent.working_path(self.data))
-        return ParentFiles(workdir, parent.name, ids.short_id(parent.job_id))

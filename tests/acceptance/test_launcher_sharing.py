@@ -165,7 +165,7 @@ def test_launchers_with_nothing_to_do_leave_each_other_in_peace(site: Site) -> N
     site.until(lambda: not changes.wait(2.0), "nobody changes the record any more")
     before = _commits()
     assert not changes.wait(4.0)
-    assert _commits() - before < 100, "a launcher looks once a second, and sees to its session"
+    assert _commits() - before < 300, "they look now and then, and see to their sessions"
     for launcher in launchers:
         launcher.process.terminate()
         launcher.wait()

@@ -50,6 +50,33 @@ def test_done_jobs_finish_and_release_their_children(project: Any, put: Put) -> 
     assert (parent.state, child.state) == (states.JOB_FINISHED, states.PREPROCESSED)
 
 
+@pytest.mark.parametrize("end", [states.RUN_DONE, states.RUN_ERROR])
+def test_children_are_released_in_pages(
+    project: Any, put: Put, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """However many they are, only so many are in memory at a time."""
+    monkeypatch.setattr(bookkeeping, "PAGE", 10)
+    monkeypatch.setattr("balsam.core.waiting.ROWS", 10)
+    parent = BalsamJob.objects.create()
+    policy = "fail" if end == states.RUN_DONE else "ignore"
+    given = {"parents": [parent], "input_files": "", "on_parent_failure": policy}
+    children = BalsamJob.objects.bulk_create([BalsamJob(**given) for _ in range(25)])
+    grandchildren = [
+        BalsamJob.objects.create(parents=[child], input_files="") for child in children[:3]
+    ]
+    for job in (*children, *grandchildren):
+        put(job, state=states.AWAITING_PARENTS)
+    put(parent, state=end)
+    with CaptureQueriesContext(connection) as made:
+        here = bookkeeping.pass_jobs([parent.pk], 10)
+    ended = states.JOB_FINISHED if end == states.RUN_DONE else states.FAILED
+    assert here == {parent.pk: ended, **{job.pk: states.PREPROCESSED for job in children}}
+    assert sum("SELECT id, state FROM balsam_job" in query["sql"] for query in made) == 4
+    for job in grandchildren:
+        job.refresh_from_db()
+        assert job.state == states.AWAITING_PARENTS
+
+
 def test_a_child_waits_by_the_time_its_parent_fails(project: Any, put: Put) -> None:
     """Both are new, on the same page; the parent fails with a parent of its own."""
     root = BalsamJob.objects.create()

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
-from balsam.core import insert
+from balsam.core import ids, insert
 from balsam.core.models import BalsamJob, EventLog
 from balsam.errors import (
     DependencyError,
@@ -386,6 +386,24 @@ def test_renaming_by_an_object_read_before_the_job_began_moves_nothing(
     job.refresh_from_db()
     assert (job.name, job.workflow) == ("renamed", "other")
     assert job.working_directory == older.working_directory == was
+
+
+def test_the_files_of_parents_are_found_without_reading_all_of_them(
+    project: Any, put: Any, tmp_path: Path
+) -> None:
+    renamed = BalsamJob.objects.create(name="r", workflow="flow")
+    put(renamed, workdir="flow/before")
+    elsewhere = BalsamJob.objects.create(name="e", user_workdir=str(tmp_path))
+    nowhere = BalsamJob.objects.create(name="n", user_workdir=str(tmp_path / "gone"))
+    parents = [nowhere, renamed, elsewhere]
+    child = BalsamJob.objects.create(parents=parents)
+    with queries() as made:
+        found = child.parents_files(project.data)
+    assert found == [
+        (parent.working_path(project.data), parent.name, ids.short_id(parent.job_id))
+        for parent in parents
+    ]
+    assert len(made) == 1 and "launch_params" not in made.captured_queries[0]["sql"]
 
 
 def test_a_directory_never_leaves_data(project: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core import bookkeeping, graph, lease, sessions
+from balsam.core import bookkeeping, graph, lease, sessions, sql, waiting
 from balsam.core.advance import Move, advance
 from balsam.core.events import Hop
 from balsam.core.lease import Scope
@@ -334,3 +334,24 @@ def test_a_job_that_is_not_there_has_no_family(project: Any) -> None:
         assert nobody.get_parents_by_id() == nobody.get_children_by_id() == []
         with pytest.raises(ValueError, match="no child"):
             nobody.get_child_by_name(stranger.name)
+
+
+def test_children_that_fail_with_a_parent_share_what_is_said_of_it(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "ROWS", 2)
+    first, second = job(name="first"), job(name="second")
+    of_first = [job(parents=[first]) for _ in range(3)]
+    of_both = job(parents=[second, first])
+    below = job(parents=[of_both])
+    put(first, state=states.FAILED)
+    put(second, state=states.USER_KILLED)
+    failed: dict[int, Any] = {}
+    waiting._fail_in_vain("parent.id", [first.pk, second.pk], failed)
+    assert len({id(hop) for _, hop in failed.values()}) == 2
+    waiting.fail_children([first.pk, second.pk])
+    for one in (*of_first, of_both, below):
+        assert state(one) == states.FAILED
+    assert all(f"{first.cute_id} is FAILED" in one.state_history for one in of_first)
+    assert f"{second.cute_id} is USER_KILLED" in of_both.state_history
+    assert f"{of_both.cute_id} is FAILED" in below.state_history

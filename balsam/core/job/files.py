@@ -17,6 +17,15 @@ def default_workdir(workflow: str, name: str, job_id: uuid.UUID) -> str:
     return workdirs.relative_workdir(workflow, name, ids.short_id(job_id))
 
 
+def working_path(data: Path, user_workdir: str, relative: str) -> Path:
+    """``relative`` below ``data``, or ``user_workdir``, where that exists."""
+    own = os.path.expanduser(user_workdir)
+    # Of what can not be looked at, Path.is_dir() raises an error.
+    if own and os.path.isdir(own):
+        return Path(own)
+    return workdirs.resolve(data, relative)
+
+
 class JobFiles:
     """The work directory of a job."""
 
@@ -39,11 +48,7 @@ class JobFiles:
 
     def working_path(self, data: Path) -> Path:
         """The job's directory below ``data`` (or ``user_workdir``, where that exists)."""
-        own = os.path.expanduser(self.user_workdir)
-        # Of what can not be looked at, Path.is_dir() raises an error.
-        if own and os.path.isdir(own):
-            return Path(own)
-        return workdirs.resolve(data, self.relative_workdir())
+        return working_path(data, self.user_workdir, self.relative_workdir())
 
     def relative_workdir(self) -> str:
         """The job's directory relative to the project's ``data``."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balsam.core import graph
+from balsam.core.ids import short_id
+from balsam.core.job.files import default_workdir, working_path
 from balsam.errors import InvalidValue, UsageError
 
 
@@ -28,6 +31,20 @@ class JobLinks:
     def parents_in_order(self) -> Any:
         """The parents in the order they were added."""
         return self.get_parents().order_by("child_edges__id")
+
+    def parents_files(self, data: Path) -> list[tuple[Path, str, str]]:
+        """The directory, name and short id of each parent, in that order; nothing else is read."""
+        columns = ("workflow", "name", "job_id", "workdir", "user_workdir")
+        return [
+            (
+                working_path(data, elsewhere, workdir or default_workdir(workflow, name, job_id)),
+                name,
+                short_id(job_id),
+            )
+            for workflow, name, job_id, workdir, elsewhere in self.parents_in_order().values_list(
+                *columns
+            )
+        ]
 
     def get_parents_by_id(self) -> list[str]:
         """UUIDs of the parents, as text."""
