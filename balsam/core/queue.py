@@ -118,7 +118,8 @@ class Bounds:
 
     ``seconds`` is compared with the ``wall_time_minutes`` of a job; where the user gave none
     (``NOT_GIVEN``), with what its application takes: a job of one of ``too_long`` is left, of any
-    other not. If ``known`` is not None, only jobs of these applications are taken then.
+    other not. If ``known`` is not None, only jobs of these applications are taken then. No job
+    takes longer than its ``time_limit_minutes``.
     """
 
     nodes: int | None = None
@@ -154,15 +155,18 @@ class Bounds:
             where += f" AND {condition}"
             parameters.extend(numbers)
         if self.seconds is not None:
-            where += " AND wall_time_minutes <= %s"
+            short = "wall_time_minutes <= %s"
             parameters.append(max(NOT_GIVEN, int(self.seconds // 60)))
             given = f"wall_time_minutes > {NOT_GIVEN}"
+            if self.known is None and self.too_long:
+                short += f" AND ({given} OR app_id IS NULL OR NOT app_id {among()})"
+                parameters.append(key_list(self.too_long))
+            # That is in no index: it is looked at last.
+            where += f" AND ({short} OR time_limit_minutes > 0 AND time_limit_minutes <= %s)"
+            parameters.append(self.seconds / 60)
             if self.known is not None:
                 where += f" AND ({given} OR app_id {among()})"
                 parameters.append(key_list(self.known))
-            elif self.too_long:
-                where += f" AND ({given} OR app_id IS NULL OR NOT app_id {among()})"
-                parameters.append(key_list(self.too_long))
         return where, tuple(parameters)
 
 

@@ -79,6 +79,21 @@ def test_what_does_not_fit_the_time_is_counted(put: Put) -> None:
     assert lease.left(Scope(), Bounds(seconds=3600.0)) == 0
 
 
+def test_no_job_takes_longer_than_its_limit(put: Put, session: int) -> None:
+    slow = app("slow")
+    told = {"wall_time_minutes": 120}
+    [limited, _, _, unsaid] = [
+        runnable(put, time_limit_minutes=limit, **fields).pk
+        for limit, fields in ((30.0, told), (0.0, told), (90.0, told), (30.0, {"app": slow}))
+    ]
+    bounds = Bounds(seconds=1800.0, too_long=(slow.pk,))
+    assert leased(session, bounds) == [limited, unsaid]
+    assert lease.left(Scope(), bounds) == 2
+    assert leased(session, Bounds(seconds=1799.0, too_long=(slow.pk,))) == []
+    # Of an application that nothing is known of it may be anything up to that.
+    assert leased(session, Bounds(seconds=1800.0, known=())) == [limited]
+
+
 def test_not_before_its_time(put: Put, session: int) -> None:
     soon, later = (history.now() + timedelta(minutes=minutes) for minutes in (5, 10))
     past = runnable(put, not_before=history.now() - timedelta(seconds=1))

@@ -185,6 +185,9 @@ def test_too_little_time_left() -> None:
     session(ends=history.now() + timedelta(minutes=20, seconds=30))
     told(job(states.PREPROCESSED, wall_time_minutes=60), "time_left", "60 min", "ends in 20 min")
     told(job(states.PREPROCESSED, wall_time_minutes=20), "in_line")
+    limited = job(states.PREPROCESSED, wall_time_minutes=60, time_limit_minutes=30.5)
+    told(limited, "time_left", "30.5 min", "ends in 20 min")
+    told(job(states.PREPROCESSED, wall_time_minutes=60, time_limit_minutes=20), "in_line")
 
 
 def test_the_place_in_line() -> None:

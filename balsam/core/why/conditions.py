@@ -126,7 +126,7 @@ class Facts(NamedTuple):
     num_nodes: int
     ranks_per_node: int
     gpus_per_rank: float
-    wall_time_minutes: int
+    minutes: float
     tags: str = ""  # in JSON, where launchers go by them
 
 
@@ -234,9 +234,15 @@ def _unleased(job: Facts, situation: Situation) -> str:
     there = fits(there, job)
     if not there:
         return RESOURCES
-    if not situation.in_time(there, job.wall_time_minutes):
+    if not situation.in_time(there, job.minutes):
         return TIME_LEFT
     return IN_LINE
+
+
+#: How long a job may take.
+_MINUTES = """CASE WHEN job.time_limit_minutes > 0
+    AND job.time_limit_minutes < job.wall_time_minutes
+    THEN job.time_limit_minutes ELSE job.wall_time_minutes END"""
 
 
 def _select(tags: bool) -> str:
@@ -244,8 +250,11 @@ def _select(tags: bool) -> str:
     waits = f"job.session_id IS NULL AND job.state NOT IN ({_ENDED}, '{states.RUNNING}')"
     runs = f"job.session_id IS NULL AND job.state IN ({_RUNNABLE})"
     written = "CAST(job.tags AS TEXT)" if tags else "''"
-    shape: Sequence[str] = ("num_nodes", "ranks_per_node", "gpus_per_rank", "wall_time_minutes")
-    blank = ", ".join(f"CASE WHEN {runs} THEN job.{name} ELSE 0 END AS {name}" for name in shape)
+    shape = {name: f"job.{name}" for name in ("num_nodes", "ranks_per_node", "gpus_per_rank")}
+    shape["minutes"] = _MINUTES
+    blank = ", ".join(
+        f"CASE WHEN {runs} THEN {value} ELSE 0 END AS {name}" for name, value in shape.items()
+    )
     return f"""SELECT job.state AS state,
         CASE WHEN job.state IN ({_ENDED}) THEN 0 ELSE COALESCE(job.session_id, 0) END AS session,
         {_NEEDS.format(present=dialect().present)} AS need,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from balsam import states
@@ -76,13 +77,14 @@ def _resources(case: Case) -> tuple[str, str]:
 
 
 def _time_left(case: Case) -> tuple[str, str]:
-    minutes = case.job.wall_time_minutes
+    job = case.job
+    minutes = min(job.wall_time_minutes, job.time_limit_minutes or inf)
 
     def left(one: Member) -> str:
         return f" ends in {span(one.offer.seconds_left(case.situation.now) or 0)}"
 
     them = named(fits(case.launchers, case.job), left)
-    words = f"It asks for {minutes} min of wall time, which no launcher has left: {them}"
+    words = f"It asks for {minutes:g} min of wall time, which no launcher has left: {them}"
     return f"{words}. What a launcher cuts short is run anew by the next.", ALL
 
 
