@@ -104,9 +104,6 @@ class FarRun(Run):
         assert self.hands is not None
         self.hands.stop(self.token, 0.0)
 
-    def kill_leftovers(self) -> None:
-        """Its node has done that."""
-
 
 class Far:
     """What was sent to the nodes of an ensemble, by job."""
