@@ -234,18 +234,29 @@ def test_one_of_sixteen_nodes_dies_in_the_middle_of_a_mixture(site: Site, slurm:
     assert all(victim in end["nodes"] for end in told), batch.diagnosis()
 
 
-def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster, seed: int) -> None:
     """Slurm takes the node for dead; whatever becomes of its tasks, the record is true."""
+    dice = random.Random(seed)
+    begun, victim = dice.randrange(1, 2 * SLOTS + 1), dice.choice(slurm.names[1:])
     gate = site.home / "gate"
-    names = gated(site, SLOTS, gate, attempts=1)
+    gated(site, SLOTS, gate, attempts=1)
+    # As many that begin before those as after them.
+    for number in range(2 * SLOTS):
+        site.job(f"n{number}", traced(5), priority=number % 2 or -1)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: running(site, names), "tasks fill all nodes")
-    slurm.kill_daemon("n2")
+    batch.until(lambda: len(signs(site)) >= begun, "the work is on its way")
+    time.sleep(dice.uniform(0.0, 0.5))  # anywhere in a task, not always at its begin
+    slurm.kill_daemon(victim)
     down = "Slurm calls it down"
-    batch.until(lambda: "n2 down" in slurm.node_states(), down, SLURM_SECONDS)
+    batch.until(lambda: f"{victim} down" in slurm.node_states(), down, SLURM_SECONDS)
     gate.touch()
     batch.wait()
     done(site)
+    for job in BalsamJob.objects.all():
+        for end in site.ends(job.name)[:-1]:
+            assert end.data["cause"] == states.NODE_LOST, batch.diagnosis()
+            assert victim in end.data["nodes"], batch.diagnosis()
 
 
 def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
