@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -34,6 +35,8 @@ pytestmark = [pytest.mark.vnodes, needs_mpi]
 CORES = 2
 #: How soon a launcher has to know that a host no longer answers.
 LOSS_SECONDS = 60.0
+#: How often a sign of life goes around, where a lease is 40 s.
+BEAT_SECONDS = 2.5
 
 
 @pytest.fixture
@@ -300,27 +303,33 @@ def is_quiet(site: Site, host: str) -> bool:
 
 
 @pytest.mark.parametrize("victim", ["rank", "keeper", "starter"])
-def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, seed: int, victim: str) -> None:
     """A worker, the process that keeps its tasks, or the mpirun that started all workers."""
+    dice = random.Random(seed)
+    far, delay = dice.choice(hosts.names), dice.uniform(0.0, BEAT_SECONDS)
+    if victim == "starter":
+        far = hosts.names[0]
     gate = site.home / "gate"
     # Long enough for a busy machine to start the workers anew before theirs take us for gone.
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=40)
     names = gated(site, 3 * CORES, gate)
+    later = [site.job(f"n{number}", traced(1), priority=-1).name for number in range(3 * CORES)]
     allocation = Allocation(site, hosts, hosts.names)
     allocation.until(lambda: running(site, names), "tasks fill all hosts")
-    far = hosts.names[0] if victim == "starter" else hosts.names[1]
+    time.sleep(delay)  # anywhere between two beats
     chosen = [pid for pid in hosts.machine(far).pids() if role(pid) == victim]
     assert chosen, allocation.diagnosis()
+    hit = [name for name in names if {s.node for s in signs(site, name)} == {far}]
     for pid in chosen:
         os.kill(pid, signal.SIGKILL)
     if victim == "keeper":
-        hit = [name for name in names if {s.node for s in signs(site, name)} == {far}]
         for name in hit:
             allocation.until(lambda n=name: site.ends(n), "the loss is recorded", LOSS_SECONDS)  # type: ignore[misc]
     gate.touch()
     allocation.wait()
     done(site, unseen=frozenset())
-    for name in names:
+    for name in names + later:
         # Tasks outlive the MPI that their orders came by.
         spared = victim != "keeper" or name not in hit
         assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
