@@ -90,6 +90,23 @@ def test_a_mixture_fills_four_nodes(site: Site, slurm: Cluster) -> None:
     assert all(starts(job)[0].data["attempt"] == 1 for job in BalsamJob.objects.all())
 
 
+def test_srun_runs_mpi_jobs_beside_serial_ones(site: Site, slurm: Cluster) -> None:
+    """Each as a step of the batch job, which another step has all nodes of for serial tasks."""
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, mpirun="srun")
+    gate = site.home / "gate"
+    names = gated(site, SLOTS // 2, gate)
+    BalsamJob.objects.update(priority=1)
+    add_mixture(site, serial=12)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: site.ends("wide0") and running(site, names), "both are at work")
+    gate.touch()
+    assert "Slurm (srun)" in batch.wait()
+    done(site)
+    wide = Counter(sign.job for sign in signs(site) if sign.job.startswith("wide"))
+    assert wide == {"wide0": 2, "wide3": 4, "wide6": 2, "wide9": 4}, batch.diagnosis()
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+
+
 def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster) -> None:
     """Serial tasks on all nodes; those elsewhere do not even notice."""
     gate = site.home / "gate"
@@ -119,8 +136,10 @@ def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster
     again.wait()
 
 
-def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("mpirun", ["auto", "srun"])
+def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster, mpirun: str) -> None:
     """The job loses its attempt and runs again on nodes that live; another goes on."""
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, mpirun=mpirun)
     gate = site.home / "gate"
     site.job("one", traced_mpi(1, gate, 1), num_nodes=2)
     site.job("other", traced_mpi(1, gate, 1), num_nodes=2)
