@@ -91,7 +91,7 @@ def test_a_mixture_fills_four_nodes(site: Site, slurm: Cluster) -> None:
 
 
 def test_srun_runs_mpi_jobs_beside_serial_ones(site: Site, slurm: Cluster) -> None:
-    """Each as a step of the batch job, which another step has all nodes of for serial tasks."""
+    """Each is a step of the batch job, beside the one that has a worker on every node."""
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, mpirun="srun")
     gate = site.home / "gate"
     names = gated(site, SLOTS // 2, gate)
