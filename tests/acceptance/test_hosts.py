@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from balsam import states
-from balsam.core.models import BalsamJob
+from balsam.core.models import BalsamJob, Session
 from tests import databases
 from tests.tools.hosts import Hosts
 
@@ -35,6 +36,8 @@ pytestmark = [pytest.mark.vnodes, needs_mpi]
 CORES = 2
 #: How soon a launcher has to know that a host no longer answers.
 LOSS_SECONDS = 60.0
+#: How often a sign of life goes around, where a lease is 40 s.
+BEAT_SECONDS = 2.5
 
 
 @pytest.fixture
@@ -46,9 +49,11 @@ def site(site: Site) -> Site:
 
 
 class Allocation:
-    """A launcher on the first of some hosts, which are its allocation."""
+    """A launcher on the first of some hosts, which are its allocation, in a batch job."""
 
-    def __init__(self, site: Site, hosts: Hosts, names: list[str], *arguments: str) -> None:
+    def __init__(
+        self, site: Site, hosts: Hosts, names: list[str], *arguments: str, batch_id: str = ""
+    ) -> None:
         self._site = site
         self._hosts = hosts
         self.names = names
@@ -59,7 +64,7 @@ class Allocation:
         self.screen = site.home / f"host-screen-{number}.txt"
         environ = {
             **site.env, **hosts.mpi_environ(),
-            "PBS_NODEFILE": str(nodefile), "PBS_JOBID": f"{number}.pbs",
+            "PBS_NODEFILE": str(nodefile), "PBS_JOBID": batch_id or f"{number}.pbs",
         }  # fmt: skip
         command = [*BALSAM, "launcher", *(arguments or ("--consume-all",))]
         with open(self.screen, "wb") as screen:
@@ -301,27 +306,33 @@ def is_quiet(site: Site, host: str) -> bool:
 
 
 @pytest.mark.parametrize("victim", ["rank", "keeper", "starter"])
-def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, victim: str) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_what_holds_the_workers_is_killed(site: Site, hosts: Hosts, seed: int, victim: str) -> None:
     """A worker, the process that keeps its tasks, or the mpirun that started all workers."""
+    dice = random.Random(seed)
+    far, delay = dice.choice(hosts.names), dice.uniform(0.0, BEAT_SECONDS)
+    if victim == "starter":
+        far = hosts.names[0]
     gate = site.home / "gate"
     # Long enough for a busy machine to start the workers anew before theirs take us for gone.
     site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=40)
     names = gated(site, 3 * CORES, gate)
+    later = [site.job(f"n{number}", traced(1), priority=-1).name for number in range(3 * CORES)]
     allocation = Allocation(site, hosts, hosts.names)
     allocation.until(lambda: running(site, names), "tasks fill all hosts")
-    far = hosts.names[0] if victim == "starter" else hosts.names[1]
+    time.sleep(delay)  # anywhere between two beats
     chosen = [pid for pid in hosts.machine(far).pids() if role(pid) == victim]
     assert chosen, allocation.diagnosis()
+    hit = [name for name in names if {s.node for s in signs(site, name)} == {far}]
     for pid in chosen:
         os.kill(pid, signal.SIGKILL)
     if victim == "keeper":
-        hit = [name for name in names if {s.node for s in signs(site, name)} == {far}]
         for name in hit:
             allocation.until(lambda n=name: site.ends(n), "the loss is recorded", LOSS_SECONDS)  # type: ignore[misc]
     gate.touch()
     allocation.wait()
     done(site, unseen=frozenset())
-    for name in names:
+    for name in names + later:
         # Tasks outlive the MPI that their orders came by.
         spared = victim != "keeper" or name not in hit
         assert (site.named(name).attempt == 1) == spared, allocation.diagnosis()
@@ -400,6 +411,52 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
         mine, *_ = signs(site, name)
         if mine.node == hosts.names[1]:
             assert mine.last < signs(site, name)[1].begin, second.diagnosis()
+
+
+def test_of_two_launchers_with_a_host_in_common_the_second_gives_up(
+    site: Site, hosts: Hosts
+) -> None:
+    """It says so in one sentence, and what the first one runs is none of its business."""
+    gate = site.home / "gate"
+    names = gated(site, 2 * CORES, gate)
+    add_wide(site, "wide", 1, num_nodes=2, priority=-1)
+    first = Allocation(site, hosts, hosts.names[:2], batch_id="7.pbs")
+    first.until(lambda: running(site, names), "tasks run on two hosts")
+    pid = Session.objects.get().pid
+    said = Allocation(site, hosts, hosts.names[:0:-1], batch_id="7.pbs").wait(1)
+    _, sentence = said.splitlines()
+    theirs = f"Launcher {pid} on {hosts.names[0]} runs jobs on 1 node of this one"
+    assert sentence.startswith(f"{theirs} in the same batch job ({hosts.names[1]}): "), said
+    gate.touch()
+    first.wait()
+    done(site)
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+
+
+#: Saves its work when it is told that the end is near, and ends well.
+SAVES = "trap 'hostname > saved; exit 0' USR1; while :; do sleep 0.05; done"
+
+
+def test_tasks_on_all_hosts_are_told_that_the_end_is_near(site: Site, hosts: Hosts) -> None:
+    """Before the time limit, by the worker there; who did not ask for it is left alone."""
+    gate = site.home / "gate"
+    early = {"signal": "USR1", "signal_before_min": 9.75}
+    names = [f"n{number}" for number in range(2 * CORES - 1)]
+    for name in names:
+        site.shell(name, SAVES, priority=1, **early)
+    gated(site, 1, gate)
+    limit = ("--consume-all", "--time-limit-minutes", "10")
+    allocation = Allocation(site, hosts, hosts.names[:2], *limit)
+    for name in names:
+        allocation.until(lambda n=name: site.ends(n), "the signal comes")  # type: ignore[misc]
+    assert running(site, ["g0"]), allocation.diagnosis()
+    gate.touch()
+    assert "its time limit is reached" not in allocation.wait()
+    done(site)
+    saved = {name: Path(site.named(name).working_directory, "saved") for name in names}
+    where = {name: [path.read_text().strip()] for name, path in saved.items() if path.exists()}
+    assert where == {name: site.end(name).data["nodes"] for name in names}, allocation.diagnosis()
+    assert {node for nodes in where.values() for node in nodes} == {*hosts.names[:2]}
 
 
 def test_a_node_file_that_can_not_be_used_is_told_in_a_sentence(site: Site) -> None:

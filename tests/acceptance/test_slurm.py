@@ -90,6 +90,23 @@ def test_a_mixture_fills_four_nodes(site: Site, slurm: Cluster) -> None:
     assert all(starts(job)[0].data["attempt"] == 1 for job in BalsamJob.objects.all())
 
 
+def test_srun_runs_mpi_jobs_beside_serial_ones(site: Site, slurm: Cluster) -> None:
+    """Each is a step of the batch job, beside the one that has a worker on every node."""
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, mpirun="srun")
+    gate = site.home / "gate"
+    names = gated(site, SLOTS // 2, gate)
+    BalsamJob.objects.update(priority=1)
+    add_mixture(site, serial=12)
+    batch = BatchJob(site, slurm)
+    batch.until(lambda: site.ends("wide0") and running(site, names), "both are at work")
+    gate.touch()
+    assert "Slurm (srun)" in batch.wait()
+    done(site)
+    wide = Counter(sign.job for sign in signs(site) if sign.job.startswith("wide"))
+    assert wide == {"wide0": 2, "wide3": 4, "wide6": 2, "wide9": 4}, batch.diagnosis()
+    assert set(BalsamJob.objects.values_list("attempt", flat=True)) == {1}
+
+
 def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster) -> None:
     """Serial tasks on all nodes; those elsewhere do not even notice."""
     gate = site.home / "gate"
@@ -119,8 +136,10 @@ def test_a_node_that_dies_takes_only_its_own_attempts(site: Site, slurm: Cluster
     again.wait()
 
 
-def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("mpirun", ["auto", "srun"])
+def test_a_node_dies_under_an_mpi_job(site: Site, slurm: Cluster, mpirun: str) -> None:
     """The job loses its attempt and runs again on nodes that live; another goes on."""
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, mpirun=mpirun)
     gate = site.home / "gate"
     site.job("one", traced_mpi(1, gate, 1), num_nodes=2)
     site.job("other", traced_mpi(1, gate, 1), num_nodes=2)
@@ -234,18 +253,29 @@ def test_one_of_sixteen_nodes_dies_in_the_middle_of_a_mixture(site: Site, slurm:
     assert all(victim in end["nodes"] for end in told), batch.diagnosis()
 
 
-def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_a_node_daemon_that_is_killed(site: Site, slurm: Cluster, seed: int) -> None:
     """Slurm takes the node for dead; whatever becomes of its tasks, the record is true."""
+    dice = random.Random(seed)
+    begun, victim = dice.randrange(1, 2 * SLOTS + 1), dice.choice(slurm.names[1:])
     gate = site.home / "gate"
-    names = gated(site, SLOTS, gate, attempts=1)
+    gated(site, SLOTS, gate, attempts=1)
+    # As many that begin before those as after them.
+    for number in range(2 * SLOTS):
+        site.job(f"n{number}", traced(5), priority=number % 2 or -1)
     batch = BatchJob(site, slurm)
-    batch.until(lambda: running(site, names), "tasks fill all nodes")
-    slurm.kill_daemon("n2")
+    batch.until(lambda: len(signs(site)) >= begun, "the work is on its way")
+    time.sleep(dice.uniform(0.0, 0.5))  # anywhere in a task, not always at its begin
+    slurm.kill_daemon(victim)
     down = "Slurm calls it down"
-    batch.until(lambda: "n2 down" in slurm.node_states(), down, SLURM_SECONDS)
+    batch.until(lambda: f"{victim} down" in slurm.node_states(), down, SLURM_SECONDS)
     gate.touch()
     batch.wait()
     done(site)
+    for job in BalsamJob.objects.all():
+        for end in site.ends(job.name)[:-1]:
+            assert end.data["cause"] == states.NODE_LOST, batch.diagnosis()
+            assert victim in end.data["nodes"], batch.diagnosis()
 
 
 def test_the_node_of_the_launcher_dies(site: Site, slurm: Cluster) -> None:
