@@ -37,13 +37,16 @@ os._exit(0)
 """
 
 
+#: Beside what is found here, which may be the system's: a Python beside that has no mpi4py.
+NAMED = [*filter(None, os.environ.get("BALSAM_TEST_MPIRUNS", "").split(":"))]
+
+
 def programs() -> list[str]:
     """The mpirun programs to test."""
-    named = os.environ.get("BALSAM_TEST_MPIRUNS", "").split(":")
     try:
-        return [mpirun.find_mpirun(), *filter(None, named)]
+        return [mpirun.find_mpirun(), *NAMED]
     except MpiUnavailable:
-        return [*filter(None, named)]
+        return NAMED
 
 
 @pytest.fixture(params=programs())
@@ -51,7 +54,8 @@ def mpi(request: pytest.FixtureRequest) -> tuple[str, mpirun.Flavour, str]:
     """A program, what it is, and the Python that belongs to it."""
     program = str(request.param)
     beside = Path(program).with_name("python")
-    return program, mpirun.detect(program), str(beside) if beside.exists() else sys.executable
+    own = program in NAMED and beside.exists()
+    return program, mpirun.detect(program), str(beside) if own else sys.executable
 
 
 def environ(hosts: Hosts, flavour: mpirun.Flavour, launch: Launch) -> dict[str, str]:
