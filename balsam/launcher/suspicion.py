@@ -77,12 +77,12 @@ class Suspicion:
         """
         data = end.outcome.data
         nodes, good = data.get("nodes", ()), verdict(data["cause"])
-        if data["cause"] == states.NODE_LOST:
-            self._note_loss(task.id)
         attempt = end.attempt if end.old_state == states.RUNNING else NOT_BEGUN
         aside = next((node for node in nodes if node in self._aside), None)
-        if aside and data["cause"] == states.NODE_LOST:
-            return _excused(end, aside)
+        if data["cause"] == states.NODE_LOST:
+            if aside:
+                return _excused(end, aside)
+            self._note_loss(task.id)
         if aside and good is False:
             # It was there when the node was convicted, and ended before it was stopped.
             self._excuse_soon(aside, [(task.id, attempt)])
