@@ -17,7 +17,7 @@ from balsam.launcher.placement.request import NONE
 from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
 from balsam.platform import commandline, nodelist, variables, workdirs
 from balsam.platform.allotment import MASKS, NO_GPU
-from balsam.platform.flavours import LONGEST_LIST, Launch
+from balsam.platform.flavours import Launch
 from balsam.platform.process import RunSpec, reason
 
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."
@@ -266,7 +266,7 @@ def _share(task: Task, placement: Placement) -> dict[str, str]:
 def _listed(nodes: Sequence[str]) -> str:
     """With commas; in bracket form where a variable could not hold that."""
     listed = ",".join(nodes)
-    return listed if len(listed) <= LONGEST_LIST else nodelist.compress(nodes)
+    return listed if len(listed) <= variables.LONGEST_LIST else nodelist.compress(nodes)
 
 
 def _holds_something(path: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+#: Linux takes no argument, and no variable, of more than 128 KiB.
+LONGEST_LIST = 120_000
 PARENT_IDS = "BALSAM_PARENT_IDS"
 CHILD_IDS = "BALSAM_CHILD_IDS"
 #: What only one job is meant by: those of a launcher that runs inside another job have no part.
@@ -13,8 +15,5 @@ OF_ONE_JOB = (PARENT_IDS, CHILD_IDS, "BALSAM_JOB_TIMEOUT", "BALSAM_JOB_ERROR")
 
 def listed(name: str, ids: Sequence[str]) -> dict[str, str]:
     """A variable with a JSON list; left out where it would be too long for one to hold."""
-    # Of mpiruns nothing is loaded with every script that asks for a job.
-    from balsam.platform.flavours import LONGEST_LIST
-
-    text = json.dumps(list(ids))
+    text = json.dumps(list(ids)) if ids else "[]"
     return {name: text} if len(text) <= LONGEST_LIST else {}

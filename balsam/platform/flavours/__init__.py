@@ -1,7 +1,7 @@
 """The flavours of mpirun as data: command lines, variables, and how each says a launch failed."""
 
 from balsam.platform.flavours.cray import APRUN, PALS
-from balsam.platform.flavours.flavour import LONGEST_LIST, Flavour
+from balsam.platform.flavours.flavour import Flavour
 from balsam.platform.flavours.hydra import INTEL, MPICH
 from balsam.platform.flavours.jsm import JSRUN
 from balsam.platform.flavours.launch import BINDINGS, Launch, deal
@@ -14,7 +14,6 @@ __all__ = [
     "FLAVOURS",
     "INTEL",
     "JSRUN",
-    "LONGEST_LIST",
     "MPICH",
     "OPEN_MPI_4",
     "OPEN_MPI_5",

@@ -11,6 +11,7 @@ from balsam.errors import LaunchError
 from balsam.platform import nodelist
 from balsam.platform.flavours.launch import BINDINGS, OWN_PARAMS, Launch
 from balsam.platform.process import reason
+from balsam.platform.variables import LONGEST_LIST
 
 #: How many ranks go together as one set, and how many GPUs a set has. Raises LaunchError.
 RankSet = Callable[[Launch], tuple[int, int]]
@@ -59,8 +60,6 @@ def any_of(*alternatives: str) -> re.Pattern[str]:
 INNER_SRUN = {"SLURM_OVERLAP": "1", "SLURM_CPU_BIND": "none"}
 #: What is known of how ranks are bound; anything else is free, or the user's own wish.
 BOUND = frozenset({*BINDINGS, "list"} - {"none"})
-#: Linux takes no argument of more than 128 KiB.
-LONGEST_LIST = 120_000
 #: Finds nothing.
 NOTHING = re.compile(r"(?!)")
 
