@@ -237,14 +237,22 @@ def family(*pids: int) -> list[int]:
 
 def _parents() -> Iterator[tuple[int, int]]:
     """Each process with that which started it, or took it over."""
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+    for pid in _pids():
         try:
-            with open(f"/proc/{entry}/stat", "rb") as stat:
-                yield int(entry), int(stat.read().rpartition(b")")[2].split()[1])
+            parent = int(_stat(pid)[1])
         except OSError:
             continue
+        yield pid, parent
+
+
+def _pids() -> Iterator[int]:
+    return map(int, filter(str.isdigit, os.listdir("/proc")))
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What the kernel tells of a process, from its state on: proc(5). Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return stat.read().rpartition(b")")[2].split()
 
 
 def marked_processes(name: str, *values: str) -> list[int]:
@@ -258,15 +266,15 @@ def marked_processes(name: str, *values: str) -> list[int]:
 
 def environments() -> Iterator[tuple[int, list[bytes]]]:
     """Each process of this user but our own, with the variables it was started with: NAME=VALUE."""
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
+    for pid in _pids():
+        if pid == os.getpid():
             continue
         try:
-            with open(f"/proc/{entry}/environ", "rb") as environ:
+            with open(f"/proc/{pid}/environ", "rb") as environ:
                 variables = environ.read()
         except OSError:
             continue
-        yield int(entry), variables.split(b"\0")
+        yield pid, variables.split(b"\0")
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:
@@ -299,7 +307,6 @@ def _wait_gone(pids: Collection[int], seconds: float) -> None:
 
 def _alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        return _stat(pid)[0] not in (b"Z", b"X")
     except OSError:
         return False

@@ -128,6 +128,17 @@ def run_all(machine: Machine, starter: Starter) -> None:
         starter.start()
 
 
+def leases_of(starter: Starter, starts: int) -> int:
+    """How often something is asked for in so many turns."""
+    leases = []
+    real = lease.lease_runnable
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "lease_runnable", lambda *a, **k: leases.append(k) or real(*a, **k))
+        for _ in range(starts):
+            starter.start()
+    return len(leases)
+
+
 def test_many_wide_jobs_keep_no_narrow_one_from_idle_nodes() -> None:
     machine = Machine(8, 4)
     starter = starter_on(machine)
@@ -193,13 +204,8 @@ def test_what_is_leased_past_the_head_in_vain_is_not_asked_for_again_and_again()
     starter.start()
     runnable({"threads_per_rank": 2, "priority": 1}, *[{"threads_per_rank": 2}] * 60)
     starter.source.dirty = True
-    leases = []
-    real = lease.lease_runnable
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease, "lease_runnable", lambda *a, **k: leases.append(k) or real(*a, **k))
-        for _ in range(10):
-            starter.start()
-    assert len(leases) <= 3 and len(starter.source.stock) <= KEPT
+    assert leases_of(starter, 10) <= 3
+    assert len(starter.source.stock) <= KEPT
 
 
 requests = st.fixed_dictionaries(
@@ -355,13 +361,8 @@ def test_what_is_leased_past_the_head_is_not_asked_for_again_and_again() -> None
     BalsamJob.objects.filter(num_nodes=1).update(priority=1)
     starter = starter_on(machine)
     starter.start()
-    leases = []
-    real = lease.lease_runnable
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease, "lease_runnable", lambda *a, **k: leases.append(k) or real(*a, **k))
-        for _ in range(5):
-            starter.start()
-    assert len(leases) <= 1 and len(machine.started) == 1
+    assert leases_of(starter, 5) <= 1
+    assert len(machine.started) == 1
     assert machine.nodes.reservation
 
 
