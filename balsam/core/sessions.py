@@ -32,20 +32,24 @@ class Life:
 
 
 def open_session(life: Life, offer: Offer | None = None) -> int:
-    """Register a life, and what it offers to run; its id is what leases are made out to."""
-    stamp = history.now()
-    session = Session.objects.create(
-        kind=life.kind,
-        host=life.host,
-        machine=life.machine,
-        pid=life.pid,
-        pid_start=life.pid_start,
-        lock=f"{life.host}:{life.pid}",
-        started=stamp,
-        heartbeat=stamp,
-        heartbeat_monotonic=time.monotonic(),
-        offer=offer.to_dict() if offer else {},
-    )
+    """Register a life, and what it offers to run; its id is what leases are made out to.
+
+    In a transaction, for these take turns: who has a lower id is in the record before.
+    """
+    with transaction.atomic():
+        stamp = history.now()
+        session = Session.objects.create(
+            kind=life.kind,
+            host=life.host,
+            machine=life.machine,
+            pid=life.pid,
+            pid_start=life.pid_start,
+            lock=f"{life.host}:{life.pid}",
+            started=stamp,
+            heartbeat=stamp,
+            heartbeat_monotonic=time.monotonic(),
+            offer=offer.to_dict() if offer else {},
+        )
     return int(session.pk)
 
 

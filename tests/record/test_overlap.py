@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from balsam.core import overlap, sessions
 from balsam.core.offer import Offer
@@ -82,6 +85,25 @@ def test_one_elsewhere_lives_as_long_as_its_lease() -> None:
     with pytest.raises(AllocationError):
         check(second, mine)
     overlap.refuse(second, mine, 0.0, MACHINE)
+
+
+def test_the_second_one_sees_the_first_however_slow_that_is_to_commit() -> None:
+    mine, begun = offer("n1"), threading.Event()
+
+    def begin_slowly() -> None:
+        with transaction.atomic():
+            launcher(mine)
+            begun.set()
+            time.sleep(0.3)
+        connection.close()
+
+    slow = threading.Thread(target=begin_slowly)
+    slow.start()
+    assert begun.wait(10)
+    second = launcher(mine)
+    with pytest.raises(AllocationError):
+        check(second, mine)
+    slow.join()
 
 
 def test_an_offer_says_what_it_is_for() -> None:
