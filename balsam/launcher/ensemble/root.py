@@ -57,6 +57,9 @@ class Root(Rank):
             super().readable(descriptor)
         else:
             lines = self._from_launcher.lines(self._pipe.read())
+            if lines:
+                # What has heard nothing of it for long is as useless as a rank cut off from us.
+                self._heard_root = time.monotonic()
             self._pass_on(lines)
             if self._pipe.closed:
                 self._poll.unregister(descriptor)
@@ -206,7 +209,8 @@ class Root(Rank):
 
     def look(self, moment: float) -> None:
         """Find out who is silent, and ask the launcher for a sign of life."""
-        self._heard_root = moment
+        if self._leave_at is not None:
+            self._heard_root = moment  # it ends then, and not before
         super().look(moment)
         if self._leave_at is not None:
             gone = len(self._left) == self.mail.size

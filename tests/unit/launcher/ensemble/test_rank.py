@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from collections import deque
 from typing import Any
 
 import pytest
 
 from balsam.errors import LaunchError
-from balsam.launcher.ensemble import meeting, rank, strays
+from balsam.launcher.ensemble import meeting, rank, strays, wire
 from balsam.launcher.ensemble.rank import LETTERS, Rank
+from balsam.launcher.ensemble.root import Root
 
 
 class Mail:
     """Letters that wait, and those that were sent."""
+
+    size = 1
 
     def __init__(self, number: int = 0) -> None:
         self.waiting = deque((0, b"%d" % letter) for letter in range(number))
@@ -75,3 +80,39 @@ def test_a_rank_without_a_keeper_ends_what_the_last_one_left_before_it_gives_up(
     if not lasting:
         one._meet(101.0 + rank.KEEPER_SECONDS)
     assert len(mail.sent) == 1 and said == [("s@n0", [])]
+
+
+def test_rank_0_does_not_outlive_a_launcher_that_nobody_hears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the launcher's node was taken from under it, its end of the pipe may stay open."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    (stdin, launcher), (said, stdout) = os.pipe(), os.pipe()
+    root = Root(Mail(), stdin, stdout)  # type: ignore[arg-type]
+    root.begin()
+    config = {
+        "session": "s", "nodes": ["n0"], "by_rank": True, "launcher": ["elsewhere", 1, 1],
+        "beat": 1.0, "silence": 10.0, "orphan": 5.0,
+    }  # fmt: skip
+    os.write(launcher, wire.control(config=config))
+    root.readable(stdin)
+    clock[0] = 119.0
+    root.look(clock[0])
+    os.write(launcher, wire.control(pong=1))
+    root.readable(stdin)
+    clock[0] = 138.0
+    root.look(clock[0])
+    assert not ended
+    clock[0] = 140.0
+    root.look(clock[0])
+    assert ended == [1]
+    os.write(launcher, wire.control(quit=60.0))
+    root.readable(stdin)
+    clock[0] = 190.0
+    root.look(clock[0])
+    assert ended == [1] and not root.over, "who was told to quit waits for the grace of all"
+    for one in (stdin, launcher, said, stdout):
+        os.close(one)
