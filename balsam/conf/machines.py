@@ -174,6 +174,7 @@ def parse(text: str, path: Path) -> Machine:
     written, lines = machine_file.parse(text, str(path))
     try:
         node, gpu_numa, queues = _node(written, lines), _gpu_numa(written), _queues(written)
+        _check_workers(written)
     except _Wrong as wrong:
         line = next((lines[key] for key in (wrong.key, *_parents(wrong.key)) if key in lines), 1)
         raise SettingsError(f"{path}, line {line}: {wrong.key} is {wrong.what}.") from wrong
@@ -265,6 +266,15 @@ def _gpu_numa(written: MachineFile) -> tuple[int, ...]:
         raise _Wrong("gpus.numa", f"a list with {max(gpus.numa)}; expected numbers below "
                      f"{domains}, the number of node.numa_domains")  # fmt: skip
     return gpus.numa
+
+
+def _check_workers(written: MachineFile) -> None:
+    """What is said of a program is said of one that has a name."""
+    workers = written.workers
+    for key, given in (("flavour", workers.flavour != AUTO), ("flags", workers.flags)):
+        if given and workers.mpirun == AUTO:
+            raise _Wrong(f"workers.{key}", "given without workers.mpirun; expected both, or "
+                         "neither to have the workers started as MPI jobs are")  # fmt: skip
 
 
 def _queues(written: MachineFile) -> dict[str, Queue]:

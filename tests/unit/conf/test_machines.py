@@ -123,6 +123,8 @@ def test_an_empty_file_is_a_machine() -> None:
         ("queues:\n  q:\n    allows: [lots]", ["line 3", "queues.q.allows", "1-2 nodes for"]),
         ("queues:\n  q:\n    allows: [5-2 nodes for 1-2 min]", ["line 3", "5-2 nodes"]),
         ("queues:\n  q:\n    max_queud: 2", ["line 3", "'max_queued'?"]),
+        ("workers:\n  flavour: mpich", ["line 2: workers.flavour is given without workers.mpirun"]),
+        ("workers: {mpirun: auto, flags: -v}", ["workers.flags is given without workers.mpirun"]),
         ("- a", ["a machine file is a list"]),
         ("a: b: c", ["line 1", "not valid YAML"]),
         ("title: a\ntitle: b", ["line 2", "'title' twice"]),
