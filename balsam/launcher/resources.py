@@ -19,7 +19,7 @@ from balsam.launcher.options import LauncherOptions
 from balsam.launcher.partition import share
 from balsam.launcher.tasks import short
 from balsam.platform import allocation as allocations
-from balsam.platform import node, nodelist
+from balsam.platform import node, nodelist, time_left
 from balsam.platform import shape as shapes
 from balsam.platform.allocation import Allocation
 from balsam.platform.allotment import Gpus
@@ -140,7 +140,11 @@ def find(
         (socket.gethostname(), given.nodes[0]),
     )
     on_node = has_this_node(given.nodes)
-    return resolve(machine, settings.launcher, settings.mpi, options, given, now, on_node=on_node)
+    found = resolve(machine, settings.launcher, settings.mpi, options, given, now, on_node=on_node)
+    if found.ends is None:
+        more = time_left.misunderstood(given.scheduler, environ)
+        found = replace(found, notice=" ".join(filter(None, (found.notice, more))))
+    return found
 
 
 def has_this_node(nodes: Iterable[str]) -> bool:

@@ -34,6 +34,18 @@ def told(scheduler: str, environ: Mapping[str, str], now: float) -> float | None
         return None
 
 
+def misunderstood(scheduler: str, environ: Mapping[str, str]) -> str:
+    """What a person should know of an end that the environment tells, and that is none; or ''."""
+    name = _TOLD.get(scheduler, "")
+    text = environ.get(name, "")
+    if not text:
+        return ""
+    return (
+        f"{name} is '{text}', which is no end of a batch job, and its scheduler tells none: this "
+        "launcher goes on until it is ended, if there is no --time-limit."
+    )
+
+
 def asked(scheduler: str, batch_id: str, environ: Mapping[str, str], now: float) -> float | None:
     """The end (epoch seconds) as its scheduler says; None where that gives no answer."""
     argv, extra = _question(scheduler, batch_id)

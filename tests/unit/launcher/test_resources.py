@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -332,6 +333,26 @@ def test_what_others_are_told() -> None:
         scheduler="pbs", batch_id="7.pbs", node_names="a,b",
     )  # fmt: skip
     assert offer(resolved(allocation=Allocation(("a",))), LauncherOptions()).ends is None
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("soon", LauncherOptions(), True),
+        ("1", LauncherOptions(), True),
+        ("", LauncherOptions(), False),
+        ("soon", LauncherOptions(time_limit_minutes=5), False),
+        (str(time.time() + 600), LauncherOptions(), False),
+    ],
+)
+def test_an_end_that_is_no_time_is_told(
+    tmp_path: Path, text: str, options: LauncherOptions, told: bool
+) -> None:
+    """Else a launcher would go on until the scheduler kills its tasks, and nobody knew why."""
+    (tmp_path / "settings.yml").touch()
+    environ = {"SLURM_JOB_ID": "5", "PATH": "", "SLURM_JOB_END_TIME": text}
+    notice = find(Project(tmp_path), options, environ).notice
+    assert (f"SLURM_JOB_END_TIME is '{text}', which is no end" in notice) == told
 
 
 def test_what_is_found_here(tmp_path: Path) -> None:
