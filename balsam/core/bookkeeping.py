@@ -44,6 +44,16 @@ ATTEMPTS_LEFT = (
 )
 
 
+#: Where handlers send a job that is to run again: on, or through its preparation once more.
+SENT_BACK = (
+    states.RESTART_READY,
+    states.CREATED,
+    states.READY,
+    states.STAGED_IN,
+    states.PREPROCESSED,
+)
+
+
 @dataclass(frozen=True, eq=False)  # a row of the table below is itself and no other
 class Pass:
     """Jobs in ``state`` for which ``condition`` holds go on to ``next_state``."""
@@ -222,10 +232,10 @@ def _path(state: str, open_steps: Sequence[Pass]) -> tuple[Pass, ...]:
 
 
 def rescued(ids: Collection[int]) -> list[int]:
-    """Those of ``ids`` that are RESTART_READY because a handler has asked for another attempt."""
+    """Those of ``ids`` that were sent back because a handler has asked for another attempt."""
     return column(
         f"""SELECT job.id FROM balsam_job job WHERE job.id {among()}
-            AND COALESCE(job.state, '') = '{states.RESTART_READY}' AND (
+            AND COALESCE(job.state, '') IN ({quoted(SENT_BACK)}) AND (
                 SELECT event.from_state FROM balsam_event event WHERE event.job_id = job.id
                 AND event.from_state <> event.to_state ORDER BY event.id DESC LIMIT 1
             ) IN ({quoted(backoff.STATES)})""",
@@ -234,14 +244,19 @@ def rescued(ids: Collection[int]) -> list[int]:
 
 
 def end_restarts(ids: Collection[int], max_attempts: int) -> set[int]:
-    """Fail those of ``ids``, all RESTART_READY, that have no attempt left; the ids that failed."""
+    """Fail those of ``ids``, all sent back, that have no attempt left; the ids that failed."""
     condition = f"NOT {ATTEMPTS_LEFT}".format(default=int(max_attempts))
-    fitting = column(
-        f"SELECT job.id FROM balsam_job job WHERE job.id {among()} AND {condition}",
+    fitting: dict[str, list[int]] = {}
+    for state, job in rows(
+        f"""SELECT job.state, job.id FROM balsam_job job WHERE job.id {among()}
+            AND COALESCE(job.state, '') IN ({quoted(SENT_BACK)}) AND {condition}""",
         (key_list(ids),),
-    )
+    ):
+        fitting.setdefault(state, []).append(job)
     hop = Hop(states.FAILED, backoff.NONE_LEFT)
-    return advance.advance_set(fitting, states.RESTART_READY, [hop]) if fitting else set()
+    return {
+        job for state, jobs in fitting.items() for job in advance.advance_set(jobs, state, [hop])
+    }
 
 
 def backlog(state: str, after: int, limit: int) -> list[int]:

@@ -136,7 +136,7 @@ class Disputes:
                 continue
             state = held.get(entry.job, ("",))[0]
             finished.add(entry.job)
-            if state == states.RESTART_READY and entry.old_state in _TROUBLED:
+            if state in bookkeeping.SENT_BACK and entry.old_state in _TROUBLED:
                 rescued.add(entry.job)
             if isinstance(entry, End) and state == states.USER_KILLED:
                 note(entry.job, state, entry.outcome.message, entry.outcome.data)

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.conf.project import Project
+from balsam.core import bookkeeping
 from balsam.core.models import BalsamJob
 from balsam.launcher import disputes
 from balsam.launcher.options import LauncherOptions
@@ -78,11 +79,12 @@ def test_what_nobody_touched_stays(launcher: Launcher) -> None:
     assert not any(run.stopping for run in launcher.attempts._running.values())
 
 
+@pytest.mark.parametrize("back", bookkeeping.SENT_BACK)
 def test_a_rescued_job_is_nobody_elses_before_its_attempts_are_counted(
-    launcher: Launcher, put: Put
+    launcher: Launcher, put: Put, back: str
 ) -> None:
     rescued = job("b")
-    put(rescued, state=states.RESTART_READY, attempt=1, max_attempts=1)
+    put(rescued, state=back, attempt=1, max_attempts=1)
     launcher.source.drop({rescued.pk})
 
     def break_off(execute: Any, sql: str, *rest: Any) -> Any:

@@ -178,15 +178,16 @@ def test_recovery_says_where_an_attempt_may_go_on(project: Any) -> None:
 def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project: Any) -> None:
     dead = sessions.open_session(ELSEWHERE)
     found = {}
-    for name, was, limit in (
-        ("spent", states.RUN_ERROR, 1),
-        ("left", states.RUN_TIMEOUT, 2),
-        ("retried", states.FAILED, 1),
+    for name, was, limit, back in (
+        ("spent", states.RUN_ERROR, 1, states.RESTART_READY),
+        ("left", states.RUN_TIMEOUT, 2, states.RESTART_READY),
+        ("retried", states.FAILED, 1, states.RESTART_READY),
+        ("prepared", states.RUN_TIMEOUT, 1, states.PREPROCESSED),
     ):
         one = BalsamJob.objects.create(name=name, max_attempts=limit)
         BalsamJob._base_manager.filter(pk=one.pk).update(state=was, attempt=1, session=dead)
         one.refresh_from_db()
-        one.update_state(states.RESTART_READY)
+        one.update_state(back)
         found[name] = one
     recovery(project).recover(Session.objects.get(pk=dead))
     for one in found.values():
@@ -194,8 +195,10 @@ def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project
         assert one.session is None
     ends = {name: one.state for name, one in found.items()}
     again = states.RESTART_READY
-    assert ends == {"spent": states.FAILED, "left": again, "retried": again}
-    assert "max_attempts" in found["spent"].state_history
+    gone = states.FAILED
+    assert ends == {"spent": gone, "left": again, "retried": again, "prepared": gone}
+    for name in ("spent", "prepared"):
+        assert "max_attempts" in found[name].state_history
 
 
 # -- clocks that jump ---------------------------------------------------------------------------
