@@ -62,10 +62,9 @@ def guarded(call: Callable[[], int], invocation: Invocation) -> int:
         try:
             return call()
         finally:
-            sys.stdout.flush()
+            _flush()
     except BrokenPipeError:
-        # What is left in the buffer has no reader: Python must not try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard()
         return CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
         _say("Interrupted.")
@@ -85,6 +84,23 @@ def guarded(call: Callable[[], int], invocation: Invocation) -> int:
         else:
             _say(explain(error))
         return FAILURE
+
+
+def _flush() -> None:
+    """Write what is left of the output; what went before is done, whatever becomes of that."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard()
+        why = error.strerror
+        raise BalsamError(f"The output could not be written ({why}); all else is done.") from error
+
+
+def _discard() -> None:
+    """Nobody can read what is left in the buffer: Python must not try again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: Exception) -> str:

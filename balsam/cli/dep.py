@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from balsam.cli import completion
+from balsam.cli import completion, output
 from balsam.cli.commands import Command
 
 
@@ -23,4 +23,4 @@ def command(parent: str, child: str) -> None:
     everything = BalsamJob.objects.all()
     first, then = (Selection(words=(text,)).one_of(everything) for text in (parent, child))
     dag.add_dependency(first, then)
-    print(f"Created link {first.cute_id} --> {then.cute_id}")
+    print(f"Created link {output.cell(first.cute_id)} --> {output.cell(then.cute_id)}")

@@ -164,7 +164,7 @@ def _add_one(fields: dict[str, Any], dry_run: bool, yes: bool) -> None:
             return
     job.save()
     # Only now: whoever reads this may stop reading after the first line.
-    output.emit([*shown, f"Added job {job.id} {job.cute_id} to database"])
+    output.emit([*shown, f"Added job {job.id} {output.cell(job.cute_id)} to database"])
 
 
 def record(job: BalsamJob) -> Any:

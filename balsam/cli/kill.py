@@ -37,13 +37,14 @@ def command(selection: Selection, everything: bool, recursive: bool, yes: bool) 
         ended = chosen.first()
         if ended is None:
             output.refuse_nothing("jobs")
-        one = f"job {ended.cute_id} has ended ({ended.state})"
-        print(f"Nothing to kill: {one if chosen.count() == 1 else 'all of them have ended'}")
+        alone = f"job {output.cell(ended.cute_id)} has ended ({ended.state})"
+        print(f"Nothing to kill: {alone if chosen.count() == 1 else 'all of them have ended'}")
         return
     running = living.running().count()
-    if count == 1:
-        job = living.get()
-        question = f"Really kill job {job.name} {job.cute_id} ??"
+    one = living.first() if count == 1 else None
+    if one is not None:
+        name, known_as = output.cell(one.name), output.cell(one.cute_id)
+        question = f"Really kill job {name} {known_as} ??"
     else:
         question = f"Really kill {count} jobs ({running} of them running) ??"
     if not consent(question, yes, "--yes"):
@@ -52,4 +53,7 @@ def command(selection: Selection, everything: bool, recursive: bool, yes: bool) 
     # By key: what is selected by state is not selected any more once its parent is killed.
     keys = list(living.values_list("id", flat=True))
     killed = BalsamJob.objects.all().among(keys).kill("killed by user", recursive)
-    print("Job killed" if killed == 1 else f"{killed} jobs killed")
+    if killed:
+        print("Job killed" if killed == 1 else f"{killed} jobs killed")
+    else:
+        print("Nothing to kill: it has just ended" if count == 1 else "Nothing to kill: all ended")

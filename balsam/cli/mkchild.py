@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from balsam.cli import output
 from balsam.cli.commands import Command
 from balsam.cli.job_options import (
     app_option,
@@ -61,4 +62,5 @@ def command(
         postprocess=resolved_program(postprocessor, "--postprocessor"),
         **fields,
     )
-    print(f"Added job {child.id} {child.cute_id} to database, as a child of {parent.cute_id}")
+    added, beside = output.cell(child.cute_id), output.cell(parent.cute_id)
+    print(f"Added job {child.id} {added} to database, as a child of {beside}")

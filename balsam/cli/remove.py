@@ -62,10 +62,8 @@ def _remove_jobs(selection: Selection, everything: bool, force: bool) -> None:
             print("No jobs to remove.")
             return
         output.refuse_nothing("jobs", hint=_contained(selection))
-    if len(keys) == 1:
-        what = f"job {BalsamJob.objects.get(pk=keys[0]).cute_id}"
-    else:
-        what = f"{len(keys)} jobs"
+    only = chosen.filter(pk=keys[0]).first() if len(keys) == 1 else None
+    what = f"job {output.cell(only.cute_id)}" if only else f"{len(keys)} jobs"
     if keys and not consent(f"PERMANENTLY remove {what}?", force, "--yes"):
         print("Delete aborted")
         return

@@ -405,6 +405,30 @@ def test_a_job_is_added_whoever_reads_what_is_said_of_it(shell: Shell) -> None:
     assert shell.ok("ls --by-states") == "         CREATED  1\n"
 
 
+def test_what_can_not_be_printed_is_done_all_the_same(shell: Shell) -> None:
+    command = f"{shlex.join(BALSAM)} job --name x --workflow w --app hello > /dev/full"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=shell.cwd, env=shell.env, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The output could not be written (No space left on device); all else is done.\n"
+    )
+    assert shell.ok("ls --by-states") == "         CREATED  1\n"
+
+
+def test_no_name_moves_the_cursor(shell: Shell) -> None:
+    added = shell.ok("job --name 'a\x1b[31m' --workflow w --app hello")
+    assert "[a\\x1b[31m | " in added
+    shell.ok("job --name b --workflow w --app hello")
+    for said in (
+        shell.ok("dep 1 2"), shell.ok("kill 1 --yes"), shell.ok("kill 1 --yes"),
+        shell.typed("rm jobs 1", "n")[1],
+    ):  # fmt: skip
+        assert "\x1b" not in said
+
+
 def test_an_interrupt_is_130(shell: Shell) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], cwd=shell.cwd, env=shell.env,
