@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from balsam.errors import MpiUnavailable
 from balsam.platform import mpirun
 from balsam.platform.commands import Completed, run
 from balsam.platform.flavours import Launch
+from tests.tools import hosts as host_tools
 from tests.tools.hosts import Hosts
 
 pytestmark = pytest.mark.vnodes
@@ -166,3 +168,15 @@ def test_workers_of_all_hosts(hosts: Hosts, mpi: tuple[str, mpirun.Flavour, str]
         for name in hosts.names[:2]:
             hosts.kill(name)
         workers.kill()
+
+
+def test_hosts_that_are_made_at_once_have_networks_of_their_own(hosts: Hosts) -> None:
+    """Tests that run beside one another may all look for free names at the same moment."""
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: host_tools.claim(), range(8)))
+    try:
+        assert len({network for _, network in claimed}) == 8
+        assert hosts.names[0][:4] not in {prefix for prefix, _ in claimed}
+    finally:
+        for prefix, _ in claimed:
+            subprocess.run(["ip", "link", "del", f"{prefix}-br"], check=True)

@@ -42,20 +42,24 @@ MaxStartups 100
 def missing() -> str:
     """Why there can be no hosts here, '' if there can."""
     reason = lacking(*PROGRAMS)
-    if not reason and _ip("netns", "add", "balsam-try").returncode:
+    attempt = f"balsam-try-{os.getpid()}"
+    if not reason and _ip("netns", "add", attempt).returncode:
         return "no networks can be made here"
-    _ip("netns", "del", "balsam-try")
+    _ip("netns", "del", attempt)
     return reason
 
 
-def free_names() -> tuple[str, str]:
-    """A prefix of names and a network that no others have."""
+def claim() -> tuple[str, str]:
+    """A prefix of names and a network that no others have: the bridge that claims them is there."""
     links = _ip("-o", "link").stdout + _ip("-o", "addr").stdout
     # What is left of a run that was killed may be networks without links.
     taken = [line[: len("b00n")] for line in _ip("netns").stdout.splitlines()]
     for number in range(100):
         prefix, network = f"b{number:02}n", f"10.{100 + number}.0"
-        if prefix not in taken and f" {prefix}-" not in links and f" {network}." not in links:
+        if prefix in taken or f" {prefix}-" in links or f" {network}." in links:
+            continue
+        # Two may look at the same time; only one can make it.
+        if not _ip("link", "add", f"{prefix}-br", "type", "bridge").returncode:
             return prefix, network
     raise RuntimeError("no free network")
 
@@ -63,7 +67,8 @@ def free_names() -> tuple[str, str]:
 class Hosts:
     """Hosts NAME0001, NAME0002... in a directory, on a bridge of their own.
 
-    If they are ``bound``, they end with the process that started them; the bridge does not.
+    If they are ``bound``, they end with the process that started them; the bridge, which is there
+    before them then, does not.
     """
 
     def __init__(
@@ -93,7 +98,8 @@ class Hosts:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "hosts.json").write_text(json.dumps(self._given))
         self._write_files()
-        _must("link", "add", self._bridge, "type", "bridge")
+        if not self._bound:
+            _must("link", "add", self._bridge, "type", "bridge")
         _must("addr", "add", f"{self._network}.1/24", "dev", self._bridge)
         _must("link", "set", self._bridge, "up")
         for name in self.names:
@@ -214,7 +220,7 @@ class Hosts:
 def temporary(number: int) -> Iterator[Hosts]:
     """So many hosts that end with this process, with names and a network that no others have."""
     directory = Path(tempfile.mkdtemp(prefix="bho-", dir="/tmp"))
-    prefix, network = free_names()
+    prefix, network = claim()
     made = Hosts(directory, number, prefix, network, bound=True)
     try:
         made.start()
