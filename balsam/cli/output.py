@@ -63,7 +63,8 @@ def note(text: str) -> None:
     try:
         sys.stdout.flush()
     finally:
-        print(text, file=sys.stderr)
+        # Names may hold anything; lines are ours.
+        print("\n".join(map(cell, text.split("\n"))), file=sys.stderr)
 
 
 def refuse_nothing(kind: str, hint: str = "") -> NoReturn:

@@ -7,6 +7,7 @@ The common case of each type costs one comparison; everything else goes the way 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,12 +15,22 @@ from typing import Any
 
 from django.db import models
 
-from balsam.core.fields import DirectoryField, EnvironField, RetryField, SignalField
+from balsam.core.fields import (
+    QUOTING,
+    ChoiceField,
+    CommandField,
+    DirectoryField,
+    EnvironField,
+    RetryField,
+    SignalField,
+)
 from balsam.core.sql import Dialect, Postgres
-from balsam.core.values import ABSURD, LARGEST, UNSTORABLE, checked, refused
+from balsam.core.values import ABSURD, LARGEST, REFUSED, UNSTORABLE, checked, refused
 from balsam.errors import InvalidValue
 
 Convert = Callable[[Any], Any]
+
+_quoted_or_refused = re.compile(f"{QUOTING.pattern}|{REFUSED.pattern}").search
 
 # What goes round in circles ends as a RecursionError, without a look at each value.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
@@ -39,6 +50,8 @@ def _converter(field: Any, least: int | None, spelling: Dialect) -> Convert:
         return _exact(field, uuid.UUID, spelling.uuid)
     if isinstance(field, models.DateTimeField):
         return _exact(field, datetime, spelling.time)
+    if isinstance(field, ChoiceField):
+        return _choice(field)
     if isinstance(field, models.TextField) and not isinstance(field, (DirectoryField, SignalField)):
         return _text(field)
     if isinstance(field, models.IntegerField) and not field.primary_key:
@@ -63,8 +76,19 @@ def _exact(field: Any, kind: type, spell: Convert) -> Convert:
 
 
 def _text(field: Any) -> Convert:
+    unusual = _quoted_or_refused if isinstance(field, CommandField) else refused
+
     def convert(value: Any) -> Any:
-        return value if type(value) is str and not refused(value) else checked(field, value)
+        return value if type(value) is str and not unusual(value) else checked(field, value)
+
+    return convert
+
+
+def _choice(field: Any) -> Convert:
+    allowed = field.allowed
+
+    def convert(value: Any) -> Any:
+        return value if type(value) is str and value in allowed else checked(field, value)
 
     return convert
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import models
@@ -14,6 +15,8 @@ from balsam import retries
 from balsam.errors import InvalidValue, nearest
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+#: What may make a difference between words and what is between spaces.
+QUOTING = re.compile(r"""["'\\]""")
 _SEPARATOR = re.compile(rf":(?={_NAME}=)")
 
 
@@ -70,6 +73,46 @@ def signal_name(value: object) -> str:
 
 class SignalField(models.TextField):
     """The name of a signal without its ``SIG``, '' for none."""
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs
+
+
+class CommandField(models.TextField):
+    """A command line or a part of one: words, with the quotes of a shell."""
+
+    def check_words(self, text: str) -> None:
+        """Raise InvalidValue if no words can be made of ``text``."""
+        if not QUOTING.search(text):
+            return
+        try:
+            shlex.split(text)
+        except ValueError as error:
+            problem = f"{str(error)[:1].lower()}{str(error)[1:]}"
+            raise InvalidValue(
+                f"{self.name} can not be split into words, as a shell would ({problem}): {text}"
+            ) from error
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs
+
+
+class ChoiceField(models.TextField):
+    """One of few words, the ``allowed`` ones."""
+
+    def __init__(self, *args: Any, allowed: Sequence[str] = (), **kwargs: Any) -> None:
+        self.allowed = frozenset(allowed)
+        self._listed = ", ".join(allowed)
+        super().__init__(*args, **kwargs)
+
+    def check_choice(self, text: str) -> None:
+        """Raise InvalidValue for another word."""
+        if text not in self.allowed:
+            raise InvalidValue(f"{self.name} is one of {self._listed}, not '{text}'.")
 
     def deconstruct(self) -> Any:
         """As Django's own field: migrations need no more of it."""

@@ -22,7 +22,7 @@ from balsam.core import events, graph, history, ids
 from balsam.core.bulk import bulk_dialect, cells
 from balsam.core.columns import converters
 from balsam.core.names import canonical, twice
-from balsam.core.rules import MINIMUM, check_policy
+from balsam.core.rules import MINIMUM
 from balsam.core.sql import column, is_sqlite
 from balsam.errors import IllegalMove, InvalidValue, UsageError
 
@@ -212,8 +212,6 @@ class _Columns:
         place, convert = self.place, self.convert
         for name, value in values.items():
             row[place[name]] = convert[name](value)
-        if "on_parent_failure" in values:
-            check_policy(values["on_parent_failure"])
         if "job_id" not in values:
             row[place["job_id"]] = self.spelling.uuid(ids.new_uuid())
         return row

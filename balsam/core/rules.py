@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from balsam.errors import InvalidValue
-
 #: Fields that only the writer of state, or nobody, changes after a job was made.
 PROTECTED = frozenset(
     (
@@ -35,11 +33,3 @@ IGNORE = "ignore"
 ON_PARENT_FAILURE = (FAIL, IGNORE)
 #: Fields that decide, with the edges, whether a job waits for its parents.
 WAITING_RULES = frozenset(("wait_for_parents", "on_parent_failure"))
-
-
-def check_policy(value: object) -> None:
-    """Raise InvalidValue unless ``value`` is something that ``on_parent_failure`` can be."""
-    if value not in ON_PARENT_FAILURE:
-        raise InvalidValue(
-            f"on_parent_failure is one of {', '.join(ON_PARENT_FAILURE)}, not '{value}'."
-        )

@@ -15,6 +15,8 @@ from django.db import models
 
 from balsam import retries
 from balsam.core.fields import (
+    ChoiceField,
+    CommandField,
     DirectoryField,
     EnvironField,
     RetryField,
@@ -85,9 +87,9 @@ def _time(field: Any, text: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
-_REFUSED = re.compile("[\0\ud800-\udfff]")
+REFUSED = re.compile("[\0\ud800-\udfff]")
 #: Whether a text holds what no database takes.
-refused = _REFUSED.search
+refused = REFUSED.search
 #: Whether a JSON text may hold such a thing, among others that are well.
 UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])").search
 
@@ -158,6 +160,10 @@ def _checked_text(field: Any, value: Any) -> str:
             f"{field.name} holds half of a character, perhaps of a file name that is not in UTF-8: "
             f"{text!r}."
         )
+    if isinstance(field, CommandField):
+        field.check_words(text)
+    elif isinstance(field, ChoiceField):
+        field.check_choice(text)
     return field.absolute(text) if isinstance(field, DirectoryField) else text
 
 
@@ -181,7 +187,7 @@ def storable(value: Any) -> Any:
     SQLite would take some of it, but no record is to depend on where it is kept.
     """
     if isinstance(value, str):
-        return _REFUSED.sub("\ufffd", value)
+        return REFUSED.sub("\ufffd", value)
     if isinstance(value, Mapping):
         return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+#: How a task may be confined; what else ``cpu_bind`` in launch_params says goes out as it stands.
+BINDINGS = ("none", "depth", "core", "numa")
 #: How long after its start to look: by then it has confined itself, if it does, or has ended.
 SETTLED_SECONDS = 0.75
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S*)", re.MULTILINE)

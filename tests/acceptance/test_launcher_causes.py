@@ -78,7 +78,6 @@ def _add_bad(site: Site) -> None:
         site.job(name, str(script))
     site.app("no_envscript", "/bin/true", envscript="/no/such/env.sh")
     site.job("no_envscript", application="no_envscript")
-    site.job("quote", "echo", args="it's")
     site.job("nothing", "")
     site.job("blocked", "/bin/true", workflow="blocked")
     site.shell("slow", "echo so far; exec sleep 600", time_limit_minutes=0.005, max_attempts=1)
@@ -128,7 +127,6 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
         ("no_interpreter", states.PROGRAM_MISSING, "its first line names no interpreter (#!)"),
         ("lost_interpreter", states.PROGRAM_MISSING, "the interpreter '/no/such/sh'"),
         ("no_envscript", states.PROGRAM_MISSING, "'/no/such/env.sh' can not be used"),
-        ("quote", states.PROGRAM_MISSING, "it's"),
         ("nothing", states.PROGRAM_MISSING, "neither an application nor a direct_command"),
         ("blocked", states.STAGING, "data/blocked"),
         ("slow", states.JOB_TIME_LIMIT, "longer than 0.005 minutes"),
@@ -306,7 +304,7 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     usual = {"workflow": "w", "direct_command": "/bin/true"}
     good = [{"name": f"n{number}", **usual} for number in range(96)]
     bad = [
-        {**usual, "name": "quote", "args": "it's"},
+        {**usual, "name": "nothing", "direct_command": ""},
         {**usual, "name": "missing", "direct_command": "/no/such/program"},
         {**usual, "name": "blocked", "workflow": "blocked"},
         {**usual, "name": "hangs", "preprocess": "sleep 600"},
@@ -316,7 +314,7 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     site.launch()
     assert site.counts() == {states.JOB_FINISHED: 96, states.FAILED: 4}
     assert {job["name"]: site.end(job["name"]).data["cause"] for job in bad} == {
-        "quote": states.PROGRAM_MISSING,
+        "nothing": states.PROGRAM_MISSING,
         "missing": states.PROGRAM_MISSING,
         "blocked": states.STAGING,
         "hangs": states.HOOK,

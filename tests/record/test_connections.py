@@ -70,7 +70,7 @@ class Text(str):
         return "another"
 
 
-@pytest.mark.parametrize("args", ["C:\\new dir", "a\tb\nc", "\\N", "\\.", "é ☃", "'\"%s{}"])
+@pytest.mark.parametrize("args", ["C:\\new dir", "a\tb\nc", "\\N", "\\.", "é ☃", "'\"%s{}'"])
 def test_texts_of_any_kind_are_kept_as_they_are(args: str) -> None:
     [job] = BalsamJob.objects.bulk_create([BalsamJob(args=Text(args), name=Kind.ONE)])
     job.refresh_from_db()

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from balsam import states
 from balsam.core import ids, insert
-from balsam.core.models import BalsamJob, EventLog
+from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog
 from balsam.errors import (
     DependencyError,
     IllegalMove,
@@ -600,3 +600,51 @@ def test_a_chunk_that_fails_while_the_next_is_made_undoes_all(
     with pytest.raises(KeyboardInterrupt):
         insert.stream(BalsamJob, breaks())
     assert BalsamJob.objects.count() == 1
+
+
+UNUSABLE = [
+    ("args", "it's", "^args can not be split into words, as a shell would .*: it's$"),
+    ("direct_command", 'echo "a', "^direct_command can not be split"),
+    ("mpi_flags", "--x \\", "^mpi_flags can not be split"),
+    ("postprocess_override", "'", "^postprocess_override can not be split"),
+    ("cpu_affinity", "cores", "^cpu_affinity is one of none, depth, core, numa, not 'cores'"),
+    ("on_parent_failure", "stop", "^on_parent_failure is one of fail, ignore, not 'stop'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "told"), UNUSABLE)
+def test_what_no_launcher_could_use_is_refused_at_once(
+    project: Any, name: str, value: str, told: str
+) -> None:
+    """However it is written, and not when the job has waited for days in a queue."""
+    with pytest.raises(InvalidValue, match=told):
+        BalsamJob.objects.create(name="a", **{name: value})
+    with pytest.raises(InvalidValue, match=told):
+        BalsamJob.objects.bulk_create([{"name": "a", name: value}])
+    assert not BalsamJob.objects.exists()
+    job = BalsamJob.objects.create(name="a")
+    setattr(job, name, value)
+    with pytest.raises(InvalidValue, match=told):
+        job.save()
+    with pytest.raises(InvalidValue, match=told):
+        BalsamJob.objects.update(**{name: value})
+    job.refresh_from_db()
+    assert getattr(job, name) == BalsamJob._meta.get_field(name).default
+
+
+def test_words_may_be_quoted(project: Any) -> None:
+    job = BalsamJob(name="a", args="'it is' \"it's\" a\\ b", cpu_affinity="numa")
+    job.save()
+    job.refresh_from_db()
+    assert job.args == "'it is' \"it's\" a\\ b"
+
+
+@pytest.mark.parametrize("name", ["executable", "preprocess", "postprocess"])
+def test_the_commands_of_an_application_are_words(project: Any, name: str) -> None:
+    with pytest.raises(InvalidValue, match=f"^{name} can not be split"):
+        ApplicationDefinition.register(**{"name": "a", "executable": "echo", name: "echo 'a"})
+    app = ApplicationDefinition.register(name="a", executable="echo")
+    with pytest.raises(InvalidValue, match=f"^{name} can not be split"):
+        app.modify(name, "echo 'a")
+    app.refresh_from_db()
+    assert app.executable == "echo"

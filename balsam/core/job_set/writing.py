@@ -11,7 +11,7 @@ from balsam import states
 from balsam.core import by_hand, insert, waiting
 from balsam.core.job.files import default_workdir
 from balsam.core.names import NamedQuerySet, canonical
-from balsam.core.rules import MINIMUM, PROTECTED, WAITING_RULES, check_policy
+from balsam.core.rules import MINIMUM, PROTECTED, WAITING_RULES
 from balsam.core.values import checked
 from balsam.errors import IllegalMove, InvalidValue, UsageError
 
@@ -74,8 +74,6 @@ class JobWriting(NamedQuerySet):
                 raise InvalidValue(f"{name} of jobs can not be changed by update.")
             if not field.is_relation and not hasattr(value, "resolve_expression"):
                 real[name] = checked(field, value, MINIMUM.get(name))
-        if "on_parent_failure" in real:
-            check_policy(real["on_parent_failure"])
         return real
 
     def _pin_directories(self) -> None:

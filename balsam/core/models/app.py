@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db import models, transaction
 
-from balsam.core.fields import EnvironField, RetryField
+from balsam.core.fields import CommandField, EnvironField, RetryField
 from balsam.core.lookups import any_of, is_glob
 from balsam.core.names import NamedModel, NamedQuerySet, canonical
-from balsam.core.values import from_text
+from balsam.core.values import checked, from_text
 from balsam.errors import InvalidValue, NoApplication, nearest
 
 
@@ -52,9 +52,9 @@ class ApplicationDefinition(NamedModel):
 
     name = models.TextField(unique=True)
     description = models.TextField(default="", blank=True)
-    executable = models.TextField(default="", blank=True)
-    preprocess = models.TextField(default="", blank=True)
-    postprocess = models.TextField(default="", blank=True)
+    executable = CommandField(default="", blank=True)
+    preprocess = CommandField(default="", blank=True)
+    postprocess = CommandField(default="", blank=True)
     envscript = models.TextField(default="", blank=True)
     environ_vars = EnvironField(default=dict, blank=True)
     command_template = models.TextField(default="", blank=True)
@@ -85,6 +85,14 @@ class ApplicationDefinition(NamedModel):
         app._check_name()
         app.save()
         return app
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Insert or write it. Raises InvalidValue for what its fields can not hold."""
+        names = None if update_fields is None else set(update_fields)
+        for field in self._meta.concrete_fields:
+            if isinstance(field, models.TextField) and (names is None or field.name in names):
+                setattr(self, field.name, checked(field, getattr(self, field.name)))
+        super().save(*args, update_fields=names, **kwargs)
 
     def _check_name(self) -> None:
         if not self.name.strip():

@@ -10,7 +10,14 @@ from django.db import connection, models, transaction
 
 from balsam import states
 from balsam.core import graph, history, ids, waiting
-from balsam.core.fields import DirectoryField, EnvironField, RetryField, SignalField
+from balsam.core.fields import (
+    ChoiceField,
+    CommandField,
+    DirectoryField,
+    EnvironField,
+    RetryField,
+    SignalField,
+)
 from balsam.core.job import aliases
 from balsam.core.job.copies import JobCopies
 from balsam.core.job.edits import JobEdits
@@ -27,14 +34,19 @@ from balsam.core.models.session import Session
 from balsam.core.names import NamedModel
 from balsam.core.querysets import JobManager
 from balsam.core.relations import ParentsField
-from balsam.core.rules import FAIL, MINIMUM, PROTECTED, WAITING_RULES, check_policy
+from balsam.core.rules import FAIL, MINIMUM, ON_PARENT_FAILURE, PROTECTED, WAITING_RULES
 from balsam.core.source import JobSource
 from balsam.core.values import checked
 from balsam.errors import IllegalMove
+from balsam.platform.affinity import BINDINGS
 
 
 def _text(default: str = "") -> Any:
     return models.TextField(default=default, blank=True)
+
+
+def _command() -> Any:
+    return CommandField(default="", blank=True)
 
 
 class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobUnsaved, NamedModel):
@@ -64,11 +76,11 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
         related_name="jobs",
         db_index=False,  # it would cost every lease, start and end a write
     )
-    direct_command = _text()
-    args = _text()
+    direct_command = _command()
+    args = _command()
     parameters = models.JSONField(default=dict, blank=True)
-    preprocess_override = _text()
-    postprocess_override = _text()
+    preprocess_override = _command()
+    postprocess_override = _command()
     environ_vars = EnvironField(default=dict, blank=True)
 
     # on what
@@ -79,8 +91,8 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
     threads_per_core = models.IntegerField(default=1)
     node_packing_count = models.IntegerField(default=1)
     gpus_per_rank = models.FloatField(default=0.0)
-    cpu_affinity = _text("none")
-    mpi_flags = _text()
+    cpu_affinity = ChoiceField(allowed=BINDINGS, default="none", blank=True)
+    mpi_flags = _command()
     launch_params = models.JSONField(default=dict, blank=True)
     wall_time_minutes = models.IntegerField(default=1)
     time_limit_minutes = models.FloatField(default=0.0)
@@ -89,7 +101,7 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
     # after whom, and where the files are
     parents = ParentsField("self", through=Dependency, symmetrical=False, related_name="children")
     wait_for_parents = models.BooleanField(default=True)
-    on_parent_failure = _text(FAIL)
+    on_parent_failure = ChoiceField(allowed=ON_PARENT_FAILURE, default=FAIL, blank=True)
     input_files = _text("*")
     stage_in_url = _text()
     stage_out_url = _text()
@@ -253,8 +265,6 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
             field = self._meta.get_field(name)
             if not field.is_relation:
                 self.__dict__[name] = checked(field, self.__dict__[name], MINIMUM.get(name))
-            if name == "on_parent_failure":
-                check_policy(self.on_parent_failure)
 
     def _resolve_application(self) -> None:
         if self._app_name is not None:

@@ -10,7 +10,7 @@ from django.db import models
 from balsam.conf.yaml_nodes import Node
 from balsam.core.fields import EnvironField
 from balsam.core.models import BalsamJob
-from balsam.core.rules import MINIMUM, check_policy
+from balsam.core.rules import MINIMUM
 from balsam.core.sweeps import Sweep
 from balsam.core.sweeps.templates import is_template
 from balsam.core.values import checked
@@ -72,8 +72,6 @@ def value_of(name: str, key: str, node: Node, sweeping: bool) -> Any:
         return found
     _refuse_templates(found, node, sweeping)
     with At(node):
-        if name == "on_parent_failure":
-            check_policy(found)
         return checked(column, found, MINIMUM.get(name))
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from balsam.errors import LaunchError
 from balsam.platform import nodelist
-from balsam.platform.flavours.launch import BINDINGS, OWN_PARAMS, Launch
+from balsam.platform.affinity import BINDINGS
+from balsam.platform.flavours.launch import OWN_PARAMS, Launch
 from balsam.platform.process import reason
 from balsam.platform.variables import LONGEST_LIST
 

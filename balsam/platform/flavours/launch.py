@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balsam.errors import LaunchError
+from balsam.platform.affinity import BINDINGS
 
-#: How ranks may be confined; what else ``cpu_bind`` in launch_params says goes out as it stands.
-BINDINGS = ("none", "depth", "core", "numa")
 #: Those that give each rank cores of its own.
 _OWN_CORES = ("depth", "core")
 #: Launch parameters by which a job chooses its binding in a launcher's own words.

@@ -98,3 +98,8 @@ def test_a_result_that_can_not_be_written_is_an_error_though_something_is_said()
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=_BUFFERED
         )
     assert done.returncode != 0 and b"beside" in done.stderr
+
+
+def test_what_is_said_of_a_name_can_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    output.note("Job [\x1b[2J | 1]\nwas killed.")
+    assert capsys.readouterr().err == "Job [\\x1b[2J | 1]\nwas killed.\n"
