@@ -10,6 +10,7 @@ import pytest
 
 from balsam.conf import bootstrap
 from tests import databases
+from tests.tools.mpi import has_mpi
 
 #: Where this is set (``.ci/run``), a test may be skipped for who runs it, not for what is missing.
 REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
@@ -37,6 +38,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
+    if not has_mpi():
+        for item in items:
+            if item.get_closest_marker("mpi"):
+                item.add_marker(pytest.mark.skip(reason="there is no MPI here"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,8 +17,8 @@ from tests.acceptance.terminal import ROOT, Terminal
 HOW = "pip install 'balsam[demo]'"
 
 
+@pytest.mark.mpi
 def test_the_demo_runs_shows_and_checks_its_campaign(tmp_path: Path) -> None:
-    pytest.importorskip("mpi4py")
     terminal = Terminal(tmp_path)
     said = terminal.type("balsam demo")
     site = terminal.cwd / "balsam-demo"
@@ -52,8 +52,8 @@ def test_the_demo_runs_shows_and_checks_its_campaign(tmp_path: Path) -> None:
     assert re.search(r" JOB_FINISHED  18\n +FAILED  2\n", terminal.type("balsam ls --by-states"))
 
 
+@pytest.mark.mpi
 def test_a_project_named_elsewhere_is_left_alone(tmp_path: Path) -> None:
-    pytest.importorskip("mpi4py")
     terminal = Terminal(tmp_path)
     terminal.type("balsam init mine")
     terminal.env["BALSAM_DB_PATH"] = str(terminal.cwd / "mine")

@@ -30,7 +30,6 @@ from tests.tools.clock import Clock
 from . import histories
 from .conftest import Launcher, Site, words
 from .histories import alive, signs, starts, traced, traced_mpi
-from .test_launcher_causes import needs_mpi
 
 pytestmark = pytest.mark.drill
 NOTHING: frozenset[str] = frozenset()
@@ -80,7 +79,7 @@ def await_more(site: Site, launcher: Launcher, more: int) -> None:
 # -- processes ------------------------------------------------------------------------------------
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.parametrize("seed", range(3))
 def test_launchers_killed_or_suspended_at_any_moment(site: Site, seed: int) -> None:
     """Killed; or stopped until another has taken over, then continued in its midst."""
@@ -121,7 +120,7 @@ def age(session: Session) -> float:
     return float((history.now() - session.heartbeat).total_seconds())
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.parametrize("victim", ["mpirun", "rank"])
 def test_what_an_mpi_job_is_made_of_is_killed(site: Site, victim: str) -> None:
     """The attempt fails and leaves nothing; its neighbours do not notice."""
@@ -150,7 +149,7 @@ def test_what_an_mpi_job_is_made_of_is_killed(site: Site, victim: str) -> None:
     assert [site.named(name).attempt for name in ("mpi", "other", "serial")] == [2, 1, 1]
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.parametrize("seed", range(2))
 def test_mpiruns_killed_at_any_moment(site: Site, seed: int) -> None:
     """While they start their ranks, while these run, or while they end them."""
@@ -227,7 +226,7 @@ def test_tasks_killed_at_random(site: Site, seed: int) -> None:
 # -- the database ---------------------------------------------------------------------------------
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.postgres
 @pytest.mark.parametrize("seed", range(3))
 def test_connections_that_the_server_ends(site: Site, seed: int) -> None:

@@ -28,11 +28,11 @@ from tests.tools.hosts import Hosts
 from . import histories
 from .conftest import BALSAM, PATIENCE_SECONDS, Site, words
 from .histories import alive, bound_mpi, running, signs, traced, traced_mpi
-from .test_launcher_causes import needs_mpi, tight
+from .test_launcher_causes import tight
 
 __all__ = ["tight"]
 
-pytestmark = [pytest.mark.vnodes, needs_mpi]
+pytestmark = [pytest.mark.vnodes, pytest.mark.mpi]
 CORES = 2
 #: How soon a launcher has to know that a host no longer answers.
 LOSS_SECONDS = 60.0

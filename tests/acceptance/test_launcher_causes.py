@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,15 +15,12 @@ import pytest
 from balsam import states
 from balsam.core.models import BalsamJob, Session
 from balsam.platform import node
+from tests.tools.mpi import has_mpi
 
 from .conftest import PROGRAMS, Site, gone, opened
 from .histories import bound_mpi
 
 HELLO = f"{shlex.quote(sys.executable)} {shlex.quote(str(PROGRAMS / 'hello_mpi.py'))}"
-MPI = importlib.util.find_spec("mpi4py") is not None and (
-    shutil.which("mpiexec") or Path(sys.executable).with_name("mpiexec").exists()
-)
-needs_mpi = pytest.mark.skipif(not MPI, reason="there is no MPI here")
 
 
 #: More memory than the launcher has.
@@ -41,7 +36,7 @@ def campaign(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         _add_good(site)
         _add_bad(site)
         _add_hooks(site)
-        if MPI:
+        if has_mpi():
             site.job("mpi_hello", HELLO, ranks_per_node=4)
             site.job("mpi_fail", HELLO, args="5", ranks_per_node=4)
             site.job("mpi_missing", "/no/such/program", ranks_per_node=2)
@@ -194,7 +189,7 @@ def test_a_failed_start_leaves_no_attempt(campaign: Site) -> None:
     assert campaign.named("missing").attempt == 0
 
 
-@needs_mpi
+@pytest.mark.mpi
 def test_four_ranks_on_two_cores_say_hello(campaign: Site) -> None:
     assert campaign.state("mpi_hello") == states.JOB_FINISHED, campaign.diagnosis()
     # The ranks' lines may come to lie within each other, but never their words.
@@ -202,14 +197,14 @@ def test_four_ranks_on_two_cores_say_hello(campaign: Site) -> None:
     assert sorted(ranks) == ["0", "1", "2", "3"]
 
 
-@needs_mpi
+@pytest.mark.mpi
 def test_a_failing_mpi_job_gives_its_exit_code(campaign: Site) -> None:
     assert campaign.state("mpi_fail") == states.FAILED
     assert campaign.end("mpi_fail").data["cause"] == states.EXIT
     assert campaign.named("mpi_fail").return_code == 5
 
 
-@needs_mpi
+@pytest.mark.mpi
 def test_an_mpi_program_that_is_not_there(campaign: Site) -> None:
     assert campaign.end("mpi_missing").data["cause"] == states.PROGRAM_MISSING
     assert "'/no/such/program'" in campaign.end("mpi_missing").message
@@ -322,7 +317,7 @@ def test_a_hundred_jobs_of_which_four_are_bad(site: Site) -> None:
     site.check_clean()
 
 
-@needs_mpi
+@pytest.mark.mpi
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
 def test_ranks_on_other_cpus_than_they_were_given_are_reported(site: Site) -> None:
     site.settings(cores_per_node=2)

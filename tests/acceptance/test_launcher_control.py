@@ -15,7 +15,6 @@ from balsam.launcher import dag
 from balsam.platform.process import signal_all
 
 from .conftest import BALSAM, PROGRAMS, Site, gone
-from .test_launcher_causes import needs_mpi
 
 FAMILY = f"/bin/sh {PROGRAMS}/family.sh"
 
@@ -186,7 +185,7 @@ Path(f"saved{rank}").touch()
 """
 
 
-@needs_mpi
+@pytest.mark.mpi
 def test_jobs_save_their_work_when_the_end_is_near(site: Site) -> None:
     """By a signal some time before it, which their mpirun hands on to all ranks."""
     site.settings(cores_per_node=4)

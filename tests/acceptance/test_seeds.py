@@ -47,8 +47,8 @@ def put(terminal: Terminal, *names: str) -> None:
         (terminal.cwd / name).write_text(listing(name))
 
 
+@pytest.mark.mpi
 def test_hello_on_four_ranks_fails_with_its_reason(terminal: Terminal) -> None:
-    pytest.importorskip("mpi4py")
     put(terminal, "hello.py")
     assert terminal.type(ADD_HELLO).endswith("Added app to database\n")
     assert "workflow:                       SDL\n" in terminal.type(ADD_TEST)

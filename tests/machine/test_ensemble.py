@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from balsam.platform import process
 from balsam.platform.process import RunSpec
 from tests.machine.ensembles import PYTHONS, Driver, as_json, environ, mpirun_of, written
 
+pytestmark = pytest.mark.mpi
 Make = Callable[..., Driver]
 FOREVER = ("/bin/sleep", "600")
 
@@ -29,8 +29,6 @@ FOREVER = ("/bin/sleep", "600")
 @pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parents[1].name)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes ensembles; nothing is left of them."""
-    if importlib.util.find_spec("mpi4py") is None:
-        pytest.skip("mpi4py is not installed")
     try:
         mpirun_of(request.param)
     except MpiUnavailable as error:
@@ -413,8 +411,6 @@ def test_an_mpi_that_can_not_start(tmp_path: Path) -> None:
 
 
 def test_ranks_that_do_not_see_each_other(tmp_path: Path) -> None:
-    if importlib.util.find_spec("mpi4py") is None:
-        pytest.skip("mpi4py is not installed")
     spec = RunSpec(list(rank_command()), "/", environ(), str(tmp_path / "log"))
     ensemble = Ensemble(["n0", "n1"], lambda nodes: spec, str(tmp_path), {}, beat_seconds=0.1)
     deadline = time.monotonic() + 20

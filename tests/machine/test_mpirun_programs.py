@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import time
@@ -179,8 +178,6 @@ def test_a_command_that_can_not_start(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def real() -> tuple[str, mpirun.Flavour]:
     """The MPI installed beside this Python, if it is one whose ranks this Python can be."""
-    if importlib.util.find_spec("mpi4py") is None:
-        pytest.skip("mpi4py is not installed")
     try:
         program = mpirun.find_mpirun()
     except MpiUnavailable as error:
@@ -191,11 +188,13 @@ def real() -> tuple[str, mpirun.Flavour]:
 SIZE = "from mpi4py import MPI; print(MPI.COMM_WORLD.Get_size())"
 
 
+@pytest.mark.mpi
 def test_two_real_ranks(real: tuple[str, mpirun.Flavour]) -> None:
     done = launch(*real, [sys.executable, "-c", SIZE], 2)
     assert (done.returncode, joined(done.stdout)) == (0, "22"), done.stderr
 
 
+@pytest.mark.mpi
 def test_a_real_mpirun_reports_a_missing_program(real: tuple[str, mpirun.Flavour]) -> None:
     done = launch(*real, ["/no/such/program"], 2)
     output = done.stdout + done.stderr
@@ -203,6 +202,7 @@ def test_a_real_mpirun_reports_a_missing_program(real: tuple[str, mpirun.Flavour
     assert cause == states.PROGRAM_MISSING, output
 
 
+@pytest.mark.mpi
 def test_a_real_rank_may_run_mpi_programs_in_a_scrubbed_environment(
     real: tuple[str, mpirun.Flavour], tmp_path: Path
 ) -> None:
