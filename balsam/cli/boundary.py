@@ -60,9 +60,13 @@ def guarded(call: Callable[[], int], invocation: Invocation) -> int:
     """``call()``, or the exit code of what it raised after saying so on stderr."""
     try:
         try:
-            return call()
-        finally:
-            _flush()
+            code = call()
+        except BaseException:
+            # What went wrong is said, not that part of the output is lost, too.
+            _flush(quietly=True)
+            raise
+        _flush()
+        return code
     except BrokenPipeError:
         _discard()
         return CLOSED_PIPE
@@ -86,14 +90,16 @@ def guarded(call: Callable[[], int], invocation: Invocation) -> int:
         return FAILURE
 
 
-def _flush() -> None:
-    """Write what is left of the output; what went before is done, whatever becomes of that."""
+def _flush(*, quietly: bool = False) -> None:
+    """Write what is left of the output; BalsamError or BrokenPipeError, unless ``quietly``."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
         _discard()
+        if quietly:
+            return
+        if isinstance(error, BrokenPipeError):
+            raise
         why = error.strerror
         raise BalsamError(f"The output could not be written ({why}); all else is done.") from error
 

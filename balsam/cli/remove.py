@@ -10,6 +10,7 @@ from balsam.cli import output
 from balsam.cli.commands import Command
 from balsam.cli.dialogue import consent
 from balsam.cli.selector import require, selecting
+from balsam.errors import RecordError
 
 if TYPE_CHECKING:
     from balsam.core.selection import Selection
@@ -71,6 +72,8 @@ def _remove_jobs(selection: Selection, everything: bool, force: bool) -> None:
     if removed:
         print("Deleted." if removed == 1 else f"Deleted {removed} jobs.")
     output.skipped(busy, "running or leased; 'balsam kill' stops them")
+    if not removed and not busy:
+        raise RecordError(f"{what[:1].upper()}{what[1:]} went or began to run meanwhile.")
     if not removed:
         raise click.exceptions.Exit(1)
 
@@ -106,7 +109,7 @@ def _remove_apps(selection: Selection, force: bool) -> None:
             print("No apps to remove.")
             return
         output.refuse_nothing("apps")
-    what = f"application{'s' * (len(apps) > 1)} {', '.join(app.name for app in apps)}"
+    what = f"application{'s' * (len(apps) > 1)} {', '.join(output.cell(app.name) for app in apps)}"
     if not consent(f"PERMANENTLY remove {what}?", force, "--yes"):
         print("Delete aborted")
         return

@@ -48,6 +48,7 @@ ATTEMPTS_LEFT = (
 SENT_BACK = (
     states.RESTART_READY,
     states.CREATED,
+    states.AWAITING_PARENTS,
     states.READY,
     states.STAGED_IN,
     states.PREPROCESSED,
@@ -236,8 +237,8 @@ def rescued(ids: Collection[int]) -> list[int]:
     return column(
         f"""SELECT job.id FROM balsam_job job WHERE job.id {among()}
             AND COALESCE(job.state, '') IN ({quoted(SENT_BACK)}) AND (
-                SELECT event.from_state FROM balsam_event event WHERE event.job_id = job.id
-                AND event.from_state <> event.to_state ORDER BY event.id DESC LIMIT 1
+                SELECT event.to_state FROM balsam_event event WHERE event.job_id = job.id
+                AND event.to_state NOT IN ({quoted(SENT_BACK)}) ORDER BY event.id DESC LIMIT 1
             ) IN ({quoted(backoff.STATES)})""",
         (key_list(ids),),
     )

@@ -16,7 +16,6 @@ from typing import Any
 from django.db import models
 
 from balsam.core.fields import (
-    QUOTING,
     ChoiceField,
     CommandField,
     DirectoryField,
@@ -27,6 +26,7 @@ from balsam.core.fields import (
 from balsam.core.sql import Dialect, Postgres
 from balsam.core.values import ABSURD, LARGEST, REFUSED, UNSTORABLE, checked, refused
 from balsam.errors import InvalidValue
+from balsam.platform.commandline import QUOTING
 
 Convert = Callable[[Any], Any]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +11,10 @@ from typing import Any
 from django.db import models
 
 from balsam import retries
-from balsam.errors import InvalidValue, nearest
+from balsam.errors import InvalidValue, ProgramMissing, nearest
+from balsam.platform import commandline
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-#: What may make a difference between words and what is between spaces.
-QUOTING = re.compile(r"""["'\\]""")
 _SEPARATOR = re.compile(rf":(?={_NAME}=)")
 
 
@@ -85,15 +83,10 @@ class CommandField(models.TextField):
 
     def check_words(self, text: str) -> None:
         """Raise InvalidValue if no words can be made of ``text``."""
-        if not QUOTING.search(text):
-            return
         try:
-            shlex.split(text)
-        except ValueError as error:
-            problem = f"{str(error)[:1].lower()}{str(error)[1:]}"
-            raise InvalidValue(
-                f"{self.name} can not be split into words, as a shell would ({problem}): {text}"
-            ) from error
+            commandline.split(text, f"the value of {self.name}")
+        except ProgramMissing as error:
+            raise InvalidValue(str(error)) from error
 
     def deconstruct(self) -> Any:
         """As Django's own field: migrations need no more of it."""

@@ -17,7 +17,8 @@ from balsam.errors import ProgramMissing
 
 #: Reads the envscript ($0) and becomes the program, whatever the script's last command came to.
 _SOURCE_FIRST = '. "$0"; exec "$@"'
-_QUOTING = re.compile(r"""["'\\]""")
+#: What may make a difference between words and what is between spaces.
+QUOTING = re.compile(r"""["'\\]""")
 #: What a system call says when a program is not there, or is nothing that can be run.
 UNRUNNABLE = frozenset(
     (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP, errno.EISDIR)
@@ -26,7 +27,7 @@ UNRUNNABLE = frozenset(
 
 def split(text: str, what: str) -> list[str]:
     """The words of ``text``, quotes taken into account. Raises ProgramMissing, naming ``what``."""
-    if not _QUOTING.search(text):
+    if not QUOTING.search(text):
         return text.split()
     try:
         return shlex.split(text)

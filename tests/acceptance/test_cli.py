@@ -31,7 +31,7 @@ class Shell:
 
     def __init__(self, directory: Path, home: Path) -> None:
         self.cwd = directory
-        hidden = ("BALSAM", "COLUMNS", "TERM")
+        hidden = ("BALSAM", "COLUMNS", "TERM", "PYTHONUNBUFFERED")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         self.env.update(HOME=str(home), PYTHONPATH=str(ROOT), TERM="xterm")
 

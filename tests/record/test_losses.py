@@ -17,7 +17,7 @@ from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.core.offer import Offer
 from balsam.core.retry import retry
 from balsam.core.sessions import Life
-from balsam.launcher import journal
+from balsam.launcher import dag, journal
 from balsam.launcher import recovery as recoveries
 from balsam.launcher.entries import End, Start
 from balsam.launcher.ledger import Ledger
@@ -178,16 +178,26 @@ def test_recovery_says_where_an_attempt_may_go_on(project: Any) -> None:
 def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project: Any) -> None:
     dead = sessions.open_session(ELSEWHERE)
     found = {}
-    for name, was, limit, back in (
+    other = BalsamJob.objects.create(name="other")
+    for name, was, limit, *back in (
         ("spent", states.RUN_ERROR, 1, states.RESTART_READY),
         ("left", states.RUN_TIMEOUT, 2, states.RESTART_READY),
         ("retried", states.FAILED, 1, states.RESTART_READY),
         ("prepared", states.RUN_TIMEOUT, 1, states.PREPROCESSED),
+        ("twice", states.RUN_ERROR, 1, states.CREATED, states.PREPROCESSED),
+        ("waits", states.RUN_ERROR, 1, states.READY),
     ):
         one = BalsamJob.objects.create(name=name, max_attempts=limit)
         BalsamJob._base_manager.filter(pk=one.pk).update(state=was, attempt=1, session=dead)
+        path = {"from_state": states.RUNNING, "to_state": was}
+        EventLog.objects.create(job=one, timestamp=history.now(), **path)
         one.refresh_from_db()
-        one.update_state(back)
+        for state in back:
+            one.update_state(state)
+        if name == "waits":
+            dag.add_dependency(other, one)
+            one.refresh_from_db()
+            assert one.state == states.AWAITING_PARENTS
         found[name] = one
     recovery(project).recover(Session.objects.get(pk=dead))
     for one in found.values():
@@ -196,8 +206,11 @@ def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project
     ends = {name: one.state for name, one in found.items()}
     again = states.RESTART_READY
     gone = states.FAILED
-    assert ends == {"spent": gone, "left": again, "retried": again, "prepared": gone}
-    for name in ("spent", "prepared"):
+    assert ends == {
+        **dict.fromkeys(("spent", "prepared", "twice", "waits"), gone),
+        **dict.fromkeys(("left", "retried"), again),
+    }
+    for name in ("spent", "prepared", "twice", "waits"):
         assert "max_attempts" in found[name].state_history
 
 

@@ -87,6 +87,7 @@ def test_one_elsewhere_lives_as_long_as_its_lease() -> None:
     overlap.refuse(second, mine, 0.0, MACHINE)
 
 
+@pytest.mark.postgres
 def test_the_second_one_sees_the_first_however_slow_that_is_to_commit() -> None:
     mine, begun = offer("n1"), threading.Event()
 

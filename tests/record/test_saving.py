@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from balsam import states
@@ -603,10 +603,10 @@ def test_a_chunk_that_fails_while_the_next_is_made_undoes_all(
 
 
 UNUSABLE = [
-    ("args", "it's", "^args can not be split into words, as a shell would .*: it's$"),
-    ("direct_command", 'echo "a', "^direct_command can not be split"),
-    ("mpi_flags", "--x \\", "^mpi_flags can not be split"),
-    ("postprocess_override", "'", "^postprocess_override can not be split"),
+    ("args", "it's", "^The value of args can not be split into words .*: it's$"),
+    ("direct_command", 'echo "a', "^The value of direct_command can not be split"),
+    ("mpi_flags", "--x \\", "^The value of mpi_flags can not be split"),
+    ("postprocess_override", "'", "^The value of postprocess_override can not be split"),
     ("cpu_affinity", "cores", "^cpu_affinity is one of none, depth, core, numa, not 'cores'"),
     ("on_parent_failure", "stop", "^on_parent_failure is one of fail, ignore, not 'stop'"),
 ]
@@ -641,10 +641,44 @@ def test_words_may_be_quoted(project: Any) -> None:
 
 @pytest.mark.parametrize("name", ["executable", "preprocess", "postprocess"])
 def test_the_commands_of_an_application_are_words(project: Any, name: str) -> None:
-    with pytest.raises(InvalidValue, match=f"^{name} can not be split"):
+    with pytest.raises(InvalidValue, match=f"^The value of {name} can not be split"):
         ApplicationDefinition.register(**{"name": "a", "executable": "echo", name: "echo 'a"})
     app = ApplicationDefinition.register(name="a", executable="echo")
-    with pytest.raises(InvalidValue, match=f"^{name} can not be split"):
+    with pytest.raises(InvalidValue, match=f"^The value of {name} can not be split"):
         app.modify(name, "echo 'a")
     app.refresh_from_db()
     assert app.executable == "echo"
+
+
+def test_an_application_of_an_older_balsam_can_be_changed_and_saved(project: Any) -> None:
+    app = ApplicationDefinition.register(name="a", executable="echo")
+    older = ApplicationDefinition._base_manager.filter(pk=app.pk)
+    models.QuerySet.update(older, postprocess="echo 'a")
+    app = ApplicationDefinition.objects.get()
+    app.description = "x"
+    app.save()
+    ApplicationDefinition.objects.update(description="y")
+    with pytest.raises(InvalidValue, match="postprocess can not be split"):
+        ApplicationDefinition.objects.update(postprocess="echo 'b")
+    app.refresh_from_db()
+    assert (app.description, app.postprocess) == ("y", "echo 'a")
+
+
+def test_saving_a_part_of_an_application_writes_no_other_part(project: Any) -> None:
+    ApplicationDefinition.register(name="a", executable="echo")
+    part = ApplicationDefinition.objects.only("id", "name").get()
+    ApplicationDefinition.objects.update(executable="printf")
+    part.name = "b"
+    part.save()
+    assert ApplicationDefinition.objects.values_list("name", "executable").get() == ("b", "printf")
+
+
+def test_many_jobs_are_updated_though_one_holds_an_old_value(project: Any) -> None:
+    jobs = [BalsamJob.objects.create(name=name) for name in "ab"]
+    older = BalsamJob._base_manager.filter(pk=jobs[0].pk)
+    models.QuerySet.update(older, mpi_flags="--x 'a")
+    jobs = list(BalsamJob.objects.order_by("id"))
+    jobs[1].mpi_flags = "--y"
+    BalsamJob.objects.bulk_update(jobs, ["mpi_flags"])
+    flags = BalsamJob.objects.order_by("id").values_list("mpi_flags", flat=True)
+    assert list(flags) == ["--x 'a", "--y"]

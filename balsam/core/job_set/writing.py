@@ -100,7 +100,7 @@ class JobWriting(NamedQuerySet):
             )
         jobs = list(objs)
         for job in jobs:
-            job.clean_values(names)
+            job.clean_values(names.intersection(job.changed_fields()))
         with transaction.atomic():
             changed: int = super().bulk_update(jobs, sorted(names), *args, **kw)
             if WAITING_RULES & names:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.db import models, transaction
@@ -46,6 +47,23 @@ class ApplicationQuerySet(NamedQuerySet):
             apps = apps.filter(models.Q(name__in=keys) | models.Q(pk__in=numbers))
         return apps
 
+    def update(self, **values: Any) -> int:
+        """Django's update. Raises InvalidValue for a text that can not be stored."""
+        for name, value in _texts(values):
+            if not hasattr(value, "resolve_expression"):
+                values[name] = checked(self.model._meta.get_field(name), value)
+        changed: int = super().update(**values)
+        return changed
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+
+def _texts(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Those of ``values`` that are texts of an application."""
+    fields = ApplicationDefinition._meta.concrete_fields
+    names = [field.name for field in fields if isinstance(field, models.TextField)]
+    return [(name, values[name]) for name in names if name in values]
+
 
 class ApplicationDefinition(NamedModel):
     """A registered executable, command template or Python function, and its hooks."""
@@ -70,6 +88,9 @@ class ApplicationDefinition(NamedModel):
         "environment_variables": ("environ_vars",),
     }
 
+    #: Texts as they were read: of an older Balsam's, not all would be taken now.
+    _read: Mapping[str, Any] = MappingProxyType({})
+
     objects = models.Manager.from_queryset(ApplicationQuerySet)()
 
     class Meta:
@@ -77,6 +98,12 @@ class ApplicationDefinition(NamedModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any) -> ApplicationDefinition:
+        app: ApplicationDefinition = super().from_db(db, field_names, values)
+        app._read = dict(_texts(app.__dict__))
+        return app
 
     @classmethod
     def register(cls, **fields: Any) -> ApplicationDefinition:
@@ -87,11 +114,11 @@ class ApplicationDefinition(NamedModel):
         return app
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Insert or write it. Raises InvalidValue for what its fields can not hold."""
+        """Insert or write it. Raises InvalidValue for a changed text that can not be stored."""
         names = None if update_fields is None else set(update_fields)
-        for field in self._meta.concrete_fields:
-            if isinstance(field, models.TextField) and (names is None or field.name in names):
-                setattr(self, field.name, checked(field, getattr(self, field.name)))
+        for name, value in _texts(self.__dict__):
+            if (names is None or name in names) and self._read.get(name) != value:
+                setattr(self, name, checked(self._meta.get_field(name), value))
         super().save(*args, update_fields=names, **kwargs)
 
     def _check_name(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -140,15 +141,19 @@ class Rank:
         else:
             self.watch(pipe)
 
+    def _silence(self) -> float:
+        """Seconds without a word after which a keeper gives up whom it has to hear."""
+        return float(self.config["silence"]) if self.config else math.inf
+
     def look(self, moment: float) -> None:
         """What has to be looked at from time to time."""
         if os.getppid() != self._parent:
             # What carried us here is dead, and so is our MPI. The keeper waits for another rank.
             os._exit(1)
+        if moment - self._heard_root > 2 * self._silence():
+            os._exit(1)
         if not self.config:
             return
-        if moment - self._heard_root > 2 * self.config["silence"]:
-            os._exit(1)
         if self._keeper and moment - self._heard_keeper > patience(self.config):
             # A keeper that hangs can not end its tasks in time; the next one does.
             with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ on for a while after the launcher is known to have lived later than the beat the
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from typing import Any
@@ -206,6 +207,10 @@ class Root(Rank):
             self._tell(wire.control(unusable=self._node_of[source], why=body["unusable"]))
 
     # -- time -----------------------------------------------------------------------------------
+
+    def _silence(self) -> float:
+        # Also where this node could not be used, and has no part in the work.
+        return float(self._whole["silence"]) if self._whole is not None else math.inf
 
     def look(self, moment: float) -> None:
         """Find out who is silent, and ask the launcher for a sign of life."""

@@ -99,3 +99,16 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_success_passes_its_code() -> None:
     assert guarded(lambda: 3, Invocation()) == 3
+
+
+def test_an_error_is_said_though_the_output_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        print("a line")
+        raise BalsamError("Job 5 can not be killed")
+
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert guarded(fail, Invocation()) == 1
+    assert capsys.readouterr().err == "Job 5 can not be killed.\n"

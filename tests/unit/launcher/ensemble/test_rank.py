@@ -114,5 +114,9 @@ def test_rank_0_does_not_outlive_a_launcher_that_nobody_hears(
     clock[0] = 190.0
     root.look(clock[0])
     assert ended == [1] and not root.over, "who was told to quit waits for the grace of all"
+    ended.clear()
+    root._leave_at, root.config = None, None
+    root.look(300.0)
+    assert ended == [1], "though its own node could not be used"
     for one in (stdin, launcher, said, stdout):
         os.close(one)
