@@ -267,7 +267,7 @@ def test_a_node_that_can_not_be_reached_costs_nothing_elsewhere(make: Make, vict
     driver.until(lambda: not driver.ensemble.ready_nodes, "known to be dead")
     began = time.monotonic()
     driver.ready(others)
-    assert time.monotonic() - began < 8.0
+    assert time.monotonic() - began < 12.0, "long before their keepers would end the tasks"
     own = f"{victim[1]}:1"
     pids.pop(own)
     assert set(driver.tasks()) == set(pids.values())
