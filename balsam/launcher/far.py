@@ -198,7 +198,7 @@ class Far:
             if run is None or run.token != event.token:
                 continue
             if isinstance(event, Started):
-                self._short.begun(run.task.id)
+                self._short.begun(run.task.id, run.placement.nodes[0])
                 self._nodes.take_over(run.placement, run.task.seconds, time.monotonic())
                 yield run, run.begun(event.pid, _by_our_clock(run, event.time))
             elif isinstance(event, Ended):

@@ -74,6 +74,8 @@ class _Failure:
     attempt: int
     #: Whether it says something against the node: not of a job that has failed on a suspect.
     counts: bool = True
+    #: Whether it ran on all nodes, and so says nothing of one against another.
+    everywhere: bool = False
 
 
 class NodeHealth:
@@ -96,7 +98,7 @@ class NodeHealth:
         self._ended: Counter[Hashable] = Counter()
         self._failed: Counter[Hashable] = Counter()
         self._changed: set[str] = set()
-        #: Nodes where all fails, and too little has ended elsewhere to compare that with: of what
+        #: Nodes where all failed before much had ended elsewhere to compare that with: of what
         #: kinds that is.
         self._dubious: dict[str, set[Hashable]] = {}
         #: Node of these -> failures before the latest.
@@ -120,18 +122,14 @@ class NodeHealth:
         """
         if ok is None:
             return
-        for node in nodes:
-            latest = self._latest.get(node)
-            if latest is None:
-                continue
-            if len(latest) >= self._window:
-                self._drop(node, latest.popleft())
-            if ok:
-                self._forget_older(node)
-            end = kind if ok else _Failure(kind, job, attempt, counts)
-            latest.append(end)
-            self._count(end, 1)
-            if not ok:
+        known = [node for node in nodes if node in self._latest]
+        everywhere = len(known) == len(self._latest)
+        end = kind if ok else _Failure(kind, job, attempt, counts, everywhere)
+        for node in known:
+            self._add(node, end)
+        if not ok:
+            # Not before it counts on all of them: each is there for the others to compare with.
+            for node in known:
                 self._changed.add(node)
                 self._note_dubious(node)
         for node, kinds in self._dubious.items():
@@ -154,7 +152,7 @@ class NodeHealth:
 
         Jobs fail there, and none ends well: on the others, they take longer than to fail.
         """
-        return node in self._dubious
+        return node in self._dubious and not self._is_compared(self._failures(node))
 
     def suspects(self) -> list[Suspect]:
         """Nodes convicted by what was recorded since this was last asked, worst first.
@@ -169,14 +167,33 @@ class NodeHealth:
         return sorted(found, key=lambda suspect: (suspect.probability, suspect.node))
 
     def _note_dubious(self, node: str) -> None:
-        failures = [end for end in self._latest[node] if isinstance(end, _Failure)]
+        failures = self._failures(node)
+        if len(failures) < len(self._latest[node]) or self._is_compared(failures):
+            return
         counted = [failure for failure in failures if failure.counts]
-        jobs = {failure.job for failure in counted}
-        if len(self._latest) > 1 and len(jobs) >= self._least:
-            here = Counter(failure.kind for failure in counted)
-            compared = any(self._ended[kind] - here[kind] >= self._least for kind in here)
-            if len(failures) == len(self._latest[node]) and not compared:
-                self._dubious[node] = set(here)
+        jobs = {failure.job for failure in counted if not failure.everywhere}
+        if len(jobs) >= self._least:
+            self._dubious[node] = {failure.kind for failure in counted}
+
+    def _failures(self, node: str) -> list[_Failure]:
+        return [end for end in self._latest[node] if isinstance(end, _Failure)]
+
+    def _is_compared(self, failures: Iterable[_Failure]) -> bool:
+        """Whether enough has ended elsewhere of a kind of which these failed on one node."""
+        counted = [failure for failure in failures if failure.counts]
+        here = Counter(failure.kind for failure in counted)
+        kinds = {failure.kind for failure in counted if not failure.everywhere}
+        return any(self._ended[kind] - here[kind] >= self._least for kind in kinds)
+
+    def _add(self, node: str, end: Hashable | _Failure) -> None:
+        """An attempt is the latest of a node."""
+        latest = self._latest[node]
+        if len(latest) >= self._window:
+            self._drop(node, latest.popleft())
+        if not isinstance(end, _Failure):
+            self._forget_older(node)
+        latest.append(end)
+        self._count(end, 1)
 
     def _drop(self, node: str, end: Hashable | _Failure) -> None:
         """An attempt is not one of the latest any more."""
@@ -201,7 +218,7 @@ class NodeHealth:
 
     def _judge(self, node: str) -> Suspect | None:
         latest = self._latest[node]
-        every = [end for end in latest if isinstance(end, _Failure)]
+        every = self._failures(node)
         failures = [failure for failure in every if failure.counts]
         if len({failure.job for failure in failures}) < self._least:
             return None

@@ -178,7 +178,7 @@ class Launcher(Equipment):
         # Each is asked once: while one asks, the time of what it told may come.
         more = [self.attempts.due(), self._mpi.deadline, self.steps.deadline]
         if not self.stopping.why:
-            more.append(self.source.deadline)
+            more += [self.source.deadline, self._suspicion.deadline]
         due += [when for when in more if when is not None]
         return max(0.0, min(due) - now)
 
@@ -257,6 +257,8 @@ class Launcher(Equipment):
     def _timers(self) -> None:
         now = time.monotonic()
         self.attempts.timers()
+        if not self.stopping.why:
+            self._suspicion.look()
         limit = self._progress.seconds_left()
         if limit is not None and limit <= 0 and not self.stopping.why:
             self.stopping.stop("its time limit is reached")

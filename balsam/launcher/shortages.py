@@ -11,6 +11,8 @@ from balsam.launcher.node_pool import NodePool, Placement
 FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0
 #: A task that found no room in so many tries, for so long, can not run at all.
 TRIES, PATIENCE_SECONDS = 5, 300.0
+#: Once one finds room again, so many shares are given back for each task that begins.
+GROWTH = 2
 
 
 @dataclass
@@ -20,13 +22,17 @@ class _Short:
     again: float
     pause: float = FIRST_SECONDS
     shares: list[Placement] = field(default_factory=list)
+    #: Whether nothing was refused since a share was tried: then a task that begins shows that there
+    #: is room again. Others may just have taken the place of one that ended.
+    growing: bool = False
 
 
 class Shortages:
     """Keeps shares of such nodes from others, who would be sent there in vain again and again.
 
     When a task of the node ends, there may be room for another, so one is given back then. Else
-    that is tried from time to time.
+    that is tried from time to time, and as soon as it succeeds ever more are given back, until one
+    is refused.
     """
 
     def __init__(self, nodes: NodePool) -> None:
@@ -45,6 +51,7 @@ class Shortages:
         if short is None:
             short = self._short[node] = _Short(now + FIRST_SECONDS)
         short.shares.append(placement)
+        short.growing = False
         self._set_deadline()
 
     def is_hopeless(self, job: int) -> bool:
@@ -57,10 +64,15 @@ class Shortages:
         self._tries[job] = since, tries + 1
         return False
 
-    def begun(self, job: int) -> None:
-        """A task has found room."""
+    def begun(self, job: int, node: str) -> None:
+        """A task has found room on a node."""
         if self._tries:
             self._tries.pop(job, None)
+        short = self._short.get(node) if self._short else None
+        if short is not None and short.growing:
+            short.pause = FIRST_SECONDS
+            for _ in range(min(GROWTH, len(short.shares) + 1)):
+                self._try(node, short)
 
     def ended(self, node: str) -> None:
         """A task of a node has ended: there may be room for another."""
@@ -77,6 +89,7 @@ class Shortages:
         for node, short in list(self._short.items()):
             if now >= short.again:
                 short.pause = min(2 * short.pause, MOST_SECONDS)
+                short.growing = True
                 self._try(node, short)
 
     def _try(self, node: str, short: _Short) -> None:

@@ -98,7 +98,6 @@ class Suspicion:
         suspects = self.health.suspects()
         if suspects and self.nodes.limits.nodes - len(self._trials) > 1:
             self._set_aside(suspects[0])
-        self._judge(time.monotonic())
         return end
 
     def _note_loss(self, job: int) -> None:
@@ -154,7 +153,18 @@ class Suspicion:
             else:
                 trial.bad[job] = next(iter(nodes), "")
 
-    def _judge(self, now: float) -> None:
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic) the next trial ends, whether anything has ended elsewhere or not."""
+        return min((trial.until for trial in self._trials.values()), default=None)
+
+    def look(self) -> None:
+        """Judge the nodes on trial on which enough is known by now, or whose time is over.
+
+        A node on trial still counts as one that there is, so that a job which needs all nodes
+        waits for the verdict.
+        """
+        now = time.monotonic()
         for node, trial in list(self._trials.items()):
             if not self.nodes.has(node):
                 del self._trials[node]  # it was lost meanwhile
@@ -179,7 +189,6 @@ class Suspicion:
 
     def committed(self) -> None:
         """Excuse what failed on nodes that were set aside: those ends are in the record now."""
-        self._judge(time.monotonic())
         if self._failed:
             self.guard.run(self._excuse)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ from balsam.conf.project import Project
 from balsam.core.excuse import EXCUSED
 from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.launcher import health, parts, resources, stopping, suspicion
+from balsam.launcher.ensemble import protocol
 from balsam.launcher.options import LauncherOptions, Snapshot
 from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
+from balsam.platform.process import RunSpec
 from tests import databases
 from tests.tools.hands import FakeHands
 
@@ -186,6 +189,36 @@ def test_many_bad_inputs_in_a_row_cost_no_node(
     assert max(job.lost_attempts for job in failed) <= suspicion.MOST_EXCUSES
     ended = BalsamJob.objects.filter(state=states.JOB_FINISHED)
     assert {job.attempt for job in ended} == {1}, "what ran well was never stopped"
+
+
+class SlowAgainHands(FakeHands):
+    """What failed before takes long where it runs next, until all is to be quick."""
+
+    quick = False
+
+    def start(self, token: str, node: str, spec: RunSpec, after: str = "") -> None:
+        self.slow = {protocol.job_of(token)} if token.endswith(":2") and not self.quick else ()
+        super().start(token, node, spec, after)
+
+
+def test_a_trial_ends_in_time_though_nothing_else_happens(stepped: Stepped) -> None:
+    """Else a job that needs all nodes waits for one of them for ever."""
+    hands = SlowAgainHands(NODES, failing=["n2"])
+    with stepped(hands) as launcher:
+        trials = launcher._suspicion._trials
+        step_while(launcher, lambda: not trials or len(hands.held) < 3 or launcher.ledger)
+        assert launcher.source.nodes.has("n2") and list(trials) == ["n2"]
+        launcher._next_look = launcher._next_beat = launcher._next_sessions = math.inf
+        assert launcher._pause() <= suspicion.TRIAL_SECONDS
+        trials["n2"].until = time.monotonic()
+        step_while(launcher, lambda: launcher.source.nodes.has("n2"))
+        assert len(hands.held) == 3, "nothing has ended meanwhile"
+        launcher._next_look = launcher._next_beat = launcher._next_sessions = 0.0
+        hands.quick = True
+        for token in list(hands.held):
+            hands.release(token)
+        assert launcher.run() == 0
+    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
 
 
 def test_two_bad_nodes_are_told_from_bad_inputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import tracemalloc
 import uuid
@@ -84,13 +85,13 @@ def test_little_is_kept_of_each_of_half_a_million_attempts() -> None:
 
 
 class Node:
-    """One node of two cores, on which a clock of its own says what is due."""
+    """One node, on which a clock of its own says what is due."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cores: int = 2) -> None:
         self.now = 100.0
         monkeypatch.setattr(shortages.time, "monotonic", lambda: self.now)
         self.hands = Hands("n")
-        self.pool = NodePool(("n",), uniform(2))
+        self.pool = NodePool(("n",), uniform(cores))
         self.far = Far(self.hands, self.pool)  # type: ignore[arg-type]
 
     def send(self, job: int, app: int = 1) -> bool:
@@ -161,6 +162,64 @@ def test_where_nothing_ends_it_is_tried_ever_more_seldom(node: Node) -> None:
     pauses = [round(after - before) for before, after in zip(tries, tries[1:], strict=False)]
     assert pauses == sorted(pauses) and pauses[-1] >= 32
     assert node.now - tries[0] < 2 * shortages.PATIENCE_SECONDS
+
+
+CORES = 64
+
+
+class Short(Node):
+    """A node where one task runs for long, and all others have been refused for some minutes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch, CORES)
+        self.jobs = itertools.count(1)
+        first, *others = self.send_all()
+        self.hear(started(first), *map(refused, others))
+        give_up = self.now + shortages.PATIENCE_SECONDS
+        while self.now < give_up:
+            self.hear(*map(refused, self.wait()))
+
+    def send_all(self) -> list[int]:
+        """Send as many as there is room for."""
+        return list(itertools.takewhile(self.send, self.jobs))
+
+    def wait(self) -> list[int]:
+        """Send what there is room for when something is tried again."""
+        sent: list[int] = []
+        while not sent:
+            assert self.far.deadline is not None and self.far.deadline > self.now
+            self.now = self.far.deadline
+            self.hear()
+            sent = self.send_all()
+        return sent
+
+
+def test_once_there_is_room_again_all_is_soon_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one core a minute: what runs there may take for hours, so that nothing ends."""
+    node = Short(monkeypatch)
+    sent = [node.wait()]
+    while sent[-1]:
+        node.hear(*map(started, sent[-1]))
+        sent.append(node.send_all())
+    assert [len(jobs) for jobs in sent] == [1, 2, 4, 8, 16, 32, 0]
+    assert not node.pool.idle_cores and node.far.deadline is None
+
+
+def test_a_new_shortage_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Short(monkeypatch)
+    node.hear(*map(started, node.wait()))
+    node.hear(*map(started, node.send_all()))
+    begun, *others = node.send_all()
+    node.hear(refused(others[0]), started(begun), *map(refused, others[1:]))
+    assert node.send_all() == [], "who began meanwhile tells nothing"
+    pauses = []
+    for _ in range(8):
+        before = node.now
+        sent = node.wait()
+        assert len(sent) == 1
+        node.hear(*map(refused, sent))
+        pauses.append(node.now - before)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_task_that_never_finds_room_fails(node: Node) -> None:

@@ -152,6 +152,49 @@ def test_a_node_where_all_fails_before_anything_has_ended_elsewhere_is_dubious()
     assert not alone.is_dubious("n0")
 
 
+def test_jobs_that_take_all_nodes_make_none_of_them_dubious() -> None:
+    """They would wait for it ever longer, and have failed on the others as well."""
+    for number in (2, 3):
+        health = NodeHealth(NODES[:number])
+        for job in range(100):
+            health.record(NODES[:number], False, "app", job, 1)
+            assert not any(map(health.is_dubious, NODES[:number]))
+            assert health.suspects() == []
+    health = NodeHealth(NODES[:2])
+    for job in range(5):
+        health.record(NODES[:2], False, "wide", job, 1)
+    for job in range(100, 104):
+        health.record(NODES[:1], False, "narrow", job, 1)
+        assert not health.is_dubious("n0")
+    health.record(NODES[:1], False, "narrow", 104, 1)
+    assert health.is_dubious("n0") and not health.is_dubious("n1")
+
+
+def test_nodes_on_which_the_same_fails_are_compared_with_each_other() -> None:
+    """Before, the first of them looked worse: there it was counted already."""
+    health = NodeHealth(NODES)
+    for job in range(100):
+        health.record(["n0", "n1"], False, "app", job, 1)
+        assert not health.is_dubious("n0") and not health.is_dubious("n1")
+        assert health.suspects() == []
+
+
+def test_no_node_is_dubious_any_more_once_it_has_been_compared() -> None:
+    health = NodeHealth(NODES)
+    run(health, {"n0": 1.0}, 300)
+    for job in range(1000, 1005):
+        assert health.is_dubious("n0")
+        health.record(["n1"], job > 1002, "app", job, 1)
+        assert health.suspects() == []
+    assert not health.is_dubious("n0")
+    run(health, {"n0": 1.0}, 10, first=300)
+    assert not health.is_dubious("n0")
+    # If it is convicted after all, all of that is still known.
+    run(health, dict.fromkeys(NODES[1:], 0.0), 55, first=2000)
+    [suspect] = health.suspects()
+    assert {job for job, _ in suspect.attempts} == set(range(310))
+
+
 def test_one_success_is_enough_not_to_be_dubious() -> None:
     health = NodeHealth(NODES)
     run(health, {"n0": 1.0}, 20)
