@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balsam.errors import AllocationError
-from balsam.platform import allotment, nodelist, time_left
+from balsam.platform import allotment, components, nodelist, time_left
 from balsam.platform.allotment import Gpus
 from balsam.platform.time_left import COBALT, LSF, PBS, SLURM
 
@@ -25,7 +25,8 @@ class Allocation:
 
     ``scheduler`` is cobalt, pbs, slurm or lsf, '' outside of a batch job. ``cpus`` are those of
     each node as its scheduler counts them (cores, or hardware threads), () where it does not tell;
-    ``gpus`` those of the node that this is, None where nobody tells.
+    ``gpus`` those of the node that this is, None where nobody tells. ``notice`` is what a person
+    should know of nodes that are not among these, '' where there is nothing to say.
     """
 
     nodes: tuple[str, ...]
@@ -34,6 +35,7 @@ class Allocation:
     ends: float | None = None
     cpus: tuple[int, ...] = ()
     gpus: Gpus | None = None
+    notice: str = ""
 
 
 def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Allocation:
@@ -53,7 +55,8 @@ def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Alloc
     if ends is None and batch_id and ask:
         ends = time_left.asked(scheduler, batch_id, environ, now)
     cpus = allotment.cpus(scheduler, environ, nodes)
-    return Allocation(nodes, scheduler, batch_id, ends, cpus, gpus)
+    notice = components.left_out(environ, nodes) if scheduler == SLURM else ""
+    return Allocation(nodes, scheduler, batch_id, ends, cpus, gpus, notice)
 
 
 def scheduler_of(environ: Mapping[str, str]) -> str:
@@ -109,14 +112,12 @@ def _pbs(environ: Mapping[str, str]) -> list[str]:
 
 
 def _slurm(environ: Mapping[str, str]) -> list[str]:
-    for name in ("SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"):
+    for name in (components.NODES, "SLURM_NODELIST", "SLURM_HOSTS"):
         if environ.get(name, "").strip():
             return _names(name, environ[name])
-    # A job of several components has one list of each.
-    start = "SLURM_JOB_NODELIST_HET_GROUP_"
-    groups = sorted((name for name in environ if name.startswith(start)), key=_trailing_number)
-    if groups:
-        return _names(f"{start}*", ",".join(environ[name] for name in groups))
+    of_component = components.first(environ, components.NODES)
+    if of_component:
+        return _names(f"{components.NODES}_HET_GROUP_n", of_component)
     number = environ.get("SLURM_JOB_NUM_NODES", "").strip()
     if number not in ("", "0", "1"):
         raise AllocationError(
@@ -173,11 +174,6 @@ def _listed(name: str, text: str, read: Callable[[], list[str]]) -> list[str]:
     if not found:
         raise AllocationError(f"{name}='{text}' names no node: {advice}.")
     return found
-
-
-def _trailing_number(name: str) -> int:
-    digits = name.rpartition("_")[2]
-    return int(digits) if digits.isdecimal() else 0
 
 
 _NODES: Mapping[str, Callable[[Mapping[str, str]], list[str]]] = {

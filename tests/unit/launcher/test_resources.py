@@ -355,6 +355,18 @@ def test_an_end_that_is_no_time_is_told(
     assert (f"SLURM_JOB_END_TIME is '{text}', which is no end" in notice) == told
 
 
+def test_components_that_are_left_out_are_told_beside_all_else(tmp_path: Path) -> None:
+    (tmp_path / "settings.yml").touch()
+    environ = {
+        "SLURM_JOB_ID": "5", "PATH": "", "SLURM_JOB_NODELIST": "n1",
+        "SLURM_JOB_NODELIST_HET_GROUP_0": "n1", "SLURM_JOB_NODELIST_HET_GROUP_1": "n[2-3]",
+        "SLURM_JOB_END_TIME": "soon",
+    }  # fmt: skip
+    notice = find(Project(tmp_path), LauncherOptions(), environ).notice
+    assert notice.startswith("This batch job has 2 components") and "(n[2-3])" in notice
+    assert "Nobody told how many cores" in notice and "SLURM_JOB_END_TIME is 'soon'" in notice
+
+
 def test_what_is_found_here(tmp_path: Path) -> None:
     (tmp_path / "settings.yml").write_text("launcher: {machine: mine, cores_per_node: 3}\n")
     (tmp_path / "machines").mkdir()

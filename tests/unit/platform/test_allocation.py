@@ -18,7 +18,7 @@ from balsam.platform.allotment import Gpus
 HERE = (socket.gethostname(),)
 NOW = 1_700_000_000.0
 #: Components of one job, in the order of a sorted environment.
-OF_HET = (0, 10, 2)
+OF_HET = (10, 2, 3)
 
 
 def found(environ: dict[str, str]) -> Allocation:
@@ -49,10 +49,6 @@ def found(environ: dict[str, str]) -> Allocation:
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "soon"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "nan"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "0"}, Allocation(HERE, "slurm", "5")),
-        (
-            {"SLURM_JOB_ID": "5", **{f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"c{i}" for i in OF_HET}},
-            Allocation(("c0", "c2", "c10"), "slurm", "5"),
-        ),
         ({"SLURM_NTASKS": "4"}, Allocation(HERE)),
         (
             {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "batch1 1 a01n01 42 a01n02 42"},
@@ -68,6 +64,45 @@ def found(environ: dict[str, str]) -> Allocation:
 )  # fmt: skip
 def test_environments(environ: dict[str, str], expected: Allocation) -> None:
     assert found(environ) == expected
+
+
+OF_TWO_COMPONENTS = {
+    "SLURM_JOB_ID": "5",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_NODELIST_HET_GROUP_1": "gpu[1-4]",
+    "SLURM_JOB_CPUS_PER_NODE_HET_GROUP_1": "8(x4)",
+    "SLURM_JOB_NODELIST_HET_GROUP_0": "c[1-2]",
+    "SLURM_JOB_CPUS_PER_NODE_HET_GROUP_0": "16(x2)",
+}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"SLURM_JOB_NODELIST": "c[1-2]", "SLURM_JOB_CPUS_PER_NODE": "16(x2)"}]
+)
+def test_of_a_job_of_several_components_the_first_counts(more: dict[str, str]) -> None:
+    """srun would start nothing on the others. A batch script is told the first one's nodes."""
+    assert found({**OF_TWO_COMPONENTS, **more}) == Allocation(
+        ("c1", "c2"), "slurm", "5", cpus=(16, 16),
+        notice="This batch job has 2 components, and a launcher uses one of them: 4 nodes are left "
+        "out (gpu[1-4]); for those, submit a batch job of their own.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, ""),
+        ({"SLURM_HET_SIZE": "1", "SLURM_JOB_NODELIST_HET_GROUP_0": "n[1-4]"}, ""),
+        ({"SLURM_HET_SIZE": "many"}, ""),
+        ({"SLURM_HET_SIZE": "3"}, "has 3 components, and a launcher uses one of them."),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"n{i}" for i in (0, 4, 5)}, "left out (n[0,5])"),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": "n[" for i in (0, 1)}, "has 2 components"),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"n{i}" for i in (0, 1)}, ": 1 node is left out"),
+    ],
+)
+def test_what_is_said_of_other_components(more: dict[str, str], words: str) -> None:
+    notice = found({**SLURM_OF_4, **more}).notice
+    assert words in notice and bool(notice) == bool(words)
 
 
 SLURM_OF_4 = {"SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n[1-4]"}
@@ -90,7 +125,7 @@ SLURM_CPUS = "SLURM_JOB_CPUS_PER_NODE"
                 **{f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"c{i}" for i in OF_HET},
                 **{f"{SLURM_CPUS}_HET_GROUP_{i}": f"{i + 1}" for i in OF_HET},
             },
-            (1, 3, 11),
+            (3,),
         ),
         ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 4 h2 8"}, (4, 8)),
         ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2 1"}, ()),
