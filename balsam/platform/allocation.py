@@ -189,10 +189,12 @@ _IDS: Mapping[str, tuple[str, ...]] = {
     SLURM: ("SLURM_JOB_ID", "SLURM_JOBID"),
     LSF: ("LSB_JOBID",),
 }
-#: Any of these in the environment means a batch job of that scheduler.
+#: Any of these in the environment means a batch job of that scheduler, the first that has one.
+#: Slurm goes before PBS: its plugin for scripts of PBS (spank_pbs) sets PBS_JOBID but no node file,
+#: and users set such a file for programs of theirs. PBS sets nothing of Slurm's.
 _SIGNS: Mapping[str, tuple[str, ...]] = {
     COBALT: ("COBALT_JOBID", "COBALT_NODEFILE", "COBALT_PARTNAME"),
-    PBS: ("PBS_NODEFILE", "PBS_JOBID"),
     SLURM: ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"),
+    PBS: ("PBS_NODEFILE", "PBS_JOBID"),
     LSF: ("LSB_JOBID", "LSB_DJOB_HOSTFILE", "LSB_MCPU_HOSTS"),
 }

@@ -187,6 +187,26 @@ def test_node_files(tmp_path: Path, name: str, text: str, expected: tuple[str, .
     assert found({name: str(file)}).nodes == expected
 
 
+def test_words_of_pbs_in_a_slurm_job(tmp_path: Path) -> None:
+    """Slurm's plugin for scripts of PBS sets an id, and people make node files for old programs."""
+    file = tmp_path / "nodes"
+    file.write_text("n1\n")
+    nodes = ("n1", "n2", "n3", "n4")
+    for more in ({"PBS_JOBID": "77"}, {"PBS_NODEFILE": str(file)}):
+        assert found({**more, **SLURM_OF_4}) == Allocation(nodes, "slurm", "5")
+
+
+def test_leftovers_of_slurm_in_a_pbs_job(tmp_path: Path) -> None:
+    file = tmp_path / "nodes"
+    file.write_text("x1\nx2\n")
+    leftovers = {
+        "SLURM_CONF": "/etc/slurm.conf", "SLURM_MPI_TYPE": "pmi2", "SLURM_NTASKS": "4",
+        "SLURM_HET_SIZE": "2", "SLURM_JOB_ID": "", SLURM_CPUS: "16",
+    }  # fmt: skip
+    environ = {**leftovers, "PBS_JOBID": "12.pbs-01", "PBS_NODEFILE": str(file)}
+    assert found(environ) == Allocation(("x1", "x2"), "pbs", "12.pbs-01")
+
+
 @pytest.mark.parametrize("name", ["PBS_NODEFILE", "COBALT_NODEFILE", "LSB_DJOB_HOSTFILE"])
 @pytest.mark.parametrize(
     ("text", "words"), [(None, "can not be read"), (" \n\n", "names no node"), ("#\n", "no node")]
