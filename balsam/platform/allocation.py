@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Alloc
     gpus = allotment.gpus(scheduler, environ)
     if not scheduler:
         return Allocation((socket.gethostname(),), gpus=gpus)
-    nodes = tuple(_NODES[scheduler](environ)) or (socket.gethostname(),)
+    nodes = tuple(dict.fromkeys(_NODES[scheduler](environ))) or (socket.gethostname(),)
     batch_id = _batch_id(scheduler, environ)
     ends = time_left.told(scheduler, environ, now)
     if ends is None and batch_id and ask:
@@ -128,23 +129,29 @@ def _slurm(environ: Mapping[str, str]) -> list[str]:
 
 
 def _lsf(environ: Mapping[str, str]) -> list[str]:
+    # All but LSB_MCPU_HOSTS name a host once for each of its slots.
     path = environ.get("LSB_DJOB_HOSTFILE")
     if path:
-        return _workers(_file("LSB_DJOB_HOSTFILE", path))
+        return _workers(Counter(_file("LSB_DJOB_HOSTFILE", path)))
     if environ.get("LSB_MCPU_HOSTS", "").strip():
-        # Names and numbers of slots in turns.
-        return _workers(environ["LSB_MCPU_HOSTS"].split()[::2])
-    return _workers(environ.get("LSB_HOSTS", "").split())
+        return _workers(allotment.lsf_slots(environ))
+    return _workers(Counter(environ.get("LSB_HOSTS", "").split()))
 
 
-def _workers(hosts: Iterable[str]) -> list[str]:
-    """The hosts that run tasks; all of them where names tell of no other."""
-    every = list(dict.fromkeys(hosts))
-    return [host for host in every if not _HELPERS.fullmatch(host)] or every
+def _workers(slots: Mapping[str, int]) -> list[str]:
+    """The hosts that run tasks; all of them where neither names nor slots tell of another."""
+    every = list(slots)
+    named = [host for host in every if not _HELPERS.fullmatch(host)]
+    if named and len(named) < len(every):
+        return named
+    # A launch node of another name comes first and has one slot, compute nodes are given whole.
+    of_others = {slots[host] for host in every[1:]}
+    launch_node = len(of_others) == 1 and slots[every[0]] == 1 < min(of_others)
+    return every[1:] if launch_node else every
 
 
 def _file(name: str, path: str) -> list[str]:
-    """The names in a node file: one word each, repeated ones once."""
+    """The names in a node file, one word each, as often as they are there."""
     advice = f"run the launcher inside the batch job, or unset {name} to use this host alone"
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
@@ -154,7 +161,7 @@ def _file(name: str, path: str) -> list[str]:
             f"{name} names {path}, which can not be read ({reason}): {advice}."
         ) from error
     words = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
-    names = list(dict.fromkeys(name for word in words for name in word.split(",") if name))
+    names = [name for word in words for name in word.split(",") if name]
     if not names:
         raise AllocationError(f"The node file {path} ({name}) names no node: {advice}.")
     return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from balsam.platform import components
 from balsam.platform.time_left import LSF, PBS, SLURM
@@ -46,8 +47,7 @@ def cpus(scheduler: str, environ: Mapping[str, str], nodes: Sequence[str]) -> tu
         told = components.first(environ, "SLURM_JOB_CPUS_PER_NODE")
         found = tuple(_runs_of(told, len(nodes)))
     elif scheduler == LSF:
-        words = environ.get("LSB_MCPU_HOSTS", "").split()
-        slots = dict(zip(words[::2], map(_number, words[1::2]), strict=False))
+        slots = lsf_slots(environ)
         found = tuple(slots.get(node, 0) for node in nodes)
     elif scheduler == PBS:
         found = (_number(environ.get("PBS_NUM_PPN", "")),) * len(nodes)
@@ -55,6 +55,13 @@ def cpus(scheduler: str, environ: Mapping[str, str], nodes: Sequence[str]) -> tu
         # One is what there is where nobody asked for any number.
         return ()
     return found if len(found) == len(nodes) and all(found) else ()
+
+
+def lsf_slots(environ: Mapping[str, str]) -> dict[str, int]:
+    """The slots of each host of an LSF batch job, in its order: ``a 1 b 40``; 0 for no number."""
+    words = environ.get("LSB_MCPU_HOSTS", "").split()
+    pairs = zip_longest(words[::2], words[1::2], fillvalue="")
+    return {host: _number(slots) for host, slots in pairs}
 
 
 def _masked(environ: Mapping[str, str]) -> Gpus | None:

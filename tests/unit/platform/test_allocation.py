@@ -58,6 +58,19 @@ def found(environ: dict[str, str]) -> Allocation:
             {"LSB_JOBID": "9", "LSB_JOBINDEX": "3", "LSB_MCPU_HOSTS": "batch1 1 batch2 1"},
             Allocation(("batch1", "batch2"), "lsf", "9[3]"),
         ),
+        (
+            {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "lassen710 1 lassen5 40 lassen6 40"},
+            Allocation(("lassen5", "lassen6"), "lsf", "9", cpus=(40, 40)),
+        ),
+        (
+            {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "batch1 1 a1 1 a2 42"},
+            Allocation(("a1", "a2"), "lsf", "9"),
+        ),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2 8 h3 4"},
+         Allocation(("h1", "h2", "h3"), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1"}, Allocation(("h1",), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2"}, Allocation(("h1", "h2"), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_HOSTS": "h0 h1 h1 h2 h2"}, Allocation(("h1", "h2"), "lsf", "9")),
         ({"LSB_JOBID": "9", "LSB_JOBINDEX": "0", "LSB_HOSTS": "h1 h1"},
          Allocation(("h1",), "lsf", "9")),
     ],
@@ -179,6 +192,8 @@ def test_gpus_of_this_node(environ: dict[str, str], expected: Gpus | None) -> No
         ("COBALT_NODEFILE", "cc1 cc2 # two\n", ("cc1", "cc2")),
         ("LSB_DJOB_HOSTFILE", "batch5\n" + "h41n01\n" * 42 + "h41n02\n" * 42, ("h41n01", "h41n02")),
         ("LSB_DJOB_HOSTFILE", "login1\nlaunch-2.sys\nh1", ("h1",)),
+        ("LSB_DJOB_HOSTFILE", "lassen710\n" + "l5\n" * 40 + "l6\n" * 40, ("l5", "l6")),
+        ("LSB_DJOB_HOSTFILE", "h1\nh2\nh3\n", ("h1", "h2", "h3")),
     ],
 )
 def test_node_files(tmp_path: Path, name: str, text: str, expected: tuple[str, ...]) -> None:
