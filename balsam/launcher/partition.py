@@ -153,7 +153,7 @@ class Partition:
                 break
             # In a session of its own, so that Ctrl-C comes to it once, from here.
             process = subprocess.Popen(
-                [sys.executable, "-m", "balsam", "launcher", *self._words, *one.words()],
+                [*_balsam(), "launcher", *self._words, *one.words()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -209,6 +209,18 @@ class Partition:
         # Where it can not be written for lack of space or readers, the work goes on.
         with contextlib.suppress(OSError, ValueError):
             self._write(f"[{child.name}] {line.decode(errors='replace').rstrip()}")
+
+
+def _balsam() -> list[str]:
+    """The command line of balsam, with modules from where this process has them.
+
+    ``-m`` and ``-c`` look into the current directory first, where a campaign may well have a
+    ``queue.py`` or ``yaml.py`` of its own; ``-P`` is not there before Python 3.11, and a variable
+    that says the same would reach the tasks.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = f"import sys; sys.path[:] = {path!r}; from balsam.cli import main; main()"
+    return [sys.executable, "-c", code]
 
 
 def _code(returncode: int) -> int:

@@ -74,37 +74,39 @@ def test_options_that_make_no_sense() -> None:
 
 #: A balsam that says what it was told, and stops when asked to as its part says.
 FAKE = """
-import signal, sys, time
-words = sys.argv[2:]
-print("words", *words, flush=True)
-if "--job-mode=mpi" in words:
-    sys.exit(3)
-if "--limit-nodes=9" in words:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
-    print("ready", flush=True)
-    signal.pause()
-print("no newline", end="", flush=True)
-if "--limit-nodes=7" in words:
-    import os
-    os.kill(os.getpid(), signal.SIGKILL)
+import os, signal, sys
+
+def main():
+    words = sys.argv[2:]
+    print("words", *words, flush=True)
+    if "--job-mode=mpi" in words:
+        sys.exit(3)
+    if "--limit-nodes=9" in words:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
+        print("ready", flush=True)
+        signal.pause()
+    print("no newline", end="", flush=True)
+    if "--limit-nodes=7" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
 """
+#: Run with the folder of that balsam and the parts.
 RUN = """
 import sys
 from balsam.launcher.partition import Partition, part_of, slices
-made = slices(list(map(part_of, sys.argv[1:])), 100)
+made = slices(list(map(part_of, sys.argv[2:])), 100)
+sys.path.insert(0, sys.argv[1])
 sys.exit(Partition(made, ["--consume-all"], lambda line: print(line, flush=True)).run())
 """
 
 
 def partition(tmp_path: Path, *parts: str) -> subprocess.Popen[str]:
     (tmp_path / "balsam").mkdir()
-    (tmp_path / "balsam" / "__main__.py").write_text(FAKE)
-    # `-m balsam` takes the fake: it stands in the working directory.
+    (tmp_path / "balsam" / "__init__.py").touch()
+    (tmp_path / "balsam" / "cli.py").write_text(FAKE)
     script = f"import sys; sys.path[:] = [{str(ROOT)!r}, *sys.path[1:]]\n{RUN}"
     environ = {**os.environ, "PYTHONPATH": ""}
     return subprocess.Popen(
-        [sys.executable, "-c", script, *parts],
-        cwd=tmp_path,
+        [sys.executable, "-c", script, str(tmp_path), *parts],
         env=environ,
         stdout=subprocess.PIPE,
         text=True,
