@@ -117,8 +117,8 @@ def resolve(
         or settings.max_ranks_per_node
         or machine.max_ranks_per_node,
         pack=machine.pack,
-        max_concurrent_mpiruns=share(at_once, len(nodes), options.in_partition),
-        max_launches=share(launches, len(nodes), options.in_partition),
+        max_concurrent_mpiruns=share(at_once, len(nodes), options),
+        max_launches=share(launches, len(nodes), options),
         gpu_masks=masks,
         gpu_environ=variables,
         mpi=_starts(mpi, machine),

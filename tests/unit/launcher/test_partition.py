@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from balsam.errors import AllocationError, InvalidValue
-from balsam.launcher.options import LauncherOptions, tag_of
-from balsam.launcher.partition import Part, Slice, part_of, share, slices
+from balsam.launcher.options import SERIAL, LauncherOptions, tag_of
+from balsam.launcher.partition import Part, Slice, part_of, share, slices, together
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,14 +55,49 @@ def test_parts_follow_each_other() -> None:
         slices(parts, 3)
 
 
+def shares(limit: int, *parts: str) -> list[int]:
+    """What each part has of a limit, by the options that its launcher gets."""
+    made = slices(list(map(part_of, parts)), 100)
+    given = dict(word.removeprefix("--").split("=") for word in together(made))
+    return [
+        share(
+            limit,
+            one.part.nodes,
+            LauncherOptions(
+                job_mode=one.part.job_mode,
+                in_partition=int(given["in-partition"]),
+                serial_parts=int(given["serial-parts"]),
+            ),
+        )
+        for one in made
+    ]
+
+
 @pytest.mark.parametrize(
-    ("limit", "nodes", "together", "expected"),
-    [(0, 2, 4, 0), (9, 2, 0, 9), (1000, 4, 16, 250), (5, 1, 2, 2), (3, 1, 16, 1), (7, 4, 4, 7)],
+    ("limit", "parts", "expected"),
+    [
+        (0, ["mpi:2", "serial:2"], [0, 0]),
+        (1000, ["mpi:4", "auto:12"], [250, 750]),
+        (5, ["mpi:1", "auto:1"], [2, 2]),
+        (3, ["mpi:1", "mpi:15"], [1, 2]),
+        (7, ["mpi:4"], [7]),
+        # Serial parts start no mpirun for a job, however many nodes they have.
+        (1000, ["mpi:1", "serial:9"], [980, 20]),
+        (1000, ["mpi:1", "serial:9", "auto:3", "serial:1"], [240, 20, 720, 20]),
+        (1000, ["serial:1", "serial:2"], [20, 20]),
+        # Nor do they take much of what others need.
+        (30, ["mpi:9", "serial:1"], [27, 3]),
+        (9, ["mpi:1", "serial:9"], [8, 1]),
+        (7, ["serial:9"], [7]),
+        (1, ["mpi:1", "serial:9", "serial:1"], [1, 1, 1]),
+    ],
 )
-def test_a_part_has_its_share_of_a_limit(
-    limit: int, nodes: int, together: int, expected: int
-) -> None:
-    assert share(limit, nodes, together) == expected
+def test_a_part_has_its_share_of_a_limit(limit: int, parts: list[str], expected: list[int]) -> None:
+    assert shares(limit, *parts) == expected
+
+
+def test_a_launcher_that_is_no_part_has_all_of_a_limit() -> None:
+    assert share(9, 2, LauncherOptions()) == share(9, 2, LauncherOptions(job_mode=SERIAL)) == 9
 
 
 def test_options_that_make_no_sense() -> None:

@@ -293,6 +293,8 @@ def test_limits() -> None:
     assert (found.max_concurrent_mpiruns, found.max_launches) == (50, 9)
     one_of_ten = resolved(machine, in_partition=10, limit_nodes=1)
     assert (one_of_ten.max_concurrent_mpiruns, one_of_ten.max_launches) == (5, 1)
+    serial = resolved(machine, in_partition=1, serial_parts=1, job_mode=SERIAL)
+    assert (serial.max_concurrent_mpiruns, serial.max_launches) == (5, 1)
 
 
 @pytest.mark.parametrize(
