@@ -86,7 +86,8 @@ _OF_PARTS = ("parts", "limit_nodes", "offset_nodes", "job_mode")
     help="A machine that 'balsam machines' lists, or a machine file (setting launcher.machine).",
 )
 @click.option("--persistent", is_flag=True, help="Wait for more jobs instead of ending when idle.")
-@click.option("--in-partition", type=number(0, LARGEST_COUNT), default=0, hidden=True)
+@click.option("--in-partition", type=number(0, LARGEST_COUNT), hidden=True)
+@click.option("--serial-parts", type=number(0, LARGEST_COUNT), default=0, hidden=True)
 @click.option("--num-workers", type=int, hidden=True)
 @click.option("--nodes-per-worker", type=int, hidden=True)
 @click.pass_context
@@ -105,7 +106,8 @@ def command(
     parts: tuple[str, ...],
     machine: str,
     persistent: bool,
-    in_partition: int,
+    in_partition: int | None,
+    serial_parts: int,
     num_workers: int | None,
     nodes_per_worker: int | None,
 ) -> None:
@@ -149,6 +151,7 @@ def command(
         offset_nodes=offset_nodes,
         machine=machine,
         in_partition=in_partition,
+        serial_parts=serial_parts,
     )
     period = project.settings().launcher.progress_seconds
     click.echo(f"Starting Balsam launcher [{os.getpid()}]")
@@ -163,19 +166,18 @@ def _run_parts(
     """A launcher for each part, with the options of this one."""
     import time
 
-    from balsam.launcher.partition import Partition, part_of, slices
+    from balsam.launcher.partition import Partition, part_of, slices, together
     from balsam.platform import allocation
 
     given = allocation.detect(os.environ, time.time(), ask=False).nodes
     nodes = allocation.part(given, limit_nodes, offset_nodes)
     made = slices(list(map(part_of, parts)), len(nodes), offset_nodes)
-    together = sum(one.part.nodes for one in made)
-    return Partition(made, words_of_part(ctx, together), click.echo).run()
+    return Partition(made, [*together(made), *words_of_part(ctx)], click.echo).run()
 
 
-def words_of_part(ctx: click.Context, nodes: int) -> list[str]:
-    """The options of this launcher that each of its parts gets too; ``nodes`` are of all parts."""
-    words = [f"--in-partition={nodes}"]
+def words_of_part(ctx: click.Context) -> list[str]:
+    """The options of this launcher that each of its parts gets too."""
+    words = []
     for param in ctx.command.params:
         value = ctx.params.get(param.name or "")
         # 0 is a value: it equals False, but is not the same.

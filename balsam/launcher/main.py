@@ -34,8 +34,9 @@ def run_launcher(project: Project, options: LauncherOptions, report: Report = si
     leave_outer_mpi()
     ask_for_short_turns()
     go_first()
+    is_part = options.in_partition is not None
     try:
-        with Wakeup(settle_seconds=SETTLE_SECONDS if options.in_partition else 0.0) as wakeup:
+        with Wakeup(settle_seconds=SETTLE_SECONDS if is_part else 0.0) as wakeup:
             launcher = Launcher(project, options, wakeup, report, worker_log=str(log))
             # Its nodes end what they run when they hear nothing of it for half a lease.
             lose_patience(launcher.settings.launcher.lease_seconds / 8)

@@ -21,8 +21,8 @@ class LauncherOptions:
     ``tags`` are names and values that a job's tags must contain. It uses at most ``limit_nodes``
     nodes (None = all) after the first ``offset_nodes`` of its allocation. ``machine`` is a name or
     the path of a machine file, '' for the one in the settings. With ``in_partition`` another
-    launcher began it as one of several parts, which have so many nodes together; that passes on
-    what asks it to stop.
+    launcher began it as one of several parts; that passes on what asks it to stop. So many nodes
+    have those parts together that are not serial, and ``serial_parts`` is the number of the others.
     """
 
     wf_filter: str = ""
@@ -36,7 +36,8 @@ class LauncherOptions:
     limit_nodes: int | None = None
     offset_nodes: int = 0
     machine: str = ""
-    in_partition: int = 0
+    in_partition: int | None = None
+    serial_parts: int = 0
 
     def __post_init__(self) -> None:
         if self.job_mode not in (AUTO, MPI, SERIAL):

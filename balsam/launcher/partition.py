@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from types import FrameType
 
 from balsam.errors import AllocationError, InvalidValue
-from balsam.launcher.options import AUTO, MPI, SERIAL, tag_of
+from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, tag_of
 from balsam.launcher.wakeup import STOP_SIGNALS
+
+#: So many mpiruns a serial part has: two start its workers and what keeps their tasks, and when a
+#: node is lost, some more find out which of the others are well.
+SERIAL_MPIRUNS = 20
+#: All serial parts together have a limit divided by this at most, if there are others, whose jobs
+#: need an mpirun each.
+_SERIAL_DIVISOR = 10
 
 _MODES = (MPI, SERIAL, AUTO)
 _NODES = re.compile(r"[1-9]\d{0,6}", re.ASCII)
@@ -86,12 +93,26 @@ def slices(parts: Sequence[Part], nodes: int, offset: int = 0) -> list[Slice]:
     return found
 
 
-def share(limit: int, nodes: int, together: int) -> int:
-    """What a part has of a limit for all of them (0: none), by its nodes; at least 1.
+def together(slices: Sequence[Slice]) -> list[str]:
+    """The options that tell each launcher of all parts: its share of a limit depends on them."""
+    nodes = sum(one.part.nodes for one in slices if one.part.job_mode != SERIAL)
+    serial = sum(one.part.job_mode == SERIAL for one in slices)
+    return [f"--in-partition={nodes}", f"--serial-parts={serial}"]
 
-    ``together`` are the nodes of all parts, 0 for a launcher that is no part.
+
+def share(limit: int, nodes: int, options: LauncherOptions) -> int:
+    """What a launcher with so many nodes has of a limit on mpiruns for all parts (0: none).
+
+    All of it if it is no part, else at least 1: a serial part a few, the others by their nodes.
     """
-    return max(1, limit * nodes // together) if limit and together else limit
+    others, serial = options.in_partition, options.serial_parts
+    if not limit or others is None:
+        return limit
+    for_serial = limit // _SERIAL_DIVISOR if others else limit
+    each = max(1, min(SERIAL_MPIRUNS, for_serial // max(1, serial)))
+    if options.job_mode == SERIAL:
+        return each
+    return max(1, (limit - serial * each) * nodes // max(nodes, others))
 
 
 @dataclass
@@ -153,7 +174,7 @@ class Partition:
                 break
             # In a session of its own, so that Ctrl-C comes to it once, from here.
             process = subprocess.Popen(
-                [sys.executable, "-m", "balsam", "launcher", *self._words, *one.words()],
+                [*_balsam(), "launcher", *self._words, *one.words()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -209,6 +230,18 @@ class Partition:
         # Where it can not be written for lack of space or readers, the work goes on.
         with contextlib.suppress(OSError, ValueError):
             self._write(f"[{child.name}] {line.decode(errors='replace').rstrip()}")
+
+
+def _balsam() -> list[str]:
+    """The command line of balsam, with modules from where this process has them.
+
+    ``-m`` and ``-c`` look into the current directory first, where a campaign may well have a
+    ``queue.py`` or ``yaml.py`` of its own; ``-P`` is not there before Python 3.11, and a variable
+    that says the same would reach the tasks.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = f"import sys; sys.path[:] = {path!r}; from balsam.cli import main; main()"
+    return [sys.executable, "-c", code]
 
 
 def _code(returncode: int) -> int:

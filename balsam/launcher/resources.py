@@ -109,7 +109,7 @@ def resolve(
         shape=shape,
         # Its parts of several nodes need not be the same CPUs on each.
         alike=not (shape.part and allocation.cpus and len(nodes) > 1),
-        notice="" if told else _NOT_ASKED.format(cores=shape.cores),
+        notice=_sentences(allocation.notice, "" if told else _NOT_ASKED.format(cores=shape.cores)),
         scheduler=allocation.scheduler,
         batch_id=allocation.batch_id,
         ends=_ends(settings, options, allocation, now),
@@ -117,8 +117,8 @@ def resolve(
         or settings.max_ranks_per_node
         or machine.max_ranks_per_node,
         pack=machine.pack,
-        max_concurrent_mpiruns=share(at_once, len(nodes), options.in_partition),
-        max_launches=share(launches, len(nodes), options.in_partition),
+        max_concurrent_mpiruns=share(at_once, len(nodes), options),
+        max_launches=share(launches, len(nodes), options),
         gpu_masks=masks,
         gpu_environ=variables,
         mpi=_starts(mpi, machine),
@@ -143,7 +143,7 @@ def find(
     found = resolve(machine, settings.launcher, settings.mpi, options, given, now, on_node=on_node)
     if found.ends is None:
         more = time_left.misunderstood(given.scheduler, environ)
-        found = replace(found, notice=" ".join(filter(None, (found.notice, more))))
+        found = replace(found, notice=_sentences(found.notice, more))
     return found
 
 
@@ -228,6 +228,10 @@ def _ends(
     if options.time_limit_minutes:
         ends.append(now + 60 * options.time_limit_minutes)
     return min(ends, default=None)
+
+
+def _sentences(*notices: str) -> str:
+    return " ".join(filter(None, notices))
 
 
 def _least(*limits: int) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from balsam.errors import AllocationError
-from balsam.platform import allotment, nodelist, time_left
+from balsam.platform import allotment, components, nodelist, time_left
 from balsam.platform.allotment import Gpus
 from balsam.platform.time_left import COBALT, LSF, PBS, SLURM
 
@@ -25,7 +26,8 @@ class Allocation:
 
     ``scheduler`` is cobalt, pbs, slurm or lsf, '' outside of a batch job. ``cpus`` are those of
     each node as its scheduler counts them (cores, or hardware threads), () where it does not tell;
-    ``gpus`` those of the node that this is, None where nobody tells.
+    ``gpus`` those of the node that this is, None where nobody tells. ``notice`` is what a person
+    should know of nodes that are not among these, '' where there is nothing to say.
     """
 
     nodes: tuple[str, ...]
@@ -34,6 +36,7 @@ class Allocation:
     ends: float | None = None
     cpus: tuple[int, ...] = ()
     gpus: Gpus | None = None
+    notice: str = ""
 
 
 def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Allocation:
@@ -47,13 +50,14 @@ def detect(environ: Mapping[str, str], now: float, *, ask: bool = True) -> Alloc
     gpus = allotment.gpus(scheduler, environ)
     if not scheduler:
         return Allocation((socket.gethostname(),), gpus=gpus)
-    nodes = tuple(_NODES[scheduler](environ)) or (socket.gethostname(),)
+    nodes = tuple(dict.fromkeys(_NODES[scheduler](environ))) or (socket.gethostname(),)
     batch_id = _batch_id(scheduler, environ)
     ends = time_left.told(scheduler, environ, now)
     if ends is None and batch_id and ask:
         ends = time_left.asked(scheduler, batch_id, environ, now)
     cpus = allotment.cpus(scheduler, environ, nodes)
-    return Allocation(nodes, scheduler, batch_id, ends, cpus, gpus)
+    notice = components.left_out(environ, nodes) if scheduler == SLURM else ""
+    return Allocation(nodes, scheduler, batch_id, ends, cpus, gpus, notice)
 
 
 def scheduler_of(environ: Mapping[str, str]) -> str:
@@ -109,14 +113,12 @@ def _pbs(environ: Mapping[str, str]) -> list[str]:
 
 
 def _slurm(environ: Mapping[str, str]) -> list[str]:
-    for name in ("SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"):
+    for name in (components.NODES, "SLURM_NODELIST", "SLURM_HOSTS"):
         if environ.get(name, "").strip():
             return _names(name, environ[name])
-    # A job of several components has one list of each.
-    start = "SLURM_JOB_NODELIST_HET_GROUP_"
-    groups = sorted((name for name in environ if name.startswith(start)), key=_trailing_number)
-    if groups:
-        return _names(f"{start}*", ",".join(environ[name] for name in groups))
+    of_component = components.first(environ, components.NODES)
+    if of_component:
+        return _names(f"{components.NODES}_HET_GROUP_n", of_component)
     number = environ.get("SLURM_JOB_NUM_NODES", "").strip()
     if number not in ("", "0", "1"):
         raise AllocationError(
@@ -127,23 +129,29 @@ def _slurm(environ: Mapping[str, str]) -> list[str]:
 
 
 def _lsf(environ: Mapping[str, str]) -> list[str]:
+    # All but LSB_MCPU_HOSTS name a host once for each of its slots.
     path = environ.get("LSB_DJOB_HOSTFILE")
     if path:
-        return _workers(_file("LSB_DJOB_HOSTFILE", path))
+        return _workers(Counter(_file("LSB_DJOB_HOSTFILE", path)))
     if environ.get("LSB_MCPU_HOSTS", "").strip():
-        # Names and numbers of slots in turns.
-        return _workers(environ["LSB_MCPU_HOSTS"].split()[::2])
-    return _workers(environ.get("LSB_HOSTS", "").split())
+        return _workers(allotment.lsf_slots(environ))
+    return _workers(Counter(environ.get("LSB_HOSTS", "").split()))
 
 
-def _workers(hosts: Iterable[str]) -> list[str]:
-    """The hosts that run tasks; all of them where names tell of no other."""
-    every = list(dict.fromkeys(hosts))
-    return [host for host in every if not _HELPERS.fullmatch(host)] or every
+def _workers(slots: Mapping[str, int]) -> list[str]:
+    """The hosts that run tasks; all of them where neither names nor slots tell of another."""
+    every = list(slots)
+    named = [host for host in every if not _HELPERS.fullmatch(host)]
+    if named and len(named) < len(every):
+        return named
+    # A launch node of another name comes first and has one slot, compute nodes are given whole.
+    of_others = {slots[host] for host in every[1:]}
+    launch_node = len(of_others) == 1 and slots[every[0]] == 1 < min(of_others)
+    return every[1:] if launch_node else every
 
 
 def _file(name: str, path: str) -> list[str]:
-    """The names in a node file: one word each, repeated ones once."""
+    """The names in a node file, one word each, as often as they are there."""
     advice = f"run the launcher inside the batch job, or unset {name} to use this host alone"
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
@@ -153,7 +161,7 @@ def _file(name: str, path: str) -> list[str]:
             f"{name} names {path}, which can not be read ({reason}): {advice}."
         ) from error
     words = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
-    names = list(dict.fromkeys(name for word in words for name in word.split(",") if name))
+    names = [name for word in words for name in word.split(",") if name]
     if not names:
         raise AllocationError(f"The node file {path} ({name}) names no node: {advice}.")
     return names
@@ -175,11 +183,6 @@ def _listed(name: str, text: str, read: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _trailing_number(name: str) -> int:
-    digits = name.rpartition("_")[2]
-    return int(digits) if digits.isdecimal() else 0
-
-
 _NODES: Mapping[str, Callable[[Mapping[str, str]], list[str]]] = {
     COBALT: _cobalt,
     PBS: _pbs,
@@ -193,10 +196,12 @@ _IDS: Mapping[str, tuple[str, ...]] = {
     SLURM: ("SLURM_JOB_ID", "SLURM_JOBID"),
     LSF: ("LSB_JOBID",),
 }
-#: Any of these in the environment means a batch job of that scheduler.
+#: Any of these in the environment means a batch job of that scheduler, the first that has one.
+#: Slurm goes before PBS: its plugin for scripts of PBS (spank_pbs) sets PBS_JOBID but no node file,
+#: and users set such a file for programs of theirs. PBS sets nothing of Slurm's.
 _SIGNS: Mapping[str, tuple[str, ...]] = {
     COBALT: ("COBALT_JOBID", "COBALT_NODEFILE", "COBALT_PARTNAME"),
-    PBS: ("PBS_NODEFILE", "PBS_JOBID"),
     SLURM: ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_HOSTS"),
+    PBS: ("PBS_NODEFILE", "PBS_JOBID"),
     LSF: ("LSB_JOBID", "LSB_DJOB_HOSTFILE", "LSB_MCPU_HOSTS"),
 }

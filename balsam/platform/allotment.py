@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from balsam.platform import components
 from balsam.platform.time_left import LSF, PBS, SLURM
 
 #: The variables that tell a process its GPUs, each with the words in it that mean none.
@@ -41,10 +43,11 @@ def cpus(scheduler: str, environ: Mapping[str, str], nodes: Sequence[str]) -> tu
     """CPUs of each of the nodes, as their scheduler counts them; () where it does not tell."""
     found: tuple[int, ...] = ()
     if scheduler == SLURM:
-        found = tuple(_runs_of(_slurm_cpus(environ), len(nodes)))
+        # As in 16,8(x3).
+        told = components.first(environ, "SLURM_JOB_CPUS_PER_NODE")
+        found = tuple(_runs_of(told, len(nodes)))
     elif scheduler == LSF:
-        words = environ.get("LSB_MCPU_HOSTS", "").split()
-        slots = dict(zip(words[::2], map(_number, words[1::2]), strict=False))
+        slots = lsf_slots(environ)
         found = tuple(slots.get(node, 0) for node in nodes)
     elif scheduler == PBS:
         found = (_number(environ.get("PBS_NUM_PPN", "")),) * len(nodes)
@@ -52,6 +55,13 @@ def cpus(scheduler: str, environ: Mapping[str, str], nodes: Sequence[str]) -> tu
         # One is what there is where nobody asked for any number.
         return ()
     return found if len(found) == len(nodes) and all(found) else ()
+
+
+def lsf_slots(environ: Mapping[str, str]) -> dict[str, int]:
+    """The slots of each host of an LSF batch job, in its order: ``a 1 b 40``; 0 for no number."""
+    words = environ.get("LSB_MCPU_HOSTS", "").split()
+    pairs = zip_longest(words[::2], words[1::2], fillvalue="")
+    return {host: _number(slots) for host, slots in pairs}
 
 
 def _masked(environ: Mapping[str, str]) -> Gpus | None:
@@ -82,18 +92,6 @@ def _of_slurm(environ: Mapping[str, str]) -> Gpus | None:
         if all(number.isdecimal() and len(number) < 5 for number in numbers):
             return Gpus(tuple(str(gpu) for gpu in range(sum(map(int, numbers)))))
     return None
-
-
-def _slurm_cpus(environ: Mapping[str, str]) -> str:
-    """``16,8(x3)``; a job of several components has one such list of each."""
-    name = "SLURM_JOB_CPUS_PER_NODE"
-    if environ.get(name):
-        return environ[name]
-    start = f"{name}_HET_GROUP_"
-    groups = sorted(
-        (_number(key[len(start) :]), text) for key, text in environ.items() if key.startswith(start)
-    )
-    return ",".join(text for _, text in groups)
 
 
 def _runs_of(text: str, most: int) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 
 from balsam import states
 
@@ -30,6 +31,19 @@ def test_a_part_is_a_launcher_of_its_own(site: Site) -> None:
     assert site.state("fit") == states.JOB_FINISHED != site.state("other")
     site.launch()
     site.check_clean()
+
+
+def test_modules_of_a_campaign_are_none_of_a_part(site: Site) -> None:
+    """The installed balsam has none in the current directory, and its parts have what it has."""
+    for name in ("balsam", "click", "queue", "yaml"):
+        (site.path / f"{name}.py").write_text("raise SystemExit('a module of the campaign')\n")
+    installed = site.home / "bin" / "balsam"
+    installed.parent.mkdir()
+    installed.write_text("from balsam.cli import main\nmain()\n")
+    site.job("a")
+    program = (sys.executable, str(installed))
+    site.start("--consume-all", "--part", "serial:1", program=program).wait()
+    site.all_finished()
 
 
 def test_asked_to_stop_the_parts_stop_in_order(site: Site) -> None:

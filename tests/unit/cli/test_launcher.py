@@ -20,4 +20,4 @@ from balsam.cli.launcher import command, words_of_part
 )  # fmt: skip
 def test_a_part_gets_the_options_that_were_given(given: list[str], expected: list[str]) -> None:
     with command.make_context("launcher", ["--part", "mpi:1", *given]) as ctx:
-        assert words_of_part(ctx, 3) == ["--in-partition=3", *expected]
+        assert words_of_part(ctx) == expected

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from balsam.errors import AllocationError, InvalidValue
-from balsam.launcher.options import LauncherOptions, tag_of
-from balsam.launcher.partition import Part, Slice, part_of, share, slices
+from balsam.launcher.options import SERIAL, LauncherOptions, tag_of
+from balsam.launcher.partition import Part, Slice, part_of, share, slices, together
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,14 +55,49 @@ def test_parts_follow_each_other() -> None:
         slices(parts, 3)
 
 
+def shares(limit: int, *parts: str) -> list[int]:
+    """What each part has of a limit, by the options that its launcher gets."""
+    made = slices(list(map(part_of, parts)), 100)
+    given = dict(word.removeprefix("--").split("=") for word in together(made))
+    return [
+        share(
+            limit,
+            one.part.nodes,
+            LauncherOptions(
+                job_mode=one.part.job_mode,
+                in_partition=int(given["in-partition"]),
+                serial_parts=int(given["serial-parts"]),
+            ),
+        )
+        for one in made
+    ]
+
+
 @pytest.mark.parametrize(
-    ("limit", "nodes", "together", "expected"),
-    [(0, 2, 4, 0), (9, 2, 0, 9), (1000, 4, 16, 250), (5, 1, 2, 2), (3, 1, 16, 1), (7, 4, 4, 7)],
+    ("limit", "parts", "expected"),
+    [
+        (0, ["mpi:2", "serial:2"], [0, 0]),
+        (1000, ["mpi:4", "auto:12"], [250, 750]),
+        (5, ["mpi:1", "auto:1"], [2, 2]),
+        (3, ["mpi:1", "mpi:15"], [1, 2]),
+        (7, ["mpi:4"], [7]),
+        # Serial parts start no mpirun for a job, however many nodes they have.
+        (1000, ["mpi:1", "serial:9"], [980, 20]),
+        (1000, ["mpi:1", "serial:9", "auto:3", "serial:1"], [240, 20, 720, 20]),
+        (1000, ["serial:1", "serial:2"], [20, 20]),
+        # Nor do they take much of what others need.
+        (30, ["mpi:9", "serial:1"], [27, 3]),
+        (9, ["mpi:1", "serial:9"], [8, 1]),
+        (7, ["serial:9"], [7]),
+        (1, ["mpi:1", "serial:9", "serial:1"], [1, 1, 1]),
+    ],
 )
-def test_a_part_has_its_share_of_a_limit(
-    limit: int, nodes: int, together: int, expected: int
-) -> None:
-    assert share(limit, nodes, together) == expected
+def test_a_part_has_its_share_of_a_limit(limit: int, parts: list[str], expected: list[int]) -> None:
+    assert shares(limit, *parts) == expected
+
+
+def test_a_launcher_that_is_no_part_has_all_of_a_limit() -> None:
+    assert share(9, 2, LauncherOptions()) == share(9, 2, LauncherOptions(job_mode=SERIAL)) == 9
 
 
 def test_options_that_make_no_sense() -> None:
@@ -74,37 +109,39 @@ def test_options_that_make_no_sense() -> None:
 
 #: A balsam that says what it was told, and stops when asked to as its part says.
 FAKE = """
-import signal, sys, time
-words = sys.argv[2:]
-print("words", *words, flush=True)
-if "--job-mode=mpi" in words:
-    sys.exit(3)
-if "--limit-nodes=9" in words:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
-    print("ready", flush=True)
-    signal.pause()
-print("no newline", end="", flush=True)
-if "--limit-nodes=7" in words:
-    import os
-    os.kill(os.getpid(), signal.SIGKILL)
+import os, signal, sys
+
+def main():
+    words = sys.argv[2:]
+    print("words", *words, flush=True)
+    if "--job-mode=mpi" in words:
+        sys.exit(3)
+    if "--limit-nodes=9" in words:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
+        print("ready", flush=True)
+        signal.pause()
+    print("no newline", end="", flush=True)
+    if "--limit-nodes=7" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
 """
+#: Run with the folder of that balsam and the parts.
 RUN = """
 import sys
 from balsam.launcher.partition import Partition, part_of, slices
-made = slices(list(map(part_of, sys.argv[1:])), 100)
+made = slices(list(map(part_of, sys.argv[2:])), 100)
+sys.path.insert(0, sys.argv[1])
 sys.exit(Partition(made, ["--consume-all"], lambda line: print(line, flush=True)).run())
 """
 
 
 def partition(tmp_path: Path, *parts: str) -> subprocess.Popen[str]:
     (tmp_path / "balsam").mkdir()
-    (tmp_path / "balsam" / "__main__.py").write_text(FAKE)
-    # `-m balsam` takes the fake: it stands in the working directory.
+    (tmp_path / "balsam" / "__init__.py").touch()
+    (tmp_path / "balsam" / "cli.py").write_text(FAKE)
     script = f"import sys; sys.path[:] = [{str(ROOT)!r}, *sys.path[1:]]\n{RUN}"
     environ = {**os.environ, "PYTHONPATH": ""}
     return subprocess.Popen(
-        [sys.executable, "-c", script, *parts],
-        cwd=tmp_path,
+        [sys.executable, "-c", script, str(tmp_path), *parts],
         env=environ,
         stdout=subprocess.PIPE,
         text=True,

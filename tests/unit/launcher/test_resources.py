@@ -293,6 +293,8 @@ def test_limits() -> None:
     assert (found.max_concurrent_mpiruns, found.max_launches) == (50, 9)
     one_of_ten = resolved(machine, in_partition=10, limit_nodes=1)
     assert (one_of_ten.max_concurrent_mpiruns, one_of_ten.max_launches) == (5, 1)
+    serial = resolved(machine, in_partition=1, serial_parts=1, job_mode=SERIAL)
+    assert (serial.max_concurrent_mpiruns, serial.max_launches) == (5, 1)
 
 
 @pytest.mark.parametrize(
@@ -353,6 +355,18 @@ def test_an_end_that_is_no_time_is_told(
     environ = {"SLURM_JOB_ID": "5", "PATH": "", "SLURM_JOB_END_TIME": text}
     notice = find(Project(tmp_path), options, environ).notice
     assert (f"SLURM_JOB_END_TIME is '{text}', which is no end" in notice) == told
+
+
+def test_components_that_are_left_out_are_told_beside_all_else(tmp_path: Path) -> None:
+    (tmp_path / "settings.yml").touch()
+    environ = {
+        "SLURM_JOB_ID": "5", "PATH": "", "SLURM_JOB_NODELIST": "n1",
+        "SLURM_JOB_NODELIST_HET_GROUP_0": "n1", "SLURM_JOB_NODELIST_HET_GROUP_1": "n[2-3]",
+        "SLURM_JOB_END_TIME": "soon",
+    }  # fmt: skip
+    notice = find(Project(tmp_path), LauncherOptions(), environ).notice
+    assert notice.startswith("This batch job has 2 components") and "(n[2-3])" in notice
+    assert "Nobody told how many cores" in notice and "SLURM_JOB_END_TIME is 'soon'" in notice
 
 
 def test_what_is_found_here(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from balsam.platform.allotment import Gpus
 HERE = (socket.gethostname(),)
 NOW = 1_700_000_000.0
 #: Components of one job, in the order of a sorted environment.
-OF_HET = (0, 10, 2)
+OF_HET = (10, 2, 3)
 
 
 def found(environ: dict[str, str]) -> Allocation:
@@ -49,10 +49,6 @@ def found(environ: dict[str, str]) -> Allocation:
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "soon"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "nan"}, Allocation(HERE, "slurm", "5")),
         ({"SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": "0"}, Allocation(HERE, "slurm", "5")),
-        (
-            {"SLURM_JOB_ID": "5", **{f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"c{i}" for i in OF_HET}},
-            Allocation(("c0", "c2", "c10"), "slurm", "5"),
-        ),
         ({"SLURM_NTASKS": "4"}, Allocation(HERE)),
         (
             {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "batch1 1 a01n01 42 a01n02 42"},
@@ -62,12 +58,64 @@ def found(environ: dict[str, str]) -> Allocation:
             {"LSB_JOBID": "9", "LSB_JOBINDEX": "3", "LSB_MCPU_HOSTS": "batch1 1 batch2 1"},
             Allocation(("batch1", "batch2"), "lsf", "9[3]"),
         ),
+        (
+            {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "lassen710 1 lassen5 40 lassen6 40"},
+            Allocation(("lassen5", "lassen6"), "lsf", "9", cpus=(40, 40)),
+        ),
+        (
+            {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "batch1 1 a1 1 a2 42"},
+            Allocation(("a1", "a2"), "lsf", "9"),
+        ),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2 8 h3 4"},
+         Allocation(("h1", "h2", "h3"), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1"}, Allocation(("h1",), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2"}, Allocation(("h1", "h2"), "lsf", "9")),
+        ({"LSB_JOBID": "9", "LSB_HOSTS": "h0 h1 h1 h2 h2"}, Allocation(("h1", "h2"), "lsf", "9")),
         ({"LSB_JOBID": "9", "LSB_JOBINDEX": "0", "LSB_HOSTS": "h1 h1"},
          Allocation(("h1",), "lsf", "9")),
     ],
 )  # fmt: skip
 def test_environments(environ: dict[str, str], expected: Allocation) -> None:
     assert found(environ) == expected
+
+
+OF_TWO_COMPONENTS = {
+    "SLURM_JOB_ID": "5",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_NODELIST_HET_GROUP_1": "gpu[1-4]",
+    "SLURM_JOB_CPUS_PER_NODE_HET_GROUP_1": "8(x4)",
+    "SLURM_JOB_NODELIST_HET_GROUP_0": "c[1-2]",
+    "SLURM_JOB_CPUS_PER_NODE_HET_GROUP_0": "16(x2)",
+}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"SLURM_JOB_NODELIST": "c[1-2]", "SLURM_JOB_CPUS_PER_NODE": "16(x2)"}]
+)
+def test_of_a_job_of_several_components_the_first_counts(more: dict[str, str]) -> None:
+    """srun would start nothing on the others. A batch script is told the first one's nodes."""
+    assert found({**OF_TWO_COMPONENTS, **more}) == Allocation(
+        ("c1", "c2"), "slurm", "5", cpus=(16, 16),
+        notice="This batch job has 2 components, and a launcher uses one of them: 4 nodes are left "
+        "out (gpu[1-4]); for those, submit a batch job of their own.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, ""),
+        ({"SLURM_HET_SIZE": "1", "SLURM_JOB_NODELIST_HET_GROUP_0": "n[1-4]"}, ""),
+        ({"SLURM_HET_SIZE": "many"}, ""),
+        ({"SLURM_HET_SIZE": "3"}, "has 3 components, and a launcher uses one of them."),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"n{i}" for i in (0, 4, 5)}, "left out (n[0,5])"),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": "n[" for i in (0, 1)}, "has 2 components"),
+        ({f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"n{i}" for i in (0, 1)}, ": 1 node is left out"),
+    ],
+)
+def test_what_is_said_of_other_components(more: dict[str, str], words: str) -> None:
+    notice = found({**SLURM_OF_4, **more}).notice
+    assert words in notice and bool(notice) == bool(words)
 
 
 SLURM_OF_4 = {"SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n[1-4]"}
@@ -90,7 +138,7 @@ SLURM_CPUS = "SLURM_JOB_CPUS_PER_NODE"
                 **{f"SLURM_JOB_NODELIST_HET_GROUP_{i}": f"c{i}" for i in OF_HET},
                 **{f"{SLURM_CPUS}_HET_GROUP_{i}": f"{i + 1}" for i in OF_HET},
             },
-            (1, 3, 11),
+            (3,),
         ),
         ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 4 h2 8"}, (4, 8)),
         ({"LSB_JOBID": "9", "LSB_MCPU_HOSTS": "h1 1 h2 1"}, ()),
@@ -144,12 +192,34 @@ def test_gpus_of_this_node(environ: dict[str, str], expected: Gpus | None) -> No
         ("COBALT_NODEFILE", "cc1 cc2 # two\n", ("cc1", "cc2")),
         ("LSB_DJOB_HOSTFILE", "batch5\n" + "h41n01\n" * 42 + "h41n02\n" * 42, ("h41n01", "h41n02")),
         ("LSB_DJOB_HOSTFILE", "login1\nlaunch-2.sys\nh1", ("h1",)),
+        ("LSB_DJOB_HOSTFILE", "lassen710\n" + "l5\n" * 40 + "l6\n" * 40, ("l5", "l6")),
+        ("LSB_DJOB_HOSTFILE", "h1\nh2\nh3\n", ("h1", "h2", "h3")),
     ],
 )
 def test_node_files(tmp_path: Path, name: str, text: str, expected: tuple[str, ...]) -> None:
     file = tmp_path / "nodes"
     file.write_text(text)
     assert found({name: str(file)}).nodes == expected
+
+
+def test_words_of_pbs_in_a_slurm_job(tmp_path: Path) -> None:
+    """Slurm's plugin for scripts of PBS sets an id, and people make node files for old programs."""
+    file = tmp_path / "nodes"
+    file.write_text("n1\n")
+    nodes = ("n1", "n2", "n3", "n4")
+    for more in ({"PBS_JOBID": "77"}, {"PBS_NODEFILE": str(file)}):
+        assert found({**more, **SLURM_OF_4}) == Allocation(nodes, "slurm", "5")
+
+
+def test_leftovers_of_slurm_in_a_pbs_job(tmp_path: Path) -> None:
+    file = tmp_path / "nodes"
+    file.write_text("x1\nx2\n")
+    leftovers = {
+        "SLURM_CONF": "/etc/slurm.conf", "SLURM_MPI_TYPE": "pmi2", "SLURM_NTASKS": "4",
+        "SLURM_HET_SIZE": "2", "SLURM_JOB_ID": "", SLURM_CPUS: "16",
+    }  # fmt: skip
+    environ = {**leftovers, "PBS_JOBID": "12.pbs-01", "PBS_NODEFILE": str(file)}
+    assert found(environ) == Allocation(("x1", "x2"), "pbs", "12.pbs-01")
 
 
 @pytest.mark.parametrize("name", ["PBS_NODEFILE", "COBALT_NODEFILE", "LSB_DJOB_HOSTFILE"])
