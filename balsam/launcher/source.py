@@ -75,8 +75,8 @@ class Source:
     durations: Durations = field(default_factory=Durations)
     #: Jobs that are to share no node with others.
     alone: set[int] = field(default_factory=set)
-    #: Nothing of this was left to lease the last time.
-    looked: Past | None = None
+    #: Nothing of these was left to lease the last time: by whether they have a ``within``.
+    looked: dict[bool, Past] = field(default_factory=dict)
     #: Whether jobs that need no mpirun were looked for, and none are left.
     looked_beside: bool = False
     books: Books = field(init=False)
@@ -169,7 +169,7 @@ class Source:
     @dirty.setter
     def dirty(self, value: bool) -> None:
         self._dirty = value
-        self.looked = None
+        self.looked = {}
         self.looked_beside = False
 
     def lease(self, number: int) -> int:
@@ -189,13 +189,22 @@ class Source:
 
     def lease_past(self, number: int, past: Past) -> int:
         """The same past what waits at the head. Does not ask again for what was not there."""
-        if not self.dirty or self._resting() or (self.looked and self.looked.covers(past)):
+        if not self.dirty or self._resting():
+            return 0
+        if any(one.covers(past) for one in self.looked.values()):
             return 0
         bounds = replace(self.bounds(past.nodes, past.within), rooms=past.rooms)
         found = self._lease(number, bounds)
         if found < number:
-            self.looked = past
+            self.looked_at(past)
         return found
+
+    def looked_at(self, past: Past) -> None:
+        """Note that nothing of it can be leased to any use, until something changes.
+
+        One with a ``within`` may have more room than one without: neither covers the other.
+        """
+        self.looked[past.within is not None] = past
 
     def lease_beside(self, number: int) -> int:
         """The same of jobs that need no mpirun, beside those that wait for one.
@@ -233,7 +242,7 @@ class Source:
         if now >= self._next_refresh:
             self._next_refresh = now + KNOWN_SECONDS
             if self.durations.refresh():
-                self.looked = None
+                self.looked = {}
 
     @property
     def deadline(self) -> float | None:
