@@ -290,16 +290,23 @@ class Source:
             )
         return len(rows)
 
+    def left_for_mode(self) -> int:
+        """Jobs that are not run because they have several ranks, of whatever size."""
+        return lease.left_for_mode(self.scope) if self.serial_only else 0
+
     def left_for_size(self) -> int:
         """Jobs that are not run because they ask for more than there is."""
         limits = self.nodes.limits
         most = Bounds(limits.nodes, ranks=limits.ranks, gpus=limits.gpus)
-        return lease.left(self.scope, most) if self.leave_large else 0
+        return self._left(most) if self.leave_large else 0
 
     def left_for_time(self) -> int:
         """Jobs that are not run because they would not end in time."""
         bounds = self.bounds()
-        return lease.left(self.scope, bounds) if bounds.seconds is not None else 0
+        return self._left(bounds) if bounds.seconds is not None else 0
+
+    def _left(self, bounds: Bounds) -> int:
+        return lease.left(self.scope, bounds, serial_only=self.serial_only)
 
     def application(self, key: int | None) -> Application:
         """The application of a task; edits are seen once they are committed."""

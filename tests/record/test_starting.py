@@ -648,3 +648,17 @@ def test_what_asks_for_more_than_there_is_is_left_to_another_in_a_batch_job() ->
     assert BalsamJob.objects.counts_by_state() == {states.PREPROCESSED: 3}
     assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
     assert starter.source.left_for_size() == 2
+
+
+def test_jobs_that_are_left_for_the_mode_are_told_of_once() -> None:
+    starter = starter_on(Machine(2, 2), leave_large=True)
+    source = starter.source
+    source.serial_only = True
+    source.seconds_left = lambda: 600.0
+    runnable({"num_nodes": 3}, {"ranks_per_node": 2, "wall_time_minutes": 60})
+    runnable({"wall_time_minutes": 60}, {"ranks_per_node": 2}, {})
+    starter.start()
+    assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
+    assert (source.left_for_mode(), source.left_for_size(), source.left_for_time()) == (3, 0, 1)
+    source.serial_only = False
+    assert (source.left_for_mode(), source.left_for_size()) == (0, 1)
