@@ -301,9 +301,12 @@ class Source:
         return self._left(most) if self.leave_large else 0
 
     def left_for_time(self) -> int:
-        """Jobs that are not run because they would not end in time."""
+        """Jobs that are not run only because they would not end in time."""
         bounds = self.bounds()
-        return self._left(bounds) if bounds.seconds is not None else 0
+        if bounds.seconds is None:
+            return 0
+        # The bounds are also those of size, which has been told of.
+        return max(0, self._left(bounds) - self.left_for_size())
 
     def _left(self, bounds: Bounds) -> int:
         return lease.left(self.scope, bounds, serial_only=self.serial_only)

@@ -660,5 +660,10 @@ def test_jobs_that_are_left_for_the_mode_are_told_of_once() -> None:
     starter.start()
     assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
     assert (source.left_for_mode(), source.left_for_size(), source.left_for_time()) == (3, 0, 1)
-    source.serial_only = False
-    assert (source.left_for_mode(), source.left_for_size()) == (0, 1)
+
+
+def test_jobs_that_are_left_for_their_size_are_not_told_of_as_late() -> None:
+    source = starter_on(Machine(2, 2), leave_large=True).source
+    source.seconds_left = lambda: 600.0
+    runnable({"num_nodes": 3}, {"num_nodes": 3, "wall_time_minutes": 60}, {"wall_time_minutes": 60})
+    assert (source.left_for_size(), source.left_for_time()) == (2, 1)
