@@ -192,10 +192,16 @@ def next_due(
     return found[0].replace(tzinfo=timezone.utc) if found else None
 
 
-def left(scope: Scope, bounds: Bounds) -> int:
-    """Free runnable jobs in scope that are not within ``bounds``."""
+def left(scope: Scope, bounds: Bounds, *, serial_only: bool = False) -> int:
+    """Free runnable jobs in scope, with ``serial_only`` of one rank, that are not within bounds."""
     within, limits = bounds.sql()
-    return _free(scope, f"NOT (1 = 1{within})", limits)
+    among = ONE_RANK if serial_only else "1 = 1"
+    return _free(scope, f"{among} AND NOT (1 = 1{within})", limits)
+
+
+def left_for_mode(scope: Scope) -> int:
+    """Free runnable jobs in scope that ``serial_only`` leaves."""
+    return _free(scope, f"NOT {ONE_RANK}")
 
 
 def left_for_mpi(scope: Scope, *, every: bool = False) -> int:

@@ -86,7 +86,9 @@ class Equipment:
         undo.callback(written.close, keep=False)
         self._keep_record(given, nodes, written)
         self._progress = Progress(self._scope, given.seconds_left(time.time()))
-        self.source.seconds_left = self._progress.seconds_left
+        if self._scope.job is None:
+            # One job that was asked for by name is started however long it takes.
+            self.source.seconds_left = self._progress.seconds_left
         self._teller = Teller(report, self._progress, self.attempts)
         self._guard = Guard(self._teller.tell, self.settings.launcher.lease_seconds)
         self._connect(given, nodes)
@@ -124,7 +126,8 @@ class Equipment:
             serial_only=self.options.job_mode == SERIAL,
             mpi_only=self.options.job_mode == MPI,
             sort_by=config.sort_by,
-            leave_large=bool(given.scheduler),
+            # Nobody else is to run one job that was asked for by name.
+            leave_large=bool(given.scheduler) and self._scope.job is None,
         )
 
     def _connect(self, given: Resources, nodes: NodePool) -> None:

@@ -144,22 +144,23 @@ class Launcher(Equipment):
         return self.idling.over()
 
     def _count_left(self) -> None:
-        large = self.source.left_for_size()
-        if large:
-            some = "1 job was" if large == 1 else f"{large} jobs were"
-            self._teller.tell(
-                f"{some} not run: more nodes, ranks or GPUs are asked for than this launcher has "
-                "('balsam why ID' says which)."
-            )
-        late = self.source.left_for_time()
-        if late:
-            some = "1 job was" if late == 1 else f"{late} jobs were"
-            self._teller.tell(f"{some} not run for want of time.")
+        several = self.source.left_for_mode()
+        they = "it has" if several == 1 else "they have"
+        serial = f": {they} several ranks, and this launcher runs serial jobs only"
+        self._tell_left(several, serial)
+        large = (
+            ": more nodes, ranks or GPUs are asked for than this launcher has "
+            "('balsam why ID' says which)"
+        )
+        self._tell_left(self.source.left_for_size(), large)
+        self._tell_left(self.source.left_for_time(), " for want of time")
         self._left = self.source.left_for_mpi()
-        if self._left:
-            some = "1 job was" if self._left == 1 else f"{self._left} jobs were"
-            spent = self.attempts.mpiruns.spent
-            why = f": {spent}" if spent else " for want of a usable mpirun"
+        spent = self.attempts.mpiruns.spent
+        self._tell_left(self._left, f": {spent}" if spent else " for want of a usable mpirun")
+
+    def _tell_left(self, number: int, why: str) -> None:
+        if number:
+            some = "1 job was" if number == 1 else f"{number} jobs were"
             self._teller.tell(f"{some} not run{why}.")
 
     def _pause(self) -> float:

@@ -75,8 +75,8 @@ class Source:
     durations: Durations = field(default_factory=Durations)
     #: Jobs that are to share no node with others.
     alone: set[int] = field(default_factory=set)
-    #: Nothing of this was left to lease the last time.
-    looked: Past | None = None
+    #: Nothing of these was left to lease the last time: by whether they have a ``within``.
+    looked: dict[bool, Past] = field(default_factory=dict)
     #: Whether jobs that need no mpirun were looked for, and none are left.
     looked_beside: bool = False
     books: Books = field(init=False)
@@ -169,7 +169,7 @@ class Source:
     @dirty.setter
     def dirty(self, value: bool) -> None:
         self._dirty = value
-        self.looked = None
+        self.looked = {}
         self.looked_beside = False
 
     def lease(self, number: int) -> int:
@@ -189,13 +189,22 @@ class Source:
 
     def lease_past(self, number: int, past: Past) -> int:
         """The same past what waits at the head. Does not ask again for what was not there."""
-        if not self.dirty or self._resting() or (self.looked and self.looked.covers(past)):
+        if not self.dirty or self._resting():
+            return 0
+        if any(one.covers(past) for one in self.looked.values()):
             return 0
         bounds = replace(self.bounds(past.nodes, past.within), rooms=past.rooms)
         found = self._lease(number, bounds)
         if found < number:
-            self.looked = past
+            self.looked_at(past)
         return found
+
+    def looked_at(self, past: Past) -> None:
+        """Note that nothing of it can be leased to any use, until something changes.
+
+        One with a ``within`` may have more room than one without: neither covers the other.
+        """
+        self.looked[past.within is not None] = past
 
     def lease_beside(self, number: int) -> int:
         """The same of jobs that need no mpirun, beside those that wait for one.
@@ -233,7 +242,7 @@ class Source:
         if now >= self._next_refresh:
             self._next_refresh = now + KNOWN_SECONDS
             if self.durations.refresh():
-                self.looked = None
+                self.looked = {}
 
     @property
     def deadline(self) -> float | None:
@@ -281,16 +290,26 @@ class Source:
             )
         return len(rows)
 
+    def left_for_mode(self) -> int:
+        """Jobs that are not run because they have several ranks, of whatever size."""
+        return lease.left_for_mode(self.scope) if self.serial_only else 0
+
     def left_for_size(self) -> int:
         """Jobs that are not run because they ask for more than there is."""
         limits = self.nodes.limits
         most = Bounds(limits.nodes, ranks=limits.ranks, gpus=limits.gpus)
-        return lease.left(self.scope, most) if self.leave_large else 0
+        return self._left(most) if self.leave_large else 0
 
     def left_for_time(self) -> int:
-        """Jobs that are not run because they would not end in time."""
+        """Jobs that are not run only because they would not end in time."""
         bounds = self.bounds()
-        return lease.left(self.scope, bounds) if bounds.seconds is not None else 0
+        if bounds.seconds is None:
+            return 0
+        # The bounds are also those of size, which has been told of.
+        return max(0, self._left(bounds) - self.left_for_size())
+
+    def _left(self, bounds: Bounds) -> int:
+        return lease.left(self.scope, bounds, serial_only=self.serial_only)
 
     def application(self, key: int | None) -> Application:
         """The application of a task; edits are seen once they are committed."""

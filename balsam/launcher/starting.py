@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
@@ -81,8 +81,7 @@ class Starter:
                 turn.place += 1
         if turn.head is not None:
             self._give_back_refused(turn)
-        if turn.in_vain:
-            self.source.looked = turn.past
+        self._note_vain(turn)
         if time.monotonic() >= self._next_trim:
             self._trim()
         if turn.started:
@@ -100,7 +99,7 @@ class Starter:
             if isinstance(start, Start):
                 self.ledger.add(start)
             turn.started = self._begun = True
-            turn.in_vain = False
+            turn.in_vain = None
             self._passed.discard(task.id)
             self.progress.started()
         except MpiUnavailable as error:
@@ -236,24 +235,38 @@ class Starter:
 
     def _lease_past(self, turn: Turn, room: int) -> bool:
         self._give_back_refused(turn)
+        self._note_vain(turn)
         waiting = len(self.source.stock)
-        if turn.in_vain or 2 * waiting > max(KEPT, self._ahead()):
+        if 2 * waiting > max(KEPT, self._ahead()):
             return False
-        turn.past = self._past()
         number = min(max(room, self._ahead(), KEPT - waiting), MOST)
-        turn.in_vain = turn.past is not None and self.source.lease_past(number, turn.past) > 0
-        self._passed.update(task.id for task in islice(self.source.stock, waiting, None))
-        return turn.in_vain
+        for past in self._pasts():
+            if self.source.lease_past(number, past):
+                turn.in_vain = past
+                self._passed.update(task.id for task in islice(self.source.stock, waiting, None))
+                return True
+        return False
 
-    def _past(self) -> Past | None:
-        """What there is room for although the head has to wait."""
+    def _note_vain(self, turn: Turn) -> None:
+        """Do not lease again what was leased past the head, if none of it could be started."""
+        if turn.in_vain:
+            self.source.looked_at(turn.in_vain)
+            turn.in_vain = None
+
+    def _pasts(self) -> Iterator[Past]:
+        """What there is room for although the head has to wait.
+
+        That is anything on nodes that are not kept for it; then what ends in time on those as well,
+        for what is free elsewhere may be too little for any job.
+        """
         nodes = self.attempts.nodes
         rooms = nodes.rooms()
         if rooms.free:
-            return Past(max(1, nodes.idle_nodes), rooms)
+            yield Past(max(1, nodes.idle_nodes), rooms)
         kept, rooms = nodes.reservation, nodes.rooms(kept_too=True)
         left = kept.starts - self.clock() if kept and kept.starts else 0.0
-        return Past(nodes.kept_idle_nodes or 1, rooms, left) if left > 0 and rooms.free else None
+        if left > 0 and rooms.free:
+            yield Past(max(1, nodes.idle_nodes + nodes.kept_idle_nodes), rooms, left)
 
     def _ahead(self) -> int:
         return int(self.progress.rate() * AHEAD_SECONDS)
@@ -278,9 +291,8 @@ class Turn:
     refused: dict[Request, float] = field(default_factory=dict)
     place: int = 0
     started: bool = False
-    #: What was leased past the head last, and whether none of that was started yet.
-    past: Past | None = None
-    in_vain: bool = False
+    #: What was leased past the head last, if none of that was started yet.
+    in_vain: Past | None = None
 
     def refuse(self, task: Task) -> None:
         """There was no room for a task."""

@@ -95,9 +95,14 @@ def test_serial_mode_leaves_mpi_jobs_alone(site: Site) -> None:
     site.job("serial", "/bin/true")
     site.job("mpi", "/bin/true", ranks_per_node=2)
     site.job("wide", "/bin/true", num_nodes=2)
-    site.launch("--consume-all", "--job-mode", "serial")
+    said = site.launch("--consume-all", "--job-mode", "serial")
+    why = "several ranks, and this launcher runs serial jobs only."
+    assert f"2 jobs were not run: they have {why}" in said
     assert site.state("serial") == states.JOB_FINISHED
     assert site.state("mpi") == site.state("wide") == states.PREPROCESSED
+    site.named("wide").delete()
+    said = site.launch("--consume-all", "--part", "serial:1")
+    assert f"[serial 0] 1 job was not run: it has {why}" in said
     site.check_clean()
 
 

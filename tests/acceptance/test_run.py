@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from balsam import states
-from balsam.core.models import BalsamJob, Session
+from balsam.core.models import BalsamJob, EventLog, Session
 
 from .conftest import BALSAM, PATIENCE_SECONDS, Site
 
@@ -119,6 +121,57 @@ def test_what_can_not_be_started_is_said_in_one_sentence(
     assert message in error
     assert len(error.splitlines()) == 1
     assert last().state == states.FAILED
+    site.check_clean()
+
+
+def batch_job(site: Site, seconds: float = 3600.0) -> None:
+    """Be on the only node of a batch job that ends so soon."""
+    ends = str(int(time.time() + seconds))
+    site.env.update(
+        SLURM_JOB_ID="7", SLURM_JOB_NODELIST=socket.gethostname(), SLURM_JOB_END_TIME=ends
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-n", "2", "true"), "asks for 2 nodes; this launcher has 1"),
+        (("--gpus-per-rank", "1", "true"), "asks for 1 GPU per node; the node has 0 (if there"),
+    ],
+)
+def test_what_a_batch_job_can_never_give_is_said_at_once(
+    site: Site, words: tuple[str, ...], message: str
+) -> None:
+    """It was left to a larger batch job, and waited for until the end of this one."""
+    batch_job(site)
+    code, out, error = run(site, *words)
+    assert (code, out) == (1, b"")
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert last().state == states.FAILED
+    site.check_clean()
+
+
+def test_what_may_take_longer_than_its_batch_job_is_started(site: Site) -> None:
+    """By its wall time, or by what its application has taken."""
+    site.app("slow", "/bin/true")
+    assert run(site, "--app", "slow")[0] == 0
+    measured = EventLog.objects.get(to_state=states.RUN_DONE)
+    measured.data["wall_seconds"] = 7200.0
+    measured.save()
+    batch_job(site)
+    for words in (("--app", "slow"), ("--wall-time-minutes", "90", "true")):
+        assert run(site, *words) == (0, b"", "")
+    site.all_finished()
+
+
+def test_the_end_of_its_batch_job_ends_it(site: Site) -> None:
+    batch_job(site, 10.0)
+    words = ("--wall-time-minutes", "90", "sh", "-c", "echo begun; exec sleep 600")
+    code, out, error = run(site, *words)
+    assert (code, out) == (143, b"begun\n")
+    assert "its time limit is reached" in error
+    assert site.end("sh").data["cause"] == states.BATCH_TIME_LIMIT
     site.check_clean()
 
 

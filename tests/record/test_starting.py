@@ -366,6 +366,47 @@ def test_what_is_leased_past_the_head_is_not_asked_for_again_and_again() -> None
     assert machine.nodes.reservation
 
 
+TEN = {"threads_per_rank": 10}
+
+
+def kept_beside_remnants() -> tuple[Machine, Starter]:
+    """Two nodes are kept for an hour, one of them idle; four cores are left over on the others."""
+    machine = Machine(4, 64)
+    runnable({"wall_time_minutes": 60, "launch_params": WHOLE})
+    runnable(*[{**TEN, "wall_time_minutes": 180}] * 12)
+    starter = starter_on(machine)
+    starter.start()
+    runnable({"num_nodes": 2, "priority": 5, "wall_time_minutes": 60})
+    starter.source.dirty = True
+    starter.start()
+    kept = machine.nodes.reservation
+    assert kept and kept.starts == 3600 and machine.nodes.kept_idle_nodes == 1
+    assert machine.nodes.open_cores == 8
+    return machine, starter
+
+
+def test_cores_left_over_elsewhere_keep_no_short_job_from_reserved_nodes() -> None:
+    machine, starter = kept_beside_remnants()
+    long = runnable(*[{**TEN, "wall_time_minutes": 180}] * 40)
+    short = runnable(*[{**TEN, "wall_time_minutes": 5}] * 40)
+    starter.source.dirty = True
+    starter.start()
+    assert set(short[:6]) == machine.started.keys() & {*short, *long}
+
+
+def test_neither_open_nor_reserved_nodes_are_asked_for_again_and_again() -> None:
+    machine, starter = kept_beside_remnants()
+    runnable(*[{**TEN, "wall_time_minutes": 180}] * 40)
+    starter.source.dirty = True
+    assert leases_of(starter, 5) == 2, "for open nodes, and for reserved ones"
+    machine.now += 600
+    assert leases_of(starter, 5) == 0, "less time is left, and nothing else has changed"
+    runnable(*[{**TEN, "wall_time_minutes": 5}] * 4)
+    starter.source.dirty = True
+    assert leases_of(starter, 5) <= 4
+    assert machine.nodes.kept_idle_nodes == 0
+
+
 def test_wide_jobs_far_behind_the_head_are_left_to_others() -> None:
     machine = Machine(4, 1)
     runnable({"num_nodes": 1, "priority": 9})
@@ -511,6 +552,23 @@ def test_every_job_is_started_once_whatever_the_mix(jobs: list[Any], sort_by: st
     assert machine.nodes.idle_nodes == 3
 
 
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(jobs=st.lists(shapes, min_size=40, max_size=80))
+def test_while_nothing_changes_nothing_is_asked_for_whatever_the_mix(jobs: list[Any]) -> None:
+    BalsamJob.objects.all().delete()
+    machine = Machine(4, 4)
+    runnable(*jobs)
+    starter = starter_on(machine)
+    starter.start()
+    while machine.running:
+        machine.pass_on()
+        starter.source.dirty = True
+        assert leases_of(starter, 1) <= 6
+        assert leases_of(starter, 2) == 0
+
+
 class Capped(Machine):
     """Every task needs an mpirun, and there are but two."""
 
@@ -590,3 +648,22 @@ def test_what_asks_for_more_than_there_is_is_left_to_another_in_a_batch_job() ->
     assert BalsamJob.objects.counts_by_state() == {states.PREPROCESSED: 3}
     assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
     assert starter.source.left_for_size() == 2
+
+
+def test_jobs_that_are_left_for_the_mode_are_told_of_once() -> None:
+    starter = starter_on(Machine(2, 2), leave_large=True)
+    source = starter.source
+    source.serial_only = True
+    source.seconds_left = lambda: 600.0
+    runnable({"num_nodes": 3}, {"ranks_per_node": 2, "wall_time_minutes": 60})
+    runnable({"wall_time_minutes": 60}, {"ranks_per_node": 2}, {})
+    starter.start()
+    assert len(starter.attempts.started) == 1  # type: ignore[attr-defined]
+    assert (source.left_for_mode(), source.left_for_size(), source.left_for_time()) == (3, 0, 1)
+
+
+def test_jobs_that_are_left_for_their_size_are_not_told_of_as_late() -> None:
+    source = starter_on(Machine(2, 2), leave_large=True).source
+    source.seconds_left = lambda: 600.0
+    runnable({"num_nodes": 3}, {"num_nodes": 3, "wall_time_minutes": 60}, {"wall_time_minutes": 60})
+    assert (source.left_for_size(), source.left_for_time()) == (2, 1)
