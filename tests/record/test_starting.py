@@ -565,7 +565,8 @@ def test_while_nothing_changes_nothing_is_asked_for_whatever_the_mix(jobs: list[
     while machine.running:
         machine.pass_on()
         starter.source.dirty = True
-        assert leases_of(starter, 1) <= 6
+        before = len(machine.started)
+        assert leases_of(starter, 1) <= len(machine.started) - before + 4
         assert leases_of(starter, 2) == 0
 
 
