@@ -317,3 +317,32 @@ def test_no_rule_of_fsck_pairs_all_jobs_of_one_state_with_all_of_another(record:
     for rule in RULES:
         text = plan((rule.statement, ()))
         assert text.count(f"{STATE} (state=?)") <= 1, f"{rule.statement}\n{text}"
+
+
+# -- what a server of Postgres takes tables for ---------------------------------------------------
+
+
+@pytest.mark.postgres
+def test_edges_are_read_by_job_though_one_had_them_all_when_they_were_counted(
+    record: Record,
+) -> None:
+    jobs = BalsamJob.objects
+    jobs.bulk_create({"name": f"many{index}", "workflow": "v"} for index in range(3000))
+    many = list(jobs.filter(workflow="v"))
+    jobs.create(name="of-all", workflow="w", parents=many, input_files="")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        cursor.execute("RESET enable_seqscan")
+    passed = statements(undone(lambda: bookkeeping.pass_jobs([many[0].pk], 10)))
+    text = "\n".join(map(plan, passed))
+    assert "Index Cond: (child_id = job.id)" in text, text
+    assert "Filter: (child_id = job.id)" not in text, text
+
+
+@pytest.mark.postgres
+def test_the_newest_event_of_each_job_is_not_looked_for_among_all(record: Record) -> None:
+    (rule,) = (rule for rule in RULES if rule.check == "state-of-events")
+    text = plan((rule.statement, ()))
+    assert re.search(
+        r"Aggregate.*\n.*balsam_event_job_id.*\n.*Index Cond: \(job_id = job.id\)", text
+    ), text

@@ -71,7 +71,7 @@ RULES = (
         "every job is in the state that its newest event led to",
         """SELECT job.id, job.state, COALESCE(event.to_state, 'no event')
             FROM balsam_job job LEFT JOIN balsam_event event ON event.id =
-                (SELECT max(id) FROM balsam_event WHERE job_id = job.id)
+                (SELECT max(id + 0) FROM balsam_event WHERE job_id = job.id)
             WHERE event.id IS NULL OR event.to_state <> job.state""",
         "job {} is {}, its newest event says {}",
     ),
