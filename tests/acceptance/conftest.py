@@ -27,6 +27,7 @@ from balsam.core.models.session import ENDED
 from balsam.platform import node
 from balsam.platform.process import marked_processes, signal_all
 from tests import databases
+from tests.tools import prepared
 from tests.tools.fixtures import all_hosts, clusters, hosts, slurm
 
 __all__ = ["all_hosts", "clusters", "hosts", "slurm"]
@@ -150,11 +151,9 @@ class Site:
 
     def balsam(self, line: str, code: int = 0) -> str:
         """What a command prints, which has to end with ``code``."""
-        done = subprocess.run(
-            [*BALSAM, *shlex.split(line)],
-            cwd=self.path, env=self.env, capture_output=True, text=True,
-            timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        done = prepared.run_text(
+            shlex.split(line), cwd=self.path, env=self.env, timeout=PATIENCE_SECONDS
+        )
         assert done.returncode == code, f"{line}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import prepared
+
 BALSAM = [sys.executable, "-m", "balsam"]
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
@@ -27,9 +29,10 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class Shell:
-    """A directory and an environment to type commands in."""
+    """A directory and an environment to type commands in; ``anew``: each by a start of Python."""
 
-    def __init__(self, directory: Path, home: Path) -> None:
+    def __init__(self, directory: Path, home: Path, *, anew: bool = False) -> None:
+        self.anew = anew
         self.cwd = directory
         hidden = ("BALSAM", "COLUMNS", "TERM", "PYTHONUNBUFFERED")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
@@ -37,7 +40,10 @@ class Shell:
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         """A command away from any terminal; what hangs is ended with all it started."""
-        argv = [*BALSAM, *shlex.split(line)]
+        words = shlex.split(line)
+        if not self.anew and words[0] != "launcher":
+            return prepared.run_text(words, cwd=self.cwd, env=self.env, timeout=PATIENCE_SECONDS)
+        argv = [*BALSAM, *words]
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             process = subprocess.Popen(
                 argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=out,
@@ -127,7 +133,7 @@ def only_job(shell: Shell) -> dict[str, object]:
 
 
 def test_hello_world_as_printed(tmp_path: Path) -> None:
-    shell = Shell(tmp_path, tmp_path)
+    shell = Shell(tmp_path, tmp_path, anew=True)
     shell.ok("init .")
     (tmp_path / "hello.py").touch()
     assert shell.ok("app --exec hello.py --name hello --desc 'say hello and fail'") == (

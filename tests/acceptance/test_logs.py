@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from balsam import states
+from tests.tools import prepared
 
 from .conftest import BALSAM, PATIENCE_SECONDS, PROGRAMS, Site
 
@@ -51,10 +52,7 @@ def readers() -> Iterator[list[Reader]]:
 
 
 def balsam(site: Site, *words: str, code: int = 0) -> tuple[bytes, str]:
-    done = subprocess.run(
-        [*BALSAM, *words], cwd=site.path, env=site.env, capture_output=True,
-        timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    done = prepared.run(words, cwd=site.path, env=site.env, timeout=PATIENCE_SECONDS)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr.decode()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from balsam.core.models import ApplicationDefinition, BalsamJob
+from tests.tools import prepared
 
 from .conftest import BALSAM, PATIENCE_SECONDS, Site
 
@@ -32,10 +32,7 @@ def here(site: Site) -> Path:
 
 def qsub(site: Site, here: Path, *words: str, code: int = 0) -> tuple[str, str]:
     """What ``balsam qsub``, typed in ``here``, prints to stdout and stderr."""
-    done = subprocess.run(
-        [*BALSAM, "qsub", *words], cwd=here, env=site.env, capture_output=True, text=True,
-        timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    done = prepared.run_text(["qsub", *words], cwd=here, env=site.env, timeout=PATIENCE_SECONDS)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 

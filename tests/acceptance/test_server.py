@@ -18,6 +18,7 @@ import pytest
 
 from balsam.conf.postgres import life, server
 from balsam.conf.project import Project
+from tests.tools import prepared
 
 pytestmark = pytest.mark.server
 
@@ -35,11 +36,9 @@ class Screen:
         self.env |= {"HOME": str(home), "PYTHONPATH": PYTHONPATH}
 
     def run(self, line: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "balsam", *shlex.split(line)],
-            cwd=self.cwd, env={**self.env, **environ}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=PATIENCE_SECONDS,
-        )  # fmt: skip
+        return prepared.run_text(
+            shlex.split(line), cwd=self.cwd, env={**self.env, **environ}, timeout=PATIENCE_SECONDS
+        )
 
     def balsam(self, line: str, code: int = 0) -> str:
         """What a command prints, which has to end with ``code``."""

@@ -1,0 +1,177 @@
+"""``python -m balsam``, forked from a process that has imported it: most of a start is imports.
+
+Each command is a process of its own with the environment, directory, words and streams that it is
+given, and ends as Python ends. What a start itself does is for the tests that make a real one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).parents[2]
+#: No message is longer; most of it is an environment.
+MESSAGE_BYTES = 200_000
+#: What commands import, sooner or later.
+PACKAGES = ("cli", "conf", "core", "doctor")
+
+_lock = threading.Lock()
+_channel: socket.socket | None = None
+
+
+def run(
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """A command line with empty input, once it has ended and nobody holds its streams.
+
+    ``subprocess.TimeoutExpired`` after killing it.
+    """
+    with _lock:
+        channel = _prepared()
+        out, err = os.pipe(), os.pipe()
+        with open(os.devnull, "rb") as nothing:
+            request = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
+            socket.send_fds(channel, [request], [nothing.fileno(), out[1], err[1]])
+        os.close(out[1])
+        os.close(err[1])
+        pid = int(channel.recv(MESSAGE_BYTES))
+        try:
+            said, complained = _read((out[0], err[0]), time.monotonic() + timeout)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(list(words), timeout) from None
+        finally:
+            os.close(out[0])
+            os.close(err[0])
+            code = int(channel.recv(MESSAGE_BYTES))
+    return subprocess.CompletedProcess(list(words), code, said, complained)
+
+
+def run_text(
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """The same with what it printed as text."""
+    done = run(words, cwd=cwd, env=env, timeout=timeout)
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def _read(ends: tuple[int, ...], give_up: float) -> list[bytes]:
+    """All that is written to pipes until nobody can write any more; TimeoutError."""
+    texts = dict.fromkeys(ends, b"")
+    with selectors.DefaultSelector() as waiting:
+        for end in ends:
+            waiting.register(end, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(give_up - time.monotonic(), 0))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                piece = os.read(key.fd, 65536)
+                texts[key.fd] += piece
+                if not piece:
+                    waiting.unregister(key.fd)
+    return [texts[end] for end in ends]
+
+
+def _prepared() -> socket.socket:
+    """The way to the process that has all imported; it ends with this one."""
+    global _channel
+    if _channel is None:
+        _channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(there.fileno())],
+                cwd=ROOT, env=_without_balsam(os.environ), stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+            )  # fmt: skip
+        atexit.register(process.wait)
+        atexit.register(_channel.close)
+    return _channel
+
+
+def _without_balsam(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not name.startswith("BALSAM")}
+
+
+# -- in the process that has all imported --------------------------------------------------------
+
+
+def _serve(channel: socket.socket) -> None:
+    """Fork for each request; answer with the process, then with its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    while True:
+        message, streams, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 3)
+        if not message:
+            return
+        pid = os.fork()
+        if not pid:
+            channel.close()
+            _become(streams, **json.loads(message))
+        for stream in streams:
+            os.close(stream)
+        channel.send(str(pid).encode())
+        _, status = os.waitpid(pid, 0)
+        channel.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(streams: list[int], words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
+    from balsam.cli import main
+    from balsam.conf import bootstrap
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    bootstrap.setup()  # for what it adds to the environment
+    sys.argv = [str(ROOT / "balsam" / "__main__.py"), *words]
+    code = 1
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BaseException:  # noqa: BLE001 (told, as Python tells it)
+        traceback.print_exc()
+    # As Python ends, but for taking apart each module, which would copy all that was forked.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _import_all() -> None:
+    from balsam.conf import bootstrap
+
+    bootstrap.setup()
+    for package in PACKAGES:
+        found = importlib.import_module(f"balsam.{package}")
+        for module in pkgutil.walk_packages(found.__path__, f"balsam.{package}."):
+            importlib.import_module(module.name)
+    # It takes its job from the environment as it is imported.
+    if "balsam.launcher.dag" in sys.modules:
+        raise AssertionError("balsam.launcher.dag is imported with the command line")
+
+
+if __name__ == "__main__":
+    _import_all()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
