@@ -160,6 +160,8 @@ def _become(streams: list[int], words: list[str], cwd: str, env: dict[str, str])
 
 
 def _import_all() -> None:
+    from django.db import connections
+
     from balsam.conf import bootstrap
 
     bootstrap.setup()
@@ -167,6 +169,9 @@ def _import_all() -> None:
         found = importlib.import_module(f"balsam.{package}")
         for module in pkgutil.walk_packages(found.__path__, f"balsam.{package}."):
             importlib.import_module(module.name)
+    # Which kind of database it is, is found out by whoever asks it first.
+    for alias in connections:
+        del connections[alias]
     # It takes its job from the environment as it is imported.
     if "balsam.launcher.dag" in sys.modules:
         raise AssertionError("balsam.launcher.dag is imported with the command line")
