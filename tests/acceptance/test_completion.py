@@ -29,7 +29,7 @@ zmodload zsh/zpty
 zpty asked 'PS1= zsh -f -i'
 zpty -w asked 'autoload -Uz compinit; compinit -u -D; source script'
 zpty -w asked 'show() { print "[$1|$2|$3|$4]" }'
-zpty -w asked 'compdef _balsam_completion show=balsam; unsetopt zle_bracketed_paste; PS1=RE''ADY'
+zpty -w asked 'compdef _balsam_completion show=balsam; unsetopt zle_bracketed_paste; PS1=RE""ADY'
 zpty -r -m asked before '*READY*' || exit 8
 zpty -w -n asked "$1"$'\\t\\n'
 zpty -r -m asked after '*\\]*' || exit 9
