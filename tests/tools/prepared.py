@@ -1,12 +1,14 @@
 """``python -m balsam``, forked from a process that has imported it: most of a start is imports.
 
-Each command is a process of its own with the environment, directory, words and streams that it is
-given, and ends as Python ends. What a start itself does is for the tests that make a real one.
+Each command is a session of its own with the environment, directory, words and streams that it is
+given, and exits with the code that ``main`` gives. What a start does, and which modules a command
+imports itself, is for the tests that start Python.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -39,27 +41,19 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """A command line with empty input, once it has ended and nobody holds its streams.
 
-    ``subprocess.TimeoutExpired`` after killing it.
+    After killing it, and what it has started, ``subprocess.TimeoutExpired``.
     """
+    global _channel
+    request = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
     with _lock:
-        channel = _prepared()
-        out, err = os.pipe(), os.pipe()
-        with open(os.devnull, "rb") as nothing:
-            request = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
-            socket.send_fds(channel, [request], [nothing.fileno(), out[1], err[1]])
-        os.close(out[1])
-        os.close(err[1])
-        pid = int(channel.recv(MESSAGE_BYTES))
         try:
-            said, complained = _read((out[0], err[0]), time.monotonic() + timeout)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(list(words), timeout) from None
-        finally:
-            os.close(out[0])
-            os.close(err[0])
-            code = int(channel.recv(MESSAGE_BYTES))
-    return subprocess.CompletedProcess(list(words), code, said, complained)
+            return _Command(_prepared(), list(words), request).end(timeout)
+        except BaseException:
+            # What it would still say is no answer to the next.
+            if _channel is not None:
+                _channel.close()
+                _channel = None
+            raise
 
 
 def run_text(
@@ -72,35 +66,76 @@ def run_text(
     )
 
 
-def _read(ends: tuple[int, ...], give_up: float) -> list[bytes]:
-    """All that is written to pipes until nobody can write any more; TimeoutError."""
-    texts = dict.fromkeys(ends, b"")
-    with selectors.DefaultSelector() as waiting:
-        for end in ends:
-            waiting.register(end, selectors.EVENT_READ)
-        while waiting.get_map():
-            ready = waiting.select(max(give_up - time.monotonic(), 0))
-            if not ready:
-                raise TimeoutError
-            for key, _ in ready:
-                piece = os.read(key.fd, 65536)
-                texts[key.fd] += piece
-                if not piece:
-                    waiting.unregister(key.fd)
-    return [texts[end] for end in ends]
+class _Command:
+    """A command that runs: the pipes it writes into, and the socket that tells its exit code."""
+
+    def __init__(self, channel: socket.socket, words: list[str], request: bytes) -> None:
+        self.words = words
+        self.channel = channel
+        self.code: int | None = None
+        (self.out, out), (self.err, err) = os.pipe(), os.pipe()
+        self.said = {self.out: b"", self.err: b""}
+        with open(os.devnull, "rb") as nothing:
+            socket.send_fds(channel, [request], [nothing.fileno(), out, err])
+        os.close(out)
+        os.close(err)
+        self.pid = self._answer()
+
+    def end(self, timeout: float) -> subprocess.CompletedProcess[bytes]:
+        """Wait until it has ended and nobody can write into its pipes any more."""
+        in_time = False
+        try:
+            in_time = self._follow(time.monotonic() + timeout)
+        finally:
+            if self.code is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+            os.close(self.out)
+            os.close(self.err)
+        out, err = self.said.values()
+        if self.code is None or not in_time:
+            raise subprocess.TimeoutExpired(self.words, timeout, out, err)
+        return subprocess.CompletedProcess(self.words, self.code, out, err)
+
+    def _follow(self, give_up: float) -> bool:
+        """Take in what it writes and how it ends; whether that was all."""
+        with selectors.DefaultSelector() as waiting:
+            for end in (self.channel, *self.said):
+                waiting.register(end, selectors.EVENT_READ)
+            while waiting.get_map():
+                ready = waiting.select(max(give_up - time.monotonic(), 0))
+                if not ready:
+                    return False
+                for key, _ in ready:
+                    if key.fileobj is self.channel:
+                        self.code = self._answer()
+                        waiting.unregister(self.channel)
+                        continue
+                    piece = os.read(key.fd, 65536)
+                    self.said[key.fd] += piece
+                    if not piece:
+                        waiting.unregister(key.fd)
+        return True
+
+    def _answer(self) -> int:
+        text = self.channel.recv(MESSAGE_BYTES)
+        if not text:
+            raise ConnectionError("The process that commands are forked from has ended.")
+        return int(text)
 
 
 def _prepared() -> socket.socket:
     """The way to the process that has all imported, no child of this one; it ends with this one."""
     global _channel
     if _channel is None:
-        _channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             subprocess.run(
                 [sys.executable, "-m", __name__, str(there.fileno())],
                 cwd=ROOT, env=_without_balsam(os.environ), stdin=subprocess.DEVNULL,
                 pass_fds=[there.fileno()], check=True,
             )  # fmt: skip
+        _channel = here
     return _channel
 
 
@@ -125,15 +160,19 @@ def _serve(channel: socket.socket) -> None:
             _become(streams, **json.loads(message))
         for stream in streams:
             os.close(stream)
-        channel.send(str(pid).encode())
-        _, status = os.waitpid(pid, 0)
-        channel.send(str(os.waitstatus_to_exitcode(status)).encode())
+        try:
+            channel.send(str(pid).encode())
+            _, status = os.waitpid(pid, 0)
+            channel.send(str(os.waitstatus_to_exitcode(status)).encode())
+        except OSError:  # nobody waits for it any more
+            return
 
 
 def _become(streams: list[int], words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
     from balsam.cli import main
     from balsam.conf import bootstrap
 
+    os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -147,7 +186,7 @@ def _become(streams: list[int], words: list[str], cwd: str, env: dict[str, str])
     try:
         main()
     except SystemExit as stop:
-        code = int(stop.code or 0)
+        code = stop.code if isinstance(stop.code, int) else 1
     except BaseException:  # noqa: BLE001 (told, as Python tells it)
         traceback.print_exc()
     # As Python ends, but for taking apart each module, which would copy all that was forked.

@@ -69,6 +69,7 @@ RULES = (
     Rule(
         "state-of-events",
         "every job is in the state that its newest event led to",
+        # + 0: else Postgres may look for it among all events, from the newest on, for each job.
         """SELECT job.id, job.state, COALESCE(event.to_state, 'no event')
             FROM balsam_job job LEFT JOIN balsam_event event ON event.id =
                 (SELECT max(id + 0) FROM balsam_event WHERE job_id = job.id)

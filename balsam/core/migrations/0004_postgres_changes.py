@@ -1,8 +1,4 @@
-"""Postgres tells whoever listens that the record has changed; SQLite needs no help for that.
-
-And it is told how many edges a job has: what it counts for itself while one job has nearly all there
-are makes it read every edge for each job that waits, until it has counted again.
-"""
+"""What only Postgres has: word of each change of the record, and how many edges a job has."""
 
 from __future__ import annotations
 
@@ -20,14 +16,16 @@ _TRIGGERS = (
     ("balsam_job", "UPDATE OR DELETE"),
     ("balsam_app", "INSERT OR UPDATE OR DELETE"),
 )
-#: Different values to be expected, as a share of the rows.
+#: How many different jobs edges have, as a share (-) of the edges. What the server counts while one
+#: job has nearly all there are makes it read every edge for each job that waits, until it has counted
+#: again.
 _EDGES = """
 ALTER TABLE balsam_dependency
     ALTER COLUMN child_id SET (n_distinct = -0.3), ALTER COLUMN parent_id SET (n_distinct = -0.3)
 """
 
 
-def listen(apps: Any, editor: Any) -> None:
+def apply(apps: Any, editor: Any) -> None:
     if editor.connection.vendor != "postgresql":
         return
     editor.execute(_TELL)
@@ -39,7 +37,7 @@ def listen(apps: Any, editor: Any) -> None:
     editor.execute(_EDGES)
 
 
-def stop(apps: Any, editor: Any) -> None:
+def revert(apps: Any, editor: Any) -> None:
     if editor.connection.vendor != "postgresql":
         return
     for table, _ in _TRIGGERS:
@@ -50,4 +48,4 @@ def stop(apps: Any, editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [("core", "0003_indexes")]
-    operations = [migrations.RunPython(listen, stop)]
+    operations = [migrations.RunPython(apply, revert)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import balsam
 from balsam.cli.app import cli
-from tests.tools import prepared
 
 ROOT = Path(balsam.__file__).parents[1]
 SECONDS = 60
@@ -56,7 +56,11 @@ BAD: dict[str, tuple[str, int, str]] = {
 def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("BALSAM")}
     env.update(HOME=str(home), PYTHONPATH=str(ROOT))
-    return prepared.run_text(words, cwd=home / "project", env=env, timeout=SECONDS)
+    return subprocess.run(
+        [sys.executable, "-m", "balsam", *words],
+        cwd=home / "project", env=env, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=SECONDS,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
