@@ -156,7 +156,8 @@ class JobSource(JobManager):
     def clear_stale_locks(self) -> int:
         """Free what dead scripts had leased; how many there were.
 
-        Leases of dead launchers wait for the next launcher, which knows how far their jobs got.
+        Leases of dead launchers wait for the next launcher, which knows how far their jobs got, and
+        so do those of scripts that have set a job RUNNING: it has lost an attempt.
         """
         from balsam.core import sessions
 
@@ -167,7 +168,9 @@ class JobSource(JobManager):
                 session.pid, session.pid_start
             )
             stale = gone or sessions.expired(session, seconds)
-            if session.kind == SCRIPT and stale and sessions.claim(session, _life()):
+            if session.kind != SCRIPT or not stale or _runs_any(int(session.pk)):
+                continue
+            if sessions.claim(session, _life()):
                 _close(int(session.pk))
                 cleared += 1
         return cleared
@@ -185,6 +188,12 @@ class JobSource(JobManager):
             session = sessions.open_session(_life())
             self._session = (os.getpid(), session)
         return session
+
+
+def _runs_any(session: int) -> bool:
+    from balsam.core import lease
+
+    return any(row[0] == states.RUNNING for row in lease.held(session).values())
 
 
 def _close(session: int) -> None:

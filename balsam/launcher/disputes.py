@@ -123,6 +123,7 @@ class Disputes:
             lease.release(self.session, strays)
         self.source.begin()
         self.moved = self.source.dirty = self.steps.dirty = True
+        self._rest_until = 0.0  # what is in stock may be somebody else's by now
 
     def too_late(self, entries: Sequence[Entry]) -> None:
         """Somebody moved these jobs first: their attempts end, and what they came to is noted."""

@@ -169,7 +169,8 @@ class Launcher(Equipment):
         busy = self.source.busy and not self.stopping.why
         if busy and now >= self._guard.retry_at:
             return 0.0
-        due = [self._next_look, self._next_beat, self._next_sessions]
+        # While the database does not answer nobody looks, however late a look is.
+        due = [max(self._next_look, self._guard.retry_at), self._next_beat, self._next_sessions]
         if busy:
             due.append(self._guard.retry_at)
         if len(self.ledger):

@@ -69,6 +69,7 @@ class Progress:
     def count(self) -> None:
         """Count the jobs in scope; the more that costs, the rarer it is done."""
         begin = time.monotonic()
+        self._next = begin + LATEST_SECONDS  # should the database not answer
         self._counts = lease.counts(self._scope)
         if self._failed_before is None:
             self._failed_before = self._counts.get(states.FAILED, 0)

@@ -72,6 +72,8 @@ class Recovery:
         self._moved: set[int] = set()
         #: Session -> when (monotonic) we first saw that its process is dead.
         self._dead: dict[int, float] = {}
+        #: Dead sessions of other users whose journals we may not read.
+        self._left: set[int] = set()
         #: A session is dead, and will soon be recovered.
         self.waiting = False
 
@@ -80,10 +82,28 @@ class Recovery:
         recovered = 0
         self.waiting = False
         for session in sessions.others(own_session):
-            if self.is_dead(session) and sessions.claim(session, self._life):
+            if (
+                self.is_dead(session)
+                and self._is_readable(session)
+                and sessions.claim(session, self._life)
+            ):
                 self.recover(session)
                 recovered += 1
         return recovered
+
+    def _is_readable(self, session: Session) -> bool:
+        """Whether we may know what it had still to commit: else it is left to its owner."""
+        key = int(session.pk)
+        try:
+            journal.path_of(self._journals, key).open("rb").close()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if key not in self._left:
+                self._left.add(key)
+                logger.warning("session %s is dead, and left to its owner: %s", key, error)
+            return False
+        return True
 
     def tidy(self) -> None:
         """Remove journals of sessions that ended, but were killed before they could do that."""
@@ -92,7 +112,7 @@ class Recovery:
         kept = {journal.path_of(self._journals, session.pk) for session in sessions.others(None)}
         for path in journals:
             if path not in kept:
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def is_dead(self, session: Session) -> bool:
         """By its process, where that can be looked at; by its heartbeat otherwise.
@@ -160,21 +180,30 @@ class Recovery:
             process.end_processes(survivors, self._grace_seconds)
         held = lease.held(key)
         moves = true_ends(key, held, told, self._crash_limit, self._running_on(session))
-        moved = advance(moves)
-        hold_back(move for move in moves if move.job in moved)
+        with joined():  # or another launcher would lease what is to be held back
+            moved = advance(moves)
+            hold_back(move for move in moves if move.job in moved)
         _tell_killed(held, told)
         with joined():  # or another launcher would lease what has no attempt left
             rescued = bookkeeping.rescued(held)
             sessions.close_session(key)
             bookkeeping.end_restarts(rescued, self._max_attempts)
         bookkeeping.pass_jobs(held, self._max_attempts)
-        path.unlink(missing_ok=True)
+        _remove(path)
         logger.warning("recovered session %s: %d of %d leased jobs", key, len(moved), len(held))
 
     def _running_on(self, session: Session) -> str:
         """The host where attempts of the session may go on: one whose processes we can not see."""
         host = str(session.lock).rpartition(":")[0]
         return "" if host == self._life.host or not host else host
+
+
+def _remove(path: Path) -> None:
+    """Remove a journal of which all is committed; who may not leaves it to its owner."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s", error)
 
 
 def _tell_killed(held: dict[int, tuple[str, int, int]], told: dict[int, list[Entry]]) -> None:

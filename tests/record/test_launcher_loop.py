@@ -64,6 +64,28 @@ def test_an_idle_launcher_looks_often(launcher: Launcher) -> None:
     assert 0 <= launcher._pause() <= max(seldom, often)
 
 
+def test_while_the_database_does_not_answer_it_sleeps(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step_until(launcher, lambda: idle(launcher))
+    asked = []
+
+    def fail(*_: object) -> None:
+        asked.append(time.monotonic())
+        raise OperationalError("away")
+
+    monkeypatch.setattr(lease, "counts", fail)
+    launcher._guard.retry_at = time.monotonic() + 600
+    launcher._next_look = launcher._progress._next = 0.0
+    launcher._next_beat = launcher._next_sessions = time.monotonic() + 600
+    for _ in range(3):
+        launcher._teller.progress()
+    assert len(asked) == 1 and launcher._pause() > 500
+    launcher._guard.retry_at = 0.0
+    launcher._next_beat = launcher._next_sessions = 0.0
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("part", [Source, Steps], ids=lambda part: part.__name__)
 def test_a_time_that_comes_while_it_is_asked_for_is_no_time_to_sleep_for(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch, part: type

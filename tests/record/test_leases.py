@@ -310,6 +310,21 @@ def test_what_dead_scripts_held_is_freed(source: JobSource, script: Script) -> N
     assert Session.objects.filter(state=LIVE, pk=launcher).exists()
 
 
+def test_what_a_dead_script_ran_is_left_to_the_next_launcher(
+    source: JobSource, script: Any, put: Any
+) -> None:
+    running, free = BalsamJob.objects.create(), BalsamJob.objects.create()
+    for made in (running, free):
+        text = f"from balsam.core.models import BalsamJob\nBalsamJob.source.acquire([{made.pk}])\n"
+        script(text)
+    put(running, state=states.RUNNING)
+    # Freed it would be RUNNING for ever: nobody would know of whom.
+    assert source.clear_stale_locks() == 1
+    running.refresh_from_db()
+    free.refresh_from_db()
+    assert running.session_id and not free.session_id
+
+
 def test_the_batch_job_of_a_script_is_found(
     source: JobSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

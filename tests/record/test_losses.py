@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 
 from balsam import states
 from balsam.core import bookkeeping, history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob, EventLog, Session
+from balsam.core.models.session import LIVE
 from balsam.core.offer import Offer
 from balsam.core.retry import retry
 from balsam.core.sessions import Life
@@ -28,6 +29,7 @@ from balsam.platform import node
 
 CRASH_LIMIT = 3
 HERE = Life("launcher", "here", node.identity(), 1, node.start_time(1))
+DEAD = Life("launcher", "here", node.identity(), 2**22, 1)
 ELSEWHERE = Life("launcher", "node17", "another machine", 4711, 1)
 
 
@@ -212,6 +214,44 @@ def test_a_handler_that_died_with_its_launcher_gives_no_attempt_too_many(project
     }
     for name in ("spent", "prepared", "twice", "waits"):
         assert "max_attempts" in found[name].state_history
+
+
+def test_what_somebody_else_has_still_to_commit_is_left_to_them(project: Any) -> None:
+    lost = job()
+    dead = Run(project, DEAD)
+    dead.begin(lost)
+    # Root may read every file; this is none that anybody may.
+    dead.path.rename(dead.path.with_suffix(".kept"))
+    dead.path.mkdir()
+    look = recovery(project)
+    assert look.run(None) == look.run(None) == 0
+    assert Session.objects.get(pk=dead.session).state == LIVE
+    dead.path.rmdir()
+    dead.path.with_suffix(".kept").rename(dead.path)
+    assert look.run(None) == 1
+    lost.refresh_from_db()
+    assert lost.state == states.RESTART_READY and not dead.path.exists()
+
+
+def test_a_job_is_not_to_be_had_before_its_back_off_is_known(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = job(retry={"launcher_lost": {"limit": 3, "backoff_seconds": 600}})
+    dead = Run(project, DEAD)
+    dead.begin(lost)
+
+    def fail(moves: Any) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(recoveries, "hold_back", fail)
+    with pytest.raises(OperationalError):
+        recovery(project).recover(Session.objects.get(pk=dead.session))
+    monkeypatch.undo()
+    lost.refresh_from_db()
+    assert lost.state == states.RUNNING
+    recovery(project).recover(Session.objects.get(pk=dead.session))
+    lost.refresh_from_db()
+    assert lost.state == states.RESTART_READY and lost.not_before > history.now()
 
 
 # -- clocks that jump ---------------------------------------------------------------------------
