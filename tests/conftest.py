@@ -17,7 +17,7 @@ REQUIRE_ALL = "BALSAM_TEST_REQUIRE_ALL"
 ALLOWED = "root may "
 #: Where this is set, tests run that start Postgres servers of their own.
 SERVERS = "BALSAM_TEST_SERVERS"
-#: Where this is set, tests run that emulate clusters and hosts, and long drills.
+#: Where this is set, tests run that emulate clusters and hosts, drills, and what takes long.
 MACHINES = "BALSAM_TEST_MACHINES"
 
 
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not os.environ.get(SERVERS):
         absent.append("server")
     if not os.environ.get(MACHINES):
-        absent += ["slurm", "vnodes", "drill"]
+        absent += ["slurm", "vnodes", "drill", "long"]
     left = {item for item in items if any(map(item.get_closest_marker, absent))}
     if left:
         config.hook.pytest_deselected(items=list(left))

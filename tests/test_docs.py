@@ -35,6 +35,8 @@ PAGES = [README, *sorted((ROOT / "docs").glob("**/*.rst"))]
 #: The commands that ``.ci/run`` executes, each in a new copy of the source.
 SET_UP = ("run-it", "test-it")
 SHOWN_ONLY = ("text",)
+#: The pages that everybody begins with; to follow all others takes minutes.
+FIRST = ("README.rst", "docs/quickstart.rst")
 TIMEOUT_SECONDS = 120
 #: What else the commands of a page have to print, all together, and how often.
 PRINTED = {
@@ -196,7 +198,15 @@ def code(path: Path) -> list[Block]:
 assert PRINTED.keys() <= set(map(page_name, PAGES))
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if code(path)], ids=page_name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if page_name(path) in FIRST else pytest.mark.long)
+        for path in PAGES
+        if code(path)
+    ],
+    ids=page_name,
+)
 def test_the_code_of_a_page_does_what_it_shows(path: Path, session: Session) -> None:
     for block in code(path):
         session.follow(block)

@@ -14,6 +14,8 @@ import pytest
 from balsam import states
 from balsam.core.models import BalsamJob
 
+pytestmark = pytest.mark.long
+
 SCRIPTS = Path(__file__).parents[2] / "examples" / "optimisation"
 DRIVERS = ["optimise.py", "optimise_futures.py"]
 BUDGET = 10

@@ -192,6 +192,7 @@ def test_a_keeper_that_hangs_is_replaced(make: Make) -> None:
     assert not driver.tasks()
 
 
+@pytest.mark.long
 def test_a_rank_that_hangs_costs_its_node_only(make: Make) -> None:
     driver = make(3, lease_seconds=6.0)
     driver.ready()
@@ -254,6 +255,7 @@ def test_an_ensemble_whose_launcher_is_silent_ends_its_tasks(make: Make) -> None
             break
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["n2", "n0"])
 def test_a_node_that_can_not_be_reached_costs_nothing_elsewhere(make: Make, victim: str) -> None:
     """What the dead node's death ends does not name it, and what is to start it hangs."""
@@ -274,13 +276,16 @@ def test_a_node_that_can_not_be_reached_costs_nothing_elsewhere(make: Make, vict
     for index, node in enumerate(others):
         driver.start(f"{index}:2", node, "/bin/true")
     driver.ended("0:2", "1:2", "2:2")
-    driver.until(driver.lost, "a loss")
-    [loss] = driver.lost()
-    assert (loss.node, loss.tokens, loss.gone) == (victim, (own,), True)
+    # Where starting it there takes long, what ran there is lost first.
+    driver.until(lambda: any(loss.gone for loss in driver.lost()), "a loss for good")
+    losses = driver.lost()
+    assert {loss.node for loss in losses} == {victim}
+    assert [token for loss in losses for token in loss.tokens] == [own]
     assert set(driver.tasks()) == set(pids.values())
     assert driver.ensemble.ready_nodes == {*others}
 
 
+@pytest.mark.long
 def test_a_node_that_can_not_be_reached_for_a_while(make: Make) -> None:
     """Its tasks do not even notice."""
     driver = make(3)
@@ -376,6 +381,7 @@ def test_a_launcher_that_was_stopped_for_long_has_lost_its_tasks(
         launcher.wait()
 
 
+@pytest.mark.long
 def test_a_mute_mpirun_is_killed_and_started_again(make: Make) -> None:
     driver = make(2)
     driver.ready()
