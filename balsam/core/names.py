@@ -13,10 +13,10 @@ from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import sql
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Col, RawSQL
+from django.db.models.expressions import Col
 
 from balsam.core.ids import as_uuid
-from balsam.core.sql import Sqlite, is_sqlite, key_list
+from balsam.core.sql import among, key_list
 from balsam.errors import UnknownName, nearest
 
 #: Longer lists of keys travel as one parameter.
@@ -121,8 +121,8 @@ class NamedQuery(sql.Query):
                     lhs, rhs = field.get_col(lhs.alias), wanted
                 else:
                     rhs = _keys_by_uuid(model, wanted).resolve_expression(self)
-            elif lookups[-1:] == ["in"] and len(lookups) == 1:
-                rhs = _one_parameter(rhs)
+            elif list(lookups) == ["in"] and _many_keys(rhs):
+                return _Among(lhs, rhs)
         try:
             return super().build_lookup(lookups, lhs, rhs)
         except FieldError as error:
@@ -189,13 +189,24 @@ def _keys_by_uuid(model: Any, wanted: Any) -> Any:
     return (keys if many else keys[:1]).query
 
 
-def _one_parameter(rhs: Any) -> Any:
-    """A long list of integer keys as one parameter: drivers limit how many there are."""
+class _Among(models.Lookup):
+    """``in`` for many integer keys, as one parameter.
+
+    SQLite limits how many parameters there are, and Postgres' driver quotes each by itself.
+    """
+
+    lookup_name = "in"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        column, params = self.process_lhs(compiler, connection)
+        return f"{column} {among()}", [*params, key_list(self.rhs)]
+
+
+def _many_keys(rhs: Any) -> bool:
     if not isinstance(rhs, (list, tuple, set, frozenset, range)) or len(rhs) <= _LONG:
-        return rhs
-    if not (is_sqlite() and all(type(item) is int for item in rhs)):
-        return rhs
-    return RawSQL(Sqlite.keys, (key_list(rhs),), models.BigIntegerField())
+        return False
+    return all(type(item) is int for item in rhs)
 
 
 def _uuids(value: Any) -> Any:
