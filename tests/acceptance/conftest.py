@@ -27,7 +27,7 @@ from balsam.core.models.session import ENDED
 from balsam.platform import node
 from balsam.platform.process import marked_processes, signal_all
 from tests import databases
-from tests.tools import prepared
+from tests.tools import drill, prepared
 from tests.tools.fixtures import all_hosts, clusters, hosts, slurm
 
 __all__ = ["all_hosts", "clusters", "hosts", "slurm"]
@@ -35,7 +35,6 @@ __all__ = ["all_hosts", "clusters", "hosts", "slurm"]
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 BALSAM = (sys.executable, "-m", "balsam")
-DRILL = (sys.executable, str(PROGRAMS / "drill.py"))
 #: Longer than anything here takes on a busy machine.
 PATIENCE_SECONDS = 60.0
 
@@ -73,14 +72,29 @@ DEFAULTS: dict[str, object] = {
 
 
 class Launcher:
-    """A launcher process; what it prints is kept in a file."""
+    """A launcher process; what it prints is kept in a file.
 
-    def __init__(self, site: Site, program: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    It is forked (see ``prepared``), and may be killed at a call, unless a program is to start it.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        arguments: tuple[str, ...],
+        program: tuple[str, ...] = (),
+        killed_at: drill.Point | None = None,
+    ) -> None:
         self.site = site
         self.screen = site.home / f"screen-{uuid.uuid4().hex[:8]}.txt"
+        words = ("launcher", *arguments)
+        self.process: subprocess.Popen[bytes] | prepared.Command
         with open(self.screen, "wb") as screen:
+            if not program:
+                streams = [screen.fileno(), screen.fileno()]
+                self.process = prepared.Command(words, site.path, site.env, streams, killed_at)
+                return
             self.process = subprocess.Popen(
-                [*program, "launcher", *arguments],
+                [*program, *words],
                 cwd=site.path,
                 env=site.env,
                 stdin=subprocess.DEVNULL,
@@ -157,9 +171,14 @@ class Site:
         assert done.returncode == code, f"{line}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
-    def start(self, *arguments: str, program: tuple[str, ...] = BALSAM) -> Launcher:
+    def start(
+        self,
+        *arguments: str,
+        program: tuple[str, ...] = (),
+        killed_at: drill.Point | None = None,
+    ) -> Launcher:
         """Start a launcher (of all jobs, if no arguments are given)."""
-        launcher = Launcher(self, program, arguments or ("--consume-all",))
+        launcher = Launcher(self, arguments or ("--consume-all",), program, killed_at)
         self._launchers.append(launcher)
         return launcher
 
@@ -172,10 +191,8 @@ class Site:
         return self.start(*arguments).wait(code, seconds)
 
     def drill(self, target: str, when: str, number: int, *arguments: str) -> Launcher:
-        """Start a launcher that is killed at the ``number``-th call of a target (see drill.py)."""
-        return self.start(
-            *(arguments or ("--consume-all",)), program=(*DRILL, target, when, str(number))
-        )
+        """Start a launcher that is killed at the ``number``-th call of a target."""
+        return self.start(*arguments, killed_at=(target, when, number))
 
     def app(self, name: str, executable: str, **fields: Any) -> str:
         """Register an application; its name."""

@@ -19,8 +19,9 @@ from django.db import connection
 
 from balsam import states
 from balsam.core.models import BalsamJob
+from tests.tools import prepared
 
-from .conftest import BALSAM, DRILL, Site
+from .conftest import BALSAM, PATIENCE_SECONDS, Site
 from .terminal_answers import answered
 
 WRITER = """
@@ -228,9 +229,9 @@ def test_a_restoring_process_that_is_killed_leaves_the_old_or_the_new(
     site.balsam(f"backup {copy}")
     site.job("newer")
     connection.close()
-    done = subprocess.run(
-        [*DRILL, f"balsam.core.care.restore:{target}", when, "1", "restore", str(copy), "--yes"],
-        cwd=site.path, env=site.env, capture_output=True, text=True, timeout=60,
+    done = prepared.run_text(
+        ["restore", str(copy), "--yes"], cwd=site.path, env=site.env, timeout=PATIENCE_SECONDS,
+        killed_at=(f"balsam.core.care.restore:{target}", when, 1),
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert "No problems." in site.balsam("fsck")

@@ -27,8 +27,9 @@ from balsam.conf.project import Project
 from balsam.core.care import server_files
 from balsam.core.models import BalsamJob
 from tests import databases
+from tests.tools import prepared
 
-from .conftest import BALSAM, DRILL, PATIENCE_SECONDS, Site
+from .conftest import BALSAM, PATIENCE_SECONDS, Site
 from .test_backup import WRITER, jobs_in
 from .test_doctor import examined, problems
 
@@ -197,9 +198,9 @@ def test_without_a_postgres_nothing_happens(site: Site) -> None:
 
 def killed(site: Site, target: str, when: str, *words: str) -> None:
     connection.close()
-    done = subprocess.run(
-        [*DRILL, f"balsam.core.care.{target}", when, "1", *words], cwd=site.path, env=site.env,
-        capture_output=True, text=True, timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
+    done = prepared.run_text(
+        words, cwd=site.path, env=site.env, timeout=PATIENCE_SECONDS,
+        killed_at=(f"balsam.core.care.{target}", when, 1),
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     forget()

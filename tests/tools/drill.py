@@ -1,7 +1,7 @@
-"""A balsam command that is killed at a call: ``drill.py MODULE:NAME WHEN NUMBER COMMAND...``.
+"""A process that is killed at a call.
 
-WHEN is ``before`` or ``after`` the call, or ``torn``: the call gets half of its last argument, a
-text of bytes, and then the process is killed. The name is looked up where it is used.
+``before`` or ``after`` the call, or with the call ``torn``: it gets half of its last argument,
+which is bytes. The name is looked up where it is used.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import importlib
 import itertools
 import os
 import signal
-import sys
 from typing import Any
 
-from balsam.cli import main
-from balsam.conf import bootstrap
+#: A target, MODULE:NAME; when; and the number of the call.
+Point = tuple[str, str, int]
 
 
 def die() -> None:
+    """As by kill -9."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrap(target: str, when: str, number: int) -> None:
+def arm(target: str, when: str, number: int) -> None:
+    """Let this process be killed at the ``number``-th call of a target."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -46,11 +47,3 @@ def wrap(target: str, when: str, number: int) -> None:
         return result
 
     setattr(owner, name, drilled)
-
-
-if __name__ == "__main__":
-    bootstrap.setup()
-    target, when, number = sys.argv[1:4]
-    wrap(target, when, int(number))
-    sys.argv[1:4] = []
-    main()
