@@ -180,7 +180,7 @@ class Launcher(Equipment):
         # Each is asked once: while one asks, the time of what it told may come.
         more = [self.attempts.due(), self._mpi.deadline, self.steps.deadline]
         if not self.stopping.why:
-            more += [self.source.deadline, self._suspicion.deadline]
+            more += [self.source.deadline, self.starter.disk.deadline, self._suspicion.deadline]
         due += [when for when in more if when is not None]
         return max(0.0, min(due) - now)
 

@@ -12,6 +12,7 @@ from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ending import could_not_start
 from balsam.launcher.entries import Start
+from balsam.launcher.full_disk import FullDisk
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import ROUNDING, Request
 from balsam.launcher.progress import Progress
@@ -46,6 +47,7 @@ class Starter:
     asked_to_stop: Callable[[], bool]
     #: The clock of those who place tasks, which nobody sets.
     clock: Callable[[], float] = time.monotonic
+    disk: FullDisk = field(default_factory=FullDisk)
     #: Tasks at the head that could not end in time where they could start first: until when
     #: (monotonic) that is taken to be so. What runs may end earlier than it said.
     _hopeless: dict[int, float] = field(default_factory=dict)
@@ -58,14 +60,14 @@ class Starter:
 
     def start(self) -> None:
         """Start what fits, in order, and past the head what does not delay it."""
-        if self.ledger.is_full:
+        if self.ledger.is_full or self.disk.deadline is not None:
             return
         turn = Turn(self.source.seconds_left())
         if not self.source.stock:
             self._passed.clear()
         self._forget_reservation()
         while turn.place < len(self.source.stock) or self._lease(turn):
-            if self.asked_to_stop() or self.ledger.is_full:
+            if self.asked_to_stop() or self.ledger.is_full or self.disk.deadline is not None:
                 break
             task = self.source.stock[turn.place]
             if turn.head is None and task.id in self._passed:
@@ -102,6 +104,7 @@ class Starter:
             turn.in_vain = None
             self._passed.discard(task.id)
             self.progress.started()
+            self.disk.has_room()
         except MpiUnavailable as error:
             if self.source.scope.job is None:
                 self._leave_to_mpi(error)
@@ -112,6 +115,11 @@ class Starter:
             if self.source.leave_large and isinstance(error, Unsatisfiable):
                 self._give_back([task])
                 return True
+            told = self.disk.full
+            if self.disk.has_refused(task.id, error):
+                if not told:
+                    self.tell(f"{error} Nothing is started until there is space; trying again.")
+                return False
             self.ledger.add(could_not_start(task, error))
         del self.source.stock[turn.place]
         return True

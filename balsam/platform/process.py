@@ -30,6 +30,8 @@ _DEFAULT_SIGNALS = frozenset(
 _floor = Floor()
 #: Errors that may not be there later.
 SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+#: A disk, or what a quota leaves of it.
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ def shortage(error: BaseException) -> bool:
     """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in SHORTAGES
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether something could not be started because there is no space for its files."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in FULL
 
 
 def reason(error: OSError | ValueError) -> str:

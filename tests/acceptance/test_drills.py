@@ -281,6 +281,18 @@ def test_a_full_disk_under_all_logs(site: Site, seed: int) -> None:
         done(site, unseen=NOTHING)
 
 
+def test_a_full_disk_under_the_work_directories(site: Site) -> None:
+    """No job fails because there is no space for its directory or its output."""
+    add_campaign(site, mpi=0, serial=40)
+    with small_disk(site, site.path / "data", "8m,nr_inodes=40") as disk:
+        launcher = site.start()
+        site.until(lambda: "No space left" in launcher.said, "it says that the disk is full")
+        assert "until there is space" in launcher.said
+        subprocess.run(["mount", "-o", "remount,nr_inodes=4000", str(disk)], check=True)
+        launcher.wait()
+        done(site, unseen=NOTHING)
+
+
 @contextlib.contextmanager
 def small_disk(site: Site, directory: Path, size: str) -> Iterator[Path]:
     """What is in a directory, on a small file system of its own."""

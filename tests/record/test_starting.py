@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
+import os
 import time
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from typing import Any, cast
 
 import pytest
@@ -17,9 +20,10 @@ from balsam.core import history, lease, sessions
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.queue import WIDE_FIRST
-from balsam.errors import MpiUnavailable, ServerStopped
+from balsam.errors import LaunchError, MpiUnavailable, ServerStopped
 from balsam.launcher import starting
 from balsam.launcher.attempts import Attempts
+from balsam.launcher.entries import End
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import NodePool, Placement, Request, slots
 from balsam.launcher.progress import Progress
@@ -31,6 +35,12 @@ from balsam.platform.shape import uniform
 PATIENCE_SECONDS = 60.0
 WHOLE = {"whole_nodes": True}
 pytestmark = pytest.mark.usefixtures("project")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no look at the database counts as a long one."""
+    monkeypatch.setattr("balsam.launcher.source.SLOW_SECONDS", inf)
 
 
 class Machine:
@@ -668,3 +678,35 @@ def test_jobs_that_are_left_for_their_size_are_not_told_of_as_late() -> None:
     source.seconds_left = lambda: 600.0
     runnable({"num_nodes": 3}, {"num_nodes": 3, "wall_time_minutes": 60}, {"wall_time_minutes": 60})
     assert (source.left_for_size(), source.left_for_time()) == (2, 1)
+
+
+def test_a_full_disk_fails_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can not get its work directory waits, with all that comes after it."""
+    machine = Machine(2, 1)
+    starter = starter_on(machine)
+    told: list[str] = []
+    starter.tell = told.append
+    keys = runnable(*[{}] * 4)
+    real, tries = machine.start, []
+
+    def no_space(task: Task, app: Application) -> Any:
+        tries.append(task.id)
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise LaunchError(f"The work directory can not be made: {error.strerror}.") from error
+
+    machine.start = no_space  # type: ignore[method-assign]
+    for _ in range(3):
+        starter.start()
+    assert tries == keys[:1] and starter.disk.deadline is not None
+    starter.disk._until = 0.0
+    starter.start()
+    assert tries == [keys[0]] * 2 and len(starter.source.stock) >= 2
+    assert told == [
+        "The work directory can not be made: No space left on device. "
+        "Nothing is started until there is space; trying again."
+    ]
+    machine.start = real  # type: ignore[method-assign]
+    starter.disk._until = 0.0
+    run_all(machine, starter)
+    assert list(machine.started) == keys and not starter.disk.full
+    assert all(not isinstance(entry, End) for entry in list.__iter__(cast(Any, starter.ledger)))

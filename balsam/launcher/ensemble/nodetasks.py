@@ -256,7 +256,8 @@ class NodeTasks:
         except LaunchError as error:
             missing = isinstance(error, ProgramMissing)
             cause = states.PROGRAM_MISSING if missing else states.STAGING
-            self.news.append([REFUSED, token, cause, str(error), process.shortage(error)])
+            short = process.shortage(error) or process.disk_is_full(error)
+            self.news.append([REFUSED, token, cause, str(error), short])
             return False
         run = _Running(token, spec, pid, time.monotonic(), note=note)
         self._by_pid[pid] = self._by_token[token] = run

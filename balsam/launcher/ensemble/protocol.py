@@ -53,7 +53,8 @@ class Refused:
     """An attempt that could not begin, with its cause of ``states`` and a sentence.
 
     An empty cause says that it was withdrawn: stopped before it began. It was no attempt. With
-    ``shortage`` the node lacked processes, memory or descriptors: it may work later.
+    ``shortage`` the node lacked processes, memory, descriptors or space on a disk: it may work
+    later.
     """
 
     token: str
