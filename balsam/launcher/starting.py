@@ -12,12 +12,12 @@ from balsam.errors import BalsamError, MpiUnavailable, Unsatisfiable
 from balsam.launcher.attempts import Attempts
 from balsam.launcher.ending import could_not_start
 from balsam.launcher.entries import Start
-from balsam.launcher.full_disk import FullDisk
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import ROUNDING, Request
 from balsam.launcher.progress import Progress
 from balsam.launcher.source import Past, Source
 from balsam.launcher.tasks import Task
+from balsam.platform.full_disk import FullDisk
 
 #: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
 AHEAD_SECONDS = 1.0

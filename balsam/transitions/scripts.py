@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from balsam import states
-from balsam.errors import LaunchError
+from balsam.errors import LaunchError, TransferError
 from balsam.outcomes import Outcome
 from balsam.platform import commandline, process, variables
 from balsam.platform.evidence import describe_exit, tail
@@ -45,7 +45,7 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     outcome with the state FAILED, the cause ``hook``, and a message with command and log file.
     A job that had nothing to stage gets its work directory here.
 
-    :raises InvalidValue, TransferError: for a work directory that can not be made.
+    :raises InvalidValue, TransferError: for a work directory that can not be made, or a full disk.
     """
     name = "preprocess" if spec.kind == PREPROCESS else "postprocess"
     what = f"{name} '{spec.command}'"
@@ -60,7 +60,10 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     try:
         start = _write_header(log, spec)
     except OSError as error:
-        return _failed(f"{what} was not run: can not write '{log}': {error.strerror}")
+        words = f"{what} was not run: can not write '{log}': {error.strerror}"
+        if error.errno in process.FULL:
+            raise TransferError(words) from error
+        return _failed(words)
     try:
         pid = process.spawn(process.RunSpec(argv, str(workdir), env, str(log), append=True))
     except LaunchError as error:

@@ -12,12 +12,14 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from types import FrameType, TracebackType
 
 from balsam import states
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, InvalidValue
 from balsam.outcomes import Outcome
+from balsam.platform.full_disk import FullDisk
 from balsam.transitions import scripts, staging
 from balsam.transitions.spec import HOOKS, StepSpec
 
@@ -105,20 +107,36 @@ class Control:
 
 
 def execute(spec: StepSpec, waiter: scripts.Waiter) -> Outcome | None:
-    """The outcome of a step, whatever happens in it; None if it was stopped and has none."""
-    try:
-        if spec.kind in HOOKS:
-            return scripts.run(spec, waiter)
-        if spec.kind in staging.STEPS:
-            return staging.STEPS[spec.kind](spec)
-        message = f"there is no step of the kind '{spec.kind}'"
-    except BalsamError as error:
-        message = str(error)
-    except Exception as error:  # noqa: BLE001 - one bad job must not take its neighbours down
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
-    cause = states.HOOK if spec.kind in HOOKS else states.STAGING
-    return Outcome(states.FAILED, message, {"cause": cause})
+    """The outcome of a step, whatever happens in it; None if it was stopped and has none.
+
+    While a disk is full, it is tried again.
+    """
+    disk = FullDisk()
+    while not waiter.stopped:
+        try:
+            return _executed(spec, waiter)
+        except BalsamError as error:
+            message, told = str(error), disk.full
+            if disk.has_refused(spec.job_id, error):
+                if not told:
+                    print(f"{spec.label}: {error}; trying again", file=sys.stderr, flush=True)
+                while not waiter.stopped and (until := disk.deadline) is not None:
+                    waiter.wait(until - time.monotonic())
+                continue
+        except Exception as error:  # noqa: BLE001 - one bad job must not take its neighbours down
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}"
+        cause = states.HOOK if spec.kind in HOOKS else states.STAGING
+        return Outcome(states.FAILED, message, {"cause": cause})
+    return None
+
+
+def _executed(spec: StepSpec, waiter: scripts.Waiter) -> Outcome | None:
+    if spec.kind in HOOKS:
+        return scripts.run(spec, waiter)
+    if spec.kind in staging.STEPS:
+        return staging.STEPS[spec.kind](spec)
+    raise InvalidValue(f"there is no step of the kind '{spec.kind}'")
 
 
 def serve(control: Control, replies: int) -> None:

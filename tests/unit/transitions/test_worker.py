@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -11,12 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import balsam
 from balsam import states
+from balsam.platform import full_disk
 from balsam.platform.process import marked_processes
 from balsam.transitions import worker
 from balsam.transitions.spec import POSTPROCESS, PREPROCESS, STAGE_IN, STEP_VARIABLE, StepSpec
@@ -124,6 +127,65 @@ def test_whatever_goes_wrong_is_an_outcome(
     assert outcome is not None
     assert (outcome.state, outcome.data["cause"]) == (states.FAILED, cause)
     assert reason in outcome.message
+
+
+class Patient:
+    """Lets the time pass that is waited for, and is told to stop after so many waits."""
+
+    def __init__(self, clock: Any, waits: int) -> None:
+        self.clock, self.left = clock, waits
+
+    @property
+    def stopped(self) -> bool:
+        return not self.left
+
+    def wait(self, timeout: float) -> None:
+        self.left -= 1
+        self.clock.now += timeout
+
+    def monotonic(self) -> float:
+        return float(self.clock.now)
+
+
+@pytest.mark.parametrize("kind", [STAGE_IN, PREPROCESS])
+def test_a_step_waits_for_space_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    patient = Patient(clock, 100)
+    monkeypatch.setattr(full_disk, "time", patient)
+    monkeypatch.setattr(worker, "time", patient)
+    real, tries = os.makedirs, []
+
+    def full(path: Any, *rest: Any, **named: Any) -> None:
+        tries.append(path)
+        if len(tries) < 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, *rest, **named)
+
+    monkeypatch.setattr("balsam.transitions.staging.os.makedirs", full)
+    outcome = worker.execute(spec(tmp_path, kind, command="true"), patient)
+    assert outcome is not None and outcome.state == states.PREPROCESSED, outcome
+    assert len(tries) == 4 and clock.now == 1000 + 1 + 2 + 4
+
+
+def test_a_step_that_waits_for_space_can_be_stopped_and_gives_up_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*path: Any, **named: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr("balsam.transitions.staging.os.makedirs", full)
+    for waits in (2, 100):
+        clock = SimpleNamespace(now=1000.0)
+        patient = Patient(clock, waits)
+        monkeypatch.setattr(full_disk, "time", patient)
+        monkeypatch.setattr(worker, "time", patient)
+        outcome = worker.execute(spec(tmp_path, STAGE_IN), patient)
+        if waits == 2:
+            assert outcome is None
+    assert outcome is not None and outcome.data == {"cause": states.STAGING}
+    assert "quota" in outcome.message.lower() and clock.now - 1000 >= 300
 
 
 def test_a_hook_can_not_reach_the_launchers_pipe(

@@ -8,8 +8,8 @@ import os
 import pytest
 
 from balsam.errors import LaunchError
-from balsam.launcher import full_disk
-from balsam.launcher.full_disk import MOST_SECONDS, PATIENCE_SECONDS, TRIES, FullDisk
+from balsam.platform import full_disk
+from balsam.platform.full_disk import MOST_SECONDS, PATIENCE_SECONDS, TRIES, FullDisk
 
 
 class Clock:
