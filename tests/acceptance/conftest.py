@@ -28,6 +28,7 @@ from balsam.platform import node
 from balsam.platform.process import marked_processes, signal_all
 from tests import databases
 from tests.tools import drill, prepared
+from tests.tools.emulated import wait_for
 from tests.tools.fixtures import all_hosts, clusters, hosts, slurm
 
 __all__ = ["all_hosts", "clusters", "hosts", "slurm"]
@@ -274,10 +275,8 @@ class Site:
     ) -> float:
         """Wait for a condition; the seconds that took."""
         begin = time.monotonic()
-        while not condition():
-            if time.monotonic() - begin > seconds:
-                pytest.fail(f"not in {seconds:g} s: {what}\n{self.diagnosis()}")
-            time.sleep(0.01)
+        if not wait_for(condition, seconds):
+            pytest.fail(f"not in {seconds:g} s: {what}\n{self.diagnosis()}")
         return time.monotonic() - begin
 
     def suspend(self, launcher: Any) -> None:

@@ -166,10 +166,16 @@ def _namespace(pid: int) -> int:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether a condition came true in that time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
+    """Whether a condition came true in that time.
+
+    A sixth of it at most goes into looking, which may take a process.
+    """
+    begin = time.monotonic()
+    while True:
+        looked = time.monotonic()
+        if condition():
+            return True
+        now = time.monotonic()
+        if now > begin + seconds:
             return False
-        time.sleep(0.02)
-    return True
+        time.sleep(min(max(0.01, 5 * (now - looked)), 0.25))

@@ -12,15 +12,18 @@ if [[ -n $TRACE_NODENAME ]]; then
 fi
 file=$TRACES/$BALSAM_JOB_ID.$BALSAM_ATTEMPT.$node.$$.$EPOCHREALTIME
 note() { printf '%s %s %s 0 1\n' "$1" "$EPOCHREALTIME" "$node" >>"$file"; }
+# A tenth of a second without a process of its own: there are hundreds of these at a time.
+exec {nothing}<> <(:)
+rest() { read -r -t 0.1 -u "$nothing"; }
 gate=$2
 if ((BALSAM_ATTEMPT > ${3:-1000})); then gate=; fi
 note B
 for ((tenth = 0; tenth < $1; tenth++)); do
-    sleep 0.1
+    rest
     note T
 done
 while [[ -n $gate && ! -e $gate ]]; do
-    sleep 0.1
+    rest
     note T
 done
 note E
