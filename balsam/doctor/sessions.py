@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +23,8 @@ from balsam.launcher.recovery import Recovery
 from balsam.platform import node
 
 KIND = "doctor"
+#: Between two looks at a session that may be dead.
+LOOK_SECONDS = 0.5
 _JOURNAL = re.compile(r"session-(\d+)\.jsonl")
 _FIX = "balsam doctor --fix, or start a launcher: it does the same first."
 
@@ -142,6 +145,7 @@ def _recovery(patient: Patient) -> Recovery:
         crash_limit=settings.launcher.crash_limit,
         max_attempts=settings.jobs.max_attempts,
         grace_seconds=settings.launcher.kill_grace_seconds,
+        patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
     )
 
 
@@ -152,12 +156,28 @@ def _recovering(patient: Patient, session: int) -> Cure | None:
 
     def cure() -> str:
         recovery = _recovery(patient)
-        for row in strays.of([session]):
-            if recovery.is_dead(row) and sessions.claim(row, _life()):
-                return _recovered(recovery, row)
+        row = _seen_dead(recovery, session)
+        if row is not None and sessions.claim(row, _life()):
+            return _recovered(recovery, row)
         return "it was recovered by somebody else, or came back to life"
 
     return cure
+
+
+def _seen_dead(recovery: Recovery, session: int) -> Session | None:
+    """A session that is dead, if need be after looking on for a while.
+
+    The clocks of other machines may not agree with ours, and tasks there end some time after their
+    launcher.
+    """
+    while rows := strays.of([session]):
+        recovery.waiting = False
+        if recovery.is_dead(rows[0]):
+            return rows[0]
+        if not recovery.waiting:
+            return None
+        time.sleep(LOOK_SECONDS)
+    return None
 
 
 def _freeing(patient: Patient, session: int) -> Cure | None:

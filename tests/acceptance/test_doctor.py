@@ -8,13 +8,17 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
 from balsam import states
+from balsam.core import history, lease, sessions
 from balsam.core.models import BalsamJob, Session
 from balsam.core.models.session import ENDED, LIVE
 
@@ -153,6 +157,45 @@ def test_leases_that_nobody_would_give_back(site: Site) -> None:
     site.launch()
     site.all_finished()
     site.check_clean()
+
+
+@pytest.mark.parametrize("beats", [False, True], ids=["silent", "its clock is behind"])
+def test_a_launcher_of_another_machine_is_judged_by_what_it_does(site: Site, beats: bool) -> None:
+    """Its heartbeat is an hour old by our clock; that may be the fault of the clocks."""
+    site.settings(heartbeat_seconds=1, lease_seconds=3)
+    job = site.job("job")
+    job.update_state(states.PREPROCESSED)
+    life = sessions.Life("launcher", "elsewhere", "another machine", 4242, 1)
+    session = sessions.open_session(life)
+    assert lease.lease_runnable(session, lease.Scope(), 1)
+    row = Session.objects.filter(pk=session)
+    begin = time.monotonic()
+
+    def beat() -> None:
+        passed = time.monotonic() - begin if beats else 0.0
+        row.update(heartbeat=history.now() - timedelta(hours=1, seconds=-passed))
+
+    beat()
+    assert "is dead" in problems(examined(site, 1))["sessions"]
+    done = threading.Event()
+
+    def go_on() -> None:
+        while not done.wait(0.2):
+            beat()
+        connection.close()
+
+    beating = threading.Thread(target=go_on)
+    if beats:
+        beating.start()
+    try:
+        found = examined(site, 0, "--fix")
+    finally:
+        done.set()
+        if beats:
+            beating.join()
+    assert ("came back to life" in found["sessions"][0]["says"]) == beats
+    assert row.get().state == (LIVE if beats else ENDED)
+    assert BalsamJob.objects.filter(session=session).exists() == beats
 
 
 def test_outcomes_in_journals(site: Site) -> None:
