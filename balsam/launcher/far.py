@@ -74,10 +74,14 @@ def _longest(kind: Hashable) -> int:
 
 @dataclass(frozen=True)
 class Returned:
-    """A task that did not begin on the node it was sent to; ``cause`` as it was stopped, or ''."""
+    """A task that did not begin on the node it was sent to; ``cause`` as it was stopped, or ''.
+
+    ``full`` says that there was no space for its output, or is ''.
+    """
 
     task: Task
     cause: str = ""
+    full: str = ""
 
 
 @dataclass(slots=True)
@@ -269,6 +273,8 @@ class Far:
                 return Returned(task, run.stopping)
         else:
             self._leave(run)
+        if event.full and not task.user_workdir:
+            return Returned(task, run.stopping, event.message)
         if not event.cause:
             return Returned(task, run.stopping)
         data = {"cause": event.cause, "attempt": task.attempt, "nodes": list(run.placement.nodes)}

@@ -225,6 +225,8 @@ class Launcher(Equipment):
                 self._take_back(entry)
                 continue
             self.ledger.add(entry)
+            if isinstance(entry, Start):
+                self.starter.disk.has_room()
             if isinstance(entry, End):
                 self._progress.ended()
                 ended = True
@@ -237,6 +239,8 @@ class Launcher(Equipment):
             self._guard.run(lambda: self._disputes.release({job}))
         else:
             self.source.stock.appendleft(returned.task)
+        if returned.full:
+            self.starter.note_full_disk(returned.full)
 
     def _commit(self) -> None:
         self._committer.commit()

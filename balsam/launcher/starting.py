@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from balsam.launcher.progress import Progress
 from balsam.launcher.source import Past, Source
 from balsam.launcher.tasks import Task
 from balsam.platform.full_disk import FullDisk
+from balsam.platform.process import disk_is_full
+
+logger = logging.getLogger(__name__)
 
 #: Tasks are leased for so long ahead at the present rate: enough not to ask for each one.
 AHEAD_SECONDS = 1.0
@@ -100,11 +104,11 @@ class Starter:
                 return False
             if isinstance(start, Start):
                 self.ledger.add(start)
+                self.disk.has_room()
             turn.started = self._begun = True
             turn.in_vain = None
             self._passed.discard(task.id)
             self.progress.started()
-            self.disk.has_room()
         except MpiUnavailable as error:
             if self.source.scope.job is None:
                 self._leave_to_mpi(error)
@@ -115,14 +119,19 @@ class Starter:
             if self.source.leave_large and isinstance(error, Unsatisfiable):
                 self._give_back([task])
                 return True
-            told = self.disk.full
-            if self.disk.has_refused(task.id, error):
-                if not told:
-                    self.tell(f"{error} Nothing is started until there is space; trying again.")
+            if disk_is_full(error) and not task.user_workdir:
+                self.note_full_disk(str(error))
                 return False
             self.ledger.add(could_not_start(task, error))
         del self.source.stock[turn.place]
         return True
+
+    def note_full_disk(self, why: str) -> None:
+        """Start nothing for a while: the disk of the project is full."""
+        if self.disk.refused():
+            words = f"{why} Nothing is started until there is space; trying again."
+            logger.warning(words)
+            self.tell(words)
 
     # -- past the head --------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from balsam.core import history, lease
 from balsam.core.lease import Scope
 from balsam.core.models import BalsamJob
 from balsam.core.record import TROUBLE
-from balsam.errors import BalsamError, LaunchError
+from balsam.errors import BalsamError
 from balsam.launcher.due import Due
 from balsam.launcher.entries import StepEnd
 from balsam.launcher.tasks import CWD, chosen_directory
@@ -202,15 +201,8 @@ class Steps:
 
     def _run_elsewhere(self, job: Any, kind: str, spec: dict[str, Any]) -> None:
         """A hook runs where the job's program does; its log stays in the work directory."""
-        workdir = job.working_path(self.data)
-        try:
-            os.makedirs(workdir, exist_ok=True)
-        except OSError as error:
-            raise LaunchError(
-                f"The work directory {workdir} can not be made: {error.strerror}."
-            ) from error
         spec["workdir"] = chosen_directory(str(job.launch_params[CWD]))
-        spec["log"] = str(workdir / f"{kind.lower()}.log")
+        spec["log"] = str(job.working_path(self.data) / f"{kind.lower()}.log")
 
     def _workdir(self, job: Any) -> str:
         path = job.working_path(self.data)

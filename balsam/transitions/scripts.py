@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from balsam import states
-from balsam.errors import LaunchError, TransferError
+from balsam.errors import LaunchError
 from balsam.outcomes import Outcome
 from balsam.platform import commandline, process, variables
 from balsam.platform.evidence import describe_exit, tail
 from balsam.transitions.spec import PREPROCESS, STEP_VARIABLE, StepSpec
-from balsam.transitions.staging import made_work_directory
+from balsam.transitions.staging import NoSpace, made_work_directory, make_directory, refused
 
 #: Between asking a hook to stop and killing it, in seconds.
 GRACE_SECONDS = 0.5
@@ -45,12 +45,15 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     outcome with the state FAILED, the cause ``hook``, and a message with command and log file.
     A job that had nothing to stage gets its work directory here.
 
-    :raises InvalidValue, TransferError: for a work directory that can not be made, or a full disk.
+    :raises InvalidValue, TransferError: for a work directory that can not be made.
+    :raises NoSpace: for a project whose disk is full.
     """
     name = "preprocess" if spec.kind == PREPROCESS else "postprocess"
     what = f"{name} '{spec.command}'"
     workdir = made_work_directory(spec)
     log = workdir / (spec.log or f"{name}.log")
+    if spec.log:
+        make_directory(spec, log.parent)
     inherited = {k: v for k, v in os.environ.items() if k not in variables.OF_ONE_JOB}
     env = {**inherited, **spec.env, STEP_VARIABLE: spec.token}
     try:
@@ -60,10 +63,10 @@ def run(spec: StepSpec, waiter: Waiter) -> Outcome | None:
     try:
         start = _write_header(log, spec)
     except OSError as error:
-        words = f"{what} was not run: can not write '{log}': {error.strerror}"
-        if error.errno in process.FULL:
-            raise TransferError(words) from error
-        return _failed(words)
+        trouble = refused(spec, log, f"{what} was not run: can not write '{log}'", error)
+        if isinstance(trouble, NoSpace):
+            raise trouble from error
+        return _failed(str(trouble))
     try:
         pid = process.spawn(process.RunSpec(argv, str(workdir), env, str(log), append=True))
     except LaunchError as error:

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from balsam.errors import TransferError
 from balsam.outcomes import Outcome
-from balsam.platform import transfer, workdirs
+from balsam.platform import process, transfer, workdirs
 from balsam.transitions.spec import STAGE_IN, STAGE_OUT, ParentFiles, StepSpec
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST_NAME = 255
+
+
+class NoSpace(TransferError):
+    """The disk of the project is full, or over a quota: that is no fault of the job."""
 
 
 def work_directory(spec: StepSpec) -> Path:
@@ -32,13 +36,26 @@ def made_work_directory(spec: StepSpec) -> Path:
     :raises TransferError: if it can not be made.
     """
     workdir = work_directory(spec)
-    try:
-        os.makedirs(workdir, exist_ok=True)
-    except OSError as error:
-        raise TransferError(
-            f"can not make the work directory '{workdir}': {error.strerror}"
-        ) from error
+    make_directory(spec, workdir)
     return workdir
+
+
+def make_directory(spec: StepSpec, path: Path) -> None:
+    """Have a work directory of the job be there.
+
+    :raises TransferError: if it can not be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise refused(spec, path, f"can not make the work directory '{path}'", error) from error
+
+
+def refused(spec: StepSpec, path: Path, what: str, error: OSError) -> TransferError:
+    """What to raise where a path can not be made or written."""
+    ours = Path(spec.data_dir) in path.parents
+    kind = NoSpace if ours and error.errno in process.FULL else TransferError
+    return kind(f"{what}: {error.strerror}")
 
 
 def stage_in(spec: StepSpec) -> Outcome:

@@ -22,6 +22,7 @@ from balsam.outcomes import Outcome
 from balsam.platform.full_disk import FullDisk
 from balsam.transitions import scripts, staging
 from balsam.transitions.spec import HOOKS, StepSpec
+from balsam.transitions.staging import NoSpace
 
 _LONGEST_WAIT_SECONDS = 3600.0
 
@@ -109,26 +110,32 @@ class Control:
 def execute(spec: StepSpec, waiter: scripts.Waiter) -> Outcome | None:
     """The outcome of a step, whatever happens in it; None if it was stopped and has none.
 
-    While a disk is full, it is tried again.
+    As long as there is no space for its directory or its log, it is tried again.
     """
     disk = FullDisk()
     while not waiter.stopped:
         try:
             return _executed(spec, waiter)
+        except NoSpace as error:
+            if disk.refused():
+                _log(f"{spec.label}: {error}; trying again")
+            while not waiter.stopped and (until := disk.deadline) is not None:
+                waiter.wait(until - time.monotonic())
+            continue
         except BalsamError as error:
-            message, told = str(error), disk.full
-            if disk.has_refused(spec.job_id, error):
-                if not told:
-                    print(f"{spec.label}: {error}; trying again", file=sys.stderr, flush=True)
-                while not waiter.stopped and (until := disk.deadline) is not None:
-                    waiter.wait(until - time.monotonic())
-                continue
+            message = str(error)
         except Exception as error:  # noqa: BLE001 - one bad job must not take its neighbours down
-            traceback.print_exc()
+            _log(traceback.format_exc().rstrip())
             message = f"{type(error).__name__}: {error}"
         cause = states.HOOK if spec.kind in HOOKS else states.STAGING
         return Outcome(states.FAILED, message, {"cause": cause})
     return None
+
+
+def _log(words: str) -> None:
+    """Write to the log, which may be on a full disk itself."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{words}\n".encode(errors="replace"))
 
 
 def _executed(spec: StepSpec, waiter: scripts.Waiter) -> Outcome | None:

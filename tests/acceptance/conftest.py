@@ -346,9 +346,10 @@ class Site:
 
     def close(self) -> None:
         """End what is left of the launchers and their tasks."""
-        for launcher in self._launchers:
-            launcher.close()
-        signal_all(self.processes(), signal.SIGKILL)
+        with contextlib.ExitStack() as all_of_it:
+            all_of_it.callback(lambda: signal_all(self.processes(), signal.SIGKILL))
+            for launcher in self._launchers:
+                all_of_it.callback(launcher.close)
 
 
 def gone(members: list[tuple[int, int]]) -> bool:

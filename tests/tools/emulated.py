@@ -168,7 +168,7 @@ def _namespace(pid: int) -> int:
 def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> bool:
     """Whether a condition came true in that time.
 
-    A sixth of it at most goes into looking, which may take a process.
+    The longer a look takes, which may need a process, the longer is the pause before the next.
     """
     begin = time.monotonic()
     while True:

@@ -100,17 +100,19 @@ class Command:
         self.returncode: int | None = None
         self.ending, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = {"words": self.args, "cwd": str(cwd), "env": dict(env), "killed_at": killed_at}
-        with far, open(os.devnull, "rb") as nothing, _lock:
-            passed = [nothing.fileno(), *streams, far.fileno()]
+        with _lock:
             try:
-                socket.send_fds(_prepared(), [json.dumps(given).encode()], passed)
+                with far, open(os.devnull, "rb") as nothing:
+                    passed = [nothing.fileno(), *streams, far.fileno()]
+                    socket.send_fds(_prepared(), [json.dumps(given).encode()], passed)
+                self.pid = self._answer()
             except OSError:
+                self.close()
                 # The next finds another one.
                 if _channel is not None:
                     _channel.close()
                     _channel = None
                 raise
-        self.pid = self._answer()
 
     def fileno(self) -> int:
         """What can be read once it has ended."""
@@ -235,9 +237,13 @@ def _attend(message: bytes, passed: list[int]) -> NoReturn:
     with socket.socket(fileno=far) as ending:
         with contextlib.suppress(OSError):
             ending.send(str(pid).encode())
-        _, status = os.waitpid(pid, 0)
+        # Its number is nobody else's before its end is known.
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         with contextlib.suppress(OSError):
-            ending.send(str(os.waitstatus_to_exitcode(status)).encode())
+            ending.send(str(code).encode())
+        os.waitpid(pid, 0)
     os._exit(0)
 
 

@@ -256,8 +256,8 @@ class NodeTasks:
         except LaunchError as error:
             missing = isinstance(error, ProgramMissing)
             cause = states.PROGRAM_MISSING if missing else states.STAGING
-            short = process.shortage(error) or process.disk_is_full(error)
-            self.news.append([REFUSED, token, cause, str(error), short])
+            short, full = process.shortage(error), process.disk_is_full(error)
+            self.news.append([REFUSED, token, cause, str(error), short, full])
             return False
         run = _Running(token, spec, pid, time.monotonic(), note=note)
         self._by_pid[pid] = self._by_token[token] = run

@@ -53,14 +53,15 @@ class Refused:
     """An attempt that could not begin, with its cause of ``states`` and a sentence.
 
     An empty cause says that it was withdrawn: stopped before it began. It was no attempt. With
-    ``shortage`` the node lacked processes, memory, descriptors or space on a disk: it may work
-    later.
+    ``shortage`` the node lacked processes, memory or descriptors, with ``full`` there was no space
+    for its output: it may work later.
     """
 
     token: str
     cause: str
     message: str
     shortage: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ if len(sys.argv) > 1:
 
 from mpi4py import MPI
 
-MPI.COMM_WORLD.barrier()
+met = MPI.COMM_WORLD.Ibarrier()
+while not met.Test():  # others need the processors
+    time.sleep(0.01)
 # As long as it may take until they have been looked at twice.
 time.sleep(7)

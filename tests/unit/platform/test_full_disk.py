@@ -1,15 +1,11 @@
-"""How long a launcher waits for space, and for whom."""
+"""How long starts wait for space, and how often that is told."""
 
 from __future__ import annotations
 
-import errno
-import os
-
 import pytest
 
-from balsam.errors import LaunchError
 from balsam.platform import full_disk
-from balsam.platform.full_disk import MOST_SECONDS, PATIENCE_SECONDS, TRIES, FullDisk
+from balsam.platform.full_disk import MOST_SECONDS, TELLING_SECONDS, FullDisk
 
 
 class Clock:
@@ -26,40 +22,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def failed(number: int) -> LaunchError:
-    error = LaunchError("The work directory can not be made.")
-    error.__cause__ = OSError(number, os.strerror(number))
-    return error
-
-
 def test_pauses_double_until_something_starts(clock: Clock) -> None:
     disk = FullDisk()
     assert disk.deadline is None
     pauses = []
-    for job in range(10):
-        assert disk.has_refused(job, failed(errno.ENOSPC)) and disk.full
+    for _ in range(10):
+        disk.refused()
         assert disk.deadline is not None
         pauses.append(disk.deadline - clock.now)
         clock.now = disk.deadline
-        assert disk.deadline is None and disk.full
+        assert disk.deadline is None
     assert pauses[:4] == [1, 2, 4, 8] and pauses[-1] == MOST_SECONDS
     disk.has_room()
-    assert not disk.full and disk.has_refused(1, failed(errno.EDQUOT))
+    disk.refused()
     assert disk.deadline == clock.now + 1
 
 
-def test_a_task_whose_own_disk_stays_full_is_given_up(clock: Clock) -> None:
+def test_what_was_tried_before_it_was_known_makes_no_pause_longer(clock: Clock) -> None:
     disk = FullDisk()
-    begin, tries = clock.now, 1
-    while disk.has_refused(7, failed(errno.ENOSPC)):
-        clock.now, tries = disk.deadline or 0.0, tries + 1
-    assert clock.now - begin >= PATIENCE_SECONDS and tries >= TRIES
-    assert disk.has_refused(8, failed(errno.ENOSPC))
+    for _ in range(64):
+        disk.refused()
+    assert disk.deadline == clock.now + 1
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG])
-def test_other_trouble_is_the_task_s_own(clock: Clock, number: int) -> None:
+def test_it_is_told_at_first_and_then_now_and_then(clock: Clock) -> None:
     disk = FullDisk()
-    assert not disk.has_refused(1, failed(number))
-    assert not disk.has_refused(1, LaunchError("no cause"))
-    assert disk.deadline is None and not disk.full
+    begin, told = clock.now, []
+    while clock.now < begin + 3 * TELLING_SECONDS:
+        if disk.refused():
+            told.append(clock.now)
+        clock.now = disk.deadline or clock.now
+        if len(told) % 2:
+            disk.has_room()  # for one, whose end makes room for another
+    assert told[0] == begin and 3 <= len(told) <= 4

@@ -140,6 +140,7 @@ class Patient:
         return not self.left
 
     def wait(self, timeout: float) -> None:
+        time.sleep(0.005)  # for what really runs
         self.left -= 1
         self.clock.now += timeout
 
@@ -169,23 +170,42 @@ def test_a_step_waits_for_space_on_a_full_disk(
     assert len(tries) == 4 and clock.now == 1000 + 1 + 2 + 4
 
 
-def test_a_step_that_waits_for_space_can_be_stopped_and_gives_up_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [STAGE_IN, PREPROCESS])
+def test_a_step_that_waits_for_space_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    def full(*path: Any, **named: Any) -> None:
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    patient = Patient(SimpleNamespace(now=1000.0), 200)
+    monkeypatch.setattr("balsam.transitions.staging.os.makedirs", no_space)
+    monkeypatch.setattr(full_disk, "time", patient)
+    monkeypatch.setattr(worker, "time", patient)
+    monkeypatch.setattr(os, "write", no_space)  # the log is on that disk, too
+    assert worker.execute(spec(tmp_path, kind, command="true"), patient) is None
+    assert patient.clock.now > 10_000
 
-    monkeypatch.setattr("balsam.transitions.staging.os.makedirs", full)
-    for waits in (2, 100):
-        clock = SimpleNamespace(now=1000.0)
-        patient = Patient(clock, waits)
-        monkeypatch.setattr(full_disk, "time", patient)
-        monkeypatch.setattr(worker, "time", patient)
-        outcome = worker.execute(spec(tmp_path, STAGE_IN), patient)
-        if waits == 2:
-            assert outcome is None
-    assert outcome is not None and outcome.data == {"cause": states.STAGING}
-    assert "quota" in outcome.message.lower() and clock.now - 1000 >= 300
+
+@pytest.mark.parametrize("kind", [STAGE_IN, PREPROCESS])
+def test_a_disk_that_a_job_has_for_itself_is_its_own_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    own = tmp_path / "own"
+    monkeypatch.setattr("balsam.transitions.staging.os.makedirs", no_space)
+    order = spec(tmp_path, kind, command="true", workdir=str(own), data_dir=str(tmp_path / "data"))
+    outcome = worker.execute(order, Patient(SimpleNamespace(now=1000.0), 1))
+    assert outcome is not None and outcome.state == states.FAILED
+    assert "quota" in outcome.message.lower()
+
+
+def test_a_log_that_finds_no_space_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Patient(SimpleNamespace(now=1000.0), 3)
+    monkeypatch.setattr(full_disk, "time", patient)
+    monkeypatch.setattr(worker, "time", patient)
+    monkeypatch.setattr("balsam.transitions.scripts._write_header", no_space)
+    assert worker.execute(spec(tmp_path, PREPROCESS, command="true"), patient) is None
+    assert patient.left == 0
+
+
+def no_space(*given: Any, **named: Any) -> Any:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
 
 def test_a_hook_can_not_reach_the_launchers_pipe(

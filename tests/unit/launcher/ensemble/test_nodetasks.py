@@ -108,7 +108,7 @@ def test_what_follows_a_refused_one_begins(node: Node) -> None:
     node.tasks.obey(["start", "2:1", "1:1", wire.pack(spec, {})])
     node.start("3:1", "true", after="2:1")
     node.until(lambda: (ENDED, "3:1") in node.order())
-    kind, _, cause, words, shortage = node.about("2:1")
+    kind, _, cause, words, shortage, full = node.about("2:1")
     assert (kind, cause, shortage) == (REFUSED, states.PROGRAM_MISSING, False)
     assert "/no/such/program" in words
 
