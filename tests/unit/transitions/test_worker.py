@@ -153,7 +153,7 @@ def test_a_step_waits_for_space_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     clock = SimpleNamespace(now=1000.0)
-    patient = Patient(clock, 100)
+    patient = Patient(clock, 2000)
     monkeypatch.setattr(full_disk, "time", patient)
     monkeypatch.setattr(worker, "time", patient)
     real, tries = os.makedirs, []
