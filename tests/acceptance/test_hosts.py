@@ -95,8 +95,10 @@ class Allocation:
         return int(children[0]) if children else 0
 
     def signal(self, number: int) -> None:
-        """Send it a signal; nsenter, which has it as a child, stops and goes on with it."""
-        os.kill(self.pid, number)
+        """Send it a signal if it runs; nsenter, its parent, stops and goes on with it."""
+        pid = self.pid
+        if pid:  # to 0 would be to everybody
+            os.kill(pid, number)
         if number == signal.SIGCONT:
             os.kill(self.process.pid, number)
 
@@ -291,7 +293,7 @@ def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> 
     gate.touch()
     # It needs three hosts, and there are two.
     allocation.until(lambda: is_quiet(site, hosts.names[0]), "its ranks end")
-    os.kill(allocation.pid, signal.SIGTERM)
+    allocation.signal(signal.SIGTERM)
     allocation.wait()
     hosts.join(far)
     allocation.until(lambda: is_quiet(site, far), "its rank there ends", LOSS_SECONDS)
@@ -403,7 +405,7 @@ def test_a_launcher_is_suspended_and_another_host_takes_over(site: Site, hosts: 
     second.until(lambda: not left.all().exists(), "all are done", LOSS_SECONDS)
     first.signal(signal.SIGCONT)
     assert "lease has run out" in first.wait(1)
-    os.kill(second.pid, signal.SIGTERM)
+    second.signal(signal.SIGTERM)
     second.wait()
     # Those beside the suspended launcher may have gone on; those on its other host may not.
     done(site)
