@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from balsam.conf.project import Project
 from balsam.core.care import record
 from balsam.core.care.database_file import sides
@@ -9,6 +11,8 @@ from balsam.doctor import sessions
 from balsam.doctor.patient import Patient
 from balsam.platform import openfiles
 
+#: A busy server may take so long to see that a client, the last command say, has ended.
+LINGER_SECONDS = 2.0
 #: So many of each kind are named.
 _MOST = 5
 
@@ -32,6 +36,10 @@ def _connections(project: Project) -> list[str]:
     from balsam.conf.postgres import users
 
     found = users.connections(project)
+    give_up = time.monotonic() + LINGER_SECONDS
+    while found and time.monotonic() < give_up:
+        time.sleep(0.1)
+        found = users.connections(project)
     named = [
         f"{one.program or 'a client'} of {one.user}"
         f"{f' at {one.client}' if one.client else ''} (connected since {one.since:%H:%M:%S})"

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from django.db import connection
 
 from balsam import states
 from balsam.conf import current
-from balsam.conf.postgres import life
+from balsam.conf.postgres import address, life
 from balsam.conf.postgres.url import parse
 from balsam.conf.project import Project
 from balsam.core.care import server_files
@@ -344,6 +345,20 @@ def test_copies_of_a_server_while_somebody_writes(
     assert "in use by" in moving.balsam(f"restore {copy} --yes", 1)
     assert "in use by" in moving.balsam("db copy --to sqlite", 1)
     assert writer.poll() is None
+
+
+def test_a_connection_that_is_about_to_end_is_no_user(moving: Site) -> None:
+    """A server may take a moment to see that the last command has ended."""
+    on_server(moving)
+    last = psycopg.connect(**address.parameters(Project(moving.path)))
+    ending = threading.Timer(1.0, last.close)
+    ending.start()
+    try:
+        moving.balsam("db copy --to sqlite")
+        assert engine(moving) == "sqlite"
+    finally:
+        ending.join()
+        forget()
 
 
 def test_a_copy_of_one_kind_is_restored_into_a_project_of_the_other(moving: Site) -> None:
