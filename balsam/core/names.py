@@ -21,7 +21,7 @@ from balsam.errors import UnknownName, nearest
 
 #: Longer lists of keys travel as one parameter.
 _LONG = 500
-#: Keys have 64 bits.
+#: Keys have 64 bits: what is beyond is none.
 _KEYS = 1 << 63
 #: Collecting names takes longer than all the rest of making a job.
 _known: dict[Any, frozenset[str]] = {}
@@ -124,7 +124,7 @@ class NamedQuery(sql.Query):
                 else:
                     rhs = _keys_by_uuid(model, wanted).resolve_expression(self)
             elif list(lookups) == ["in"] and _many_keys(rhs):
-                return _Among(lhs, tuple(rhs))
+                return _Among(lhs, [key for key in rhs if -_KEYS <= key < _KEYS])
         try:
             return super().build_lookup(lookups, lhs, rhs)
         except FieldError as error:
@@ -208,7 +208,7 @@ class _Among(models.Lookup):
 def _many_keys(rhs: Any) -> bool:
     if not isinstance(rhs, (list, tuple, set, frozenset, range)) or len(rhs) <= _LONG:
         return False
-    return all(type(item) is int and -_KEYS <= item < _KEYS for item in rhs)
+    return all(type(item) is int for item in rhs)
 
 
 def _uuids(value: Any) -> Any:

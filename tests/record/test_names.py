@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from typing import Any
 
@@ -340,3 +341,23 @@ def test_lists_of_keys_are_as_long_as_they_like(project: Any) -> None:
     assert BalsamJob.objects.filter(id__in=set(many)).count() == len(jobs)
     assert EventLog.objects.filter(job__in=many).count() == len(jobs)
     assert BalsamJob.objects.filter(pk__in=many).delete()[0] == len(jobs)
+
+
+def test_a_long_list_of_keys_is_a_list_like_any_other(project: Any) -> None:
+    first, second, third = BalsamJob.objects.bulk_create([BalsamJob() for _ in range(3)])
+    dag.add_dependency(first, third)
+    many = set(range(10_000, 12_000))
+    asked = BalsamJob.objects.filter(pk__in=many | {first.pk, second.pk})
+    mine = many | {first.pk}
+    copied = BalsamJob.objects.filter(pk__in=mine)
+    mine.clear()
+    assert copied.get() == first
+    assert asked.filter(pk__in=[*many, second.pk]).get() == second
+    assert (asked & BalsamJob.objects.exclude(pk__in=[*many, second.pk])).get() == first
+    assert (copied | BalsamJob.objects.filter(pk__in=[*many, third.pk])).count() == 2
+    assert BalsamJob.objects.filter(parents__in=[*many, first.pk]).get() == third
+    assert BalsamJob.objects.exclude(parents__in=[*many, first.pk]).count() == 2
+    assert BalsamJob.objects.exclude(session__in=many).count() == 3
+    assert pickle.loads(pickle.dumps(copied.query)).where
+    assert asked.update(description="x") == 2
+    assert BalsamJob.objects.filter(pk__in=[*many, 1 << 63]).count() == 0

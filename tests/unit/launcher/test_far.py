@@ -6,6 +6,7 @@ import itertools
 import time
 import tracemalloc
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,6 +233,22 @@ def test_a_task_that_never_finds_room_fails(node: Node) -> None:
         node.hear()
     assert entry.outcome.state == states.FAILED
     assert entry.outcome.data["cause"] == states.STAGING
+
+
+def test_a_full_disk_is_no_fault_of_the_node(node: Node) -> None:
+    full = Refused("1:1", states.STAGING, "There is no space.", full=True)
+    assert node.send(1) and node.send(2) and not node.send(3)
+    [back] = node.hear(full)
+    assert isinstance(back, Returned) and back.full == "There is no space."
+    assert node.send(3), "its share is free at once"
+    [back] = node.hear(Refused("2:1", states.STAGING, "There is no directory."))
+    assert isinstance(back, End)
+    own = replace(task(1), user_workdir="/its/own")
+    placement = node.pool.place(own.request)
+    assert placement
+    node.far.send(own, placement, SPEC)
+    [end] = node.hear(full)
+    assert isinstance(end, End) and end.outcome.data["cause"] == states.STAGING
 
 
 def test_what_is_given_up_is_looked_for_only_when_others_answer(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -111,6 +112,23 @@ def test_what_follows_a_refused_one_begins(node: Node) -> None:
     kind, _, cause, words, shortage, full = node.about("2:1")
     assert (kind, cause, shortage) == (REFUSED, states.PROGRAM_MISSING, False)
     assert "/no/such/program" in words
+
+
+def test_an_output_for_which_there_is_no_space_is_told_apart(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def no_space(path: Any, *rest: Any, **named: Any) -> int:
+        if path == node.output("1:1"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", no_space)
+    node.start("1:1", "true")
+    node.until(lambda: (REFUSED, "1:1") in node.order())
+    _, _, cause, words, short, full = node.about("1:1")
+    assert (cause, short, full) == (states.STAGING, False, True) and "No space left" in words
 
 
 def test_a_withdrawn_one_leaves_the_chain_whole(node: Node) -> None:
