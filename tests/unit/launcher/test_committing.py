@@ -15,25 +15,19 @@ from balsam.launcher.committing import (
     Committer,
 )
 from balsam.launcher.ledger import Committed
+from tests.tools.still import StillClock
 
 DELAY = 0.02
 
 
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    made = StillClock(100.0)
     monkeypatch.setattr(committing, "time", made)
     return made
 
 
-def committer(clock: Clock, delay: float = DELAY, takes: float = 0.001) -> Committer:
+def committer(clock: StillClock, delay: float = DELAY, takes: float = 0.001) -> Committer:
     """One whose commits take so many seconds, and leave nothing."""
     ledger = Mock()
     ledger.__len__ = Mock(return_value=1)
@@ -53,7 +47,7 @@ def committer(clock: Clock, delay: float = DELAY, takes: float = 0.001) -> Commi
     return Committer(delay, ledger, guard=Mock(retry_at=0.0), tell=Mock(), **others)
 
 
-def test_the_first_waits_for_its_delay_and_no_longer(clock: Clock) -> None:
+def test_the_first_waits_for_its_delay_and_no_longer(clock: StillClock) -> None:
     made = committer(clock)
     assert made.due_at() == pytest.approx(clock.now + DELAY)
     assert not made.due(at_once=False)
@@ -61,14 +55,14 @@ def test_the_first_waits_for_its_delay_and_no_longer(clock: Clock) -> None:
     assert made.due(at_once=False)
 
 
-def test_those_that_follow_leave_the_machine_to_the_tasks(clock: Clock) -> None:
+def test_those_that_follow_leave_the_machine_to_the_tasks(clock: StillClock) -> None:
     made = committer(clock)
     made.commit()
     assert made.due_at() == pytest.approx(clock.now + 0.001 / COMMIT_SHARE)
     assert made.due(at_once=True)
 
 
-def test_with_nothing_to_start_what_a_commit_may_release_comes_sooner(clock: Clock) -> None:
+def test_with_nothing_to_start_what_a_commit_may_release_comes_sooner(clock: StillClock) -> None:
     made = committer(clock, takes=0.01)
     made.commit()
     made.source.stock = []  # type: ignore[assignment]
@@ -77,14 +71,14 @@ def test_with_nothing_to_start_what_a_commit_may_release_comes_sooner(clock: Clo
     assert made.due_at() == pytest.approx(clock.now + 0.01 / COMMIT_SHARE)
 
 
-def test_idle_cores_that_what_there_is_can_not_use_are_want_as_well(clock: Clock) -> None:
+def test_idle_cores_that_what_there_is_can_not_use_are_want_as_well(clock: StillClock) -> None:
     made = committer(clock, takes=0.01)
     made.commit()
     made.source.nodes.idle_cores = 3  # type: ignore[misc]
     assert made.due_at() == pytest.approx(clock.now + 0.01 / SHARE_IN_WANT)
 
 
-def test_where_there_is_room_for_no_more_it_is_due_at_once(clock: Clock) -> None:
+def test_where_there_is_room_for_no_more_it_is_due_at_once(clock: StillClock) -> None:
     made = committer(clock, takes=5.0)
     made.commit()
     assert not made.due(at_once=False)
@@ -92,13 +86,13 @@ def test_where_there_is_room_for_no_more_it_is_due_at_once(clock: Clock) -> None
     assert made.due(at_once=False)
 
 
-def test_however_long_commits_take_nothing_waits_for_many_delays(clock: Clock) -> None:
+def test_however_long_commits_take_nothing_waits_for_many_delays(clock: StillClock) -> None:
     made = committer(clock, takes=5.0)
     made.commit()
     assert made.due_at() == pytest.approx(clock.now + MOST_DELAYS * DELAY)
 
 
-def test_at_once_is_at_once(clock: Clock) -> None:
+def test_at_once_is_at_once(clock: StillClock) -> None:
     made = committer(clock, delay=0.0, takes=5.0)
     made.commit()
     assert made.due(at_once=False)

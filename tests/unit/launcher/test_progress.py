@@ -7,23 +7,17 @@ import pytest
 from balsam.core.lease import Scope
 from balsam.launcher import progress
 from balsam.launcher.progress import SHORTEST, WINDOW, Progress
-
-
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.tools.still import StillClock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    made = StillClock(100.0)
     monkeypatch.setattr(progress, "time", made)
     return made
 
 
-def test_before_anything_has_ended_there_is_no_rate(clock: Clock) -> None:
+def test_before_anything_has_ended_there_is_no_rate(clock: StillClock) -> None:
     given = Progress(Scope(), None)
     assert given.rate() == 0
     given.started()
@@ -31,7 +25,7 @@ def test_before_anything_has_ended_there_is_no_rate(clock: Clock) -> None:
     assert given.rate() == 0
 
 
-def test_the_rate_does_not_suffer_from_the_time_before_the_first_start(clock: Clock) -> None:
+def test_the_rate_does_not_suffer_from_the_time_before_the_first_start(clock: StillClock) -> None:
     given = Progress(Scope(), None)
     clock.now += 4  # the record was looked through
     for _ in range(100):
@@ -41,7 +35,7 @@ def test_the_rate_does_not_suffer_from_the_time_before_the_first_start(clock: Cl
     assert given.rate() == pytest.approx(1000, rel=0.01)
 
 
-def test_a_first_end_at_once_is_no_rate_to_go_by(clock: Clock) -> None:
+def test_a_first_end_at_once_is_no_rate_to_go_by(clock: StillClock) -> None:
     given = Progress(Scope(), None)
     given.started()
     clock.now += 1e-6
@@ -49,7 +43,7 @@ def test_a_first_end_at_once_is_no_rate_to_go_by(clock: Clock) -> None:
     assert given.rate() == pytest.approx(1 / SHORTEST)
 
 
-def test_what_ends_after_a_long_time_is_taken_over_the_window(clock: Clock) -> None:
+def test_what_ends_after_a_long_time_is_taken_over_the_window(clock: StillClock) -> None:
     given = Progress(Scope(), None)
     given.started()
     clock.now += 360

@@ -6,23 +6,17 @@ import pytest
 
 from balsam.platform import full_disk
 from balsam.platform.full_disk import MOST_SECONDS, TELLING_SECONDS, FullDisk
-
-
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.tools.still import StillClock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(full_disk, "time", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    made = StillClock()
+    monkeypatch.setattr(full_disk, "time", made)
+    return made
 
 
-def test_pauses_double_until_something_starts(clock: Clock) -> None:
+def test_pauses_double_until_something_starts(clock: StillClock) -> None:
     disk = FullDisk()
     assert disk.deadline is None
     pauses = []
@@ -38,14 +32,14 @@ def test_pauses_double_until_something_starts(clock: Clock) -> None:
     assert disk.deadline == clock.now + 1
 
 
-def test_what_was_tried_before_it_was_known_makes_no_pause_longer(clock: Clock) -> None:
+def test_what_was_tried_before_it_was_known_makes_no_pause_longer(clock: StillClock) -> None:
     disk = FullDisk()
     for _ in range(64):
         disk.refused()
     assert disk.deadline == clock.now + 1
 
 
-def test_it_is_told_at_first_and_then_now_and_then(clock: Clock) -> None:
+def test_it_is_told_at_first_and_then_now_and_then(clock: StillClock) -> None:
     disk = FullDisk()
     begin, told = clock.now, []
     while clock.now < begin + 3 * TELLING_SECONDS:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from balsam.platform import full_disk
 from balsam.platform.process import marked_processes
 from balsam.transitions import worker
 from balsam.transitions.spec import POSTPROCESS, PREPROCESS, STAGE_IN, STEP_VARIABLE, StepSpec
+from tests.tools.still import StillClock
 
 SECONDS = 20.0
 
@@ -132,9 +132,11 @@ def test_whatever_goes_wrong_is_an_outcome(
 class Patient:
     """Lets the time pass that is waited for, and is told to stop after so many waits."""
 
-    def __init__(self, clock: Any, waits: int) -> None:
-        self.clock, self.left = clock, waits
+    def __init__(self, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock, self.left = StillClock(), waits
         self.waits: list[float] = []
+        for timed in (full_disk, worker):
+            monkeypatch.setattr(timed, "time", self.clock)
 
     @property
     def stopped(self) -> bool:
@@ -146,18 +148,12 @@ class Patient:
         self.waits.append(timeout)
         self.clock.now += timeout
 
-    def monotonic(self) -> float:
-        return float(self.clock.now)
-
 
 @pytest.mark.parametrize("kind", [STAGE_IN, PREPROCESS])
 def test_a_step_waits_for_space_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    clock = SimpleNamespace(now=1000.0)
-    patient = Patient(clock, 2000)
-    monkeypatch.setattr(full_disk, "time", patient)
-    monkeypatch.setattr(worker, "time", patient)
+    patient = Patient(2000, monkeypatch)
     real, tries = os.makedirs, []
 
     def full(path: Any, *rest: Any, **named: Any) -> None:
@@ -176,10 +172,8 @@ def test_a_step_waits_for_space_on_a_full_disk(
 def test_a_step_that_waits_for_space_can_be_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    patient = Patient(SimpleNamespace(now=1000.0), 200)
+    patient = Patient(200, monkeypatch)
     monkeypatch.setattr("balsam.transitions.staging.os.makedirs", no_space)
-    monkeypatch.setattr(full_disk, "time", patient)
-    monkeypatch.setattr(worker, "time", patient)
     monkeypatch.setattr(os, "write", no_space)  # the log is on that disk, too
     assert worker.execute(spec(tmp_path, kind, command="true"), patient) is None
     assert patient.clock.now > 10_000
@@ -192,15 +186,13 @@ def test_a_disk_that_a_job_has_for_itself_is_its_own_trouble(
     own = tmp_path / "own"
     monkeypatch.setattr("balsam.transitions.staging.os.makedirs", no_space)
     order = spec(tmp_path, kind, command="true", workdir=str(own), data_dir=str(tmp_path / "data"))
-    outcome = worker.execute(order, Patient(SimpleNamespace(now=1000.0), 1))
+    outcome = worker.execute(order, Patient(1, monkeypatch))
     assert outcome is not None and outcome.state == states.FAILED
     assert "quota" in outcome.message.lower()
 
 
 def test_a_log_that_finds_no_space_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = Patient(SimpleNamespace(now=1000.0), 3)
-    monkeypatch.setattr(full_disk, "time", patient)
-    monkeypatch.setattr(worker, "time", patient)
+    patient = Patient(3, monkeypatch)
     monkeypatch.setattr("balsam.transitions.scripts._write_header", no_space)
     assert worker.execute(spec(tmp_path, PREPROCESS, command="true"), patient) is None
     assert patient.left == 0
