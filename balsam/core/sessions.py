@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,12 @@ class Life:
     machine: str
     pid: int
     pid_start: int
+
+
+def own_life(kind: str) -> Life:
+    """This process, as others see it in the record."""
+    pid = os.getpid()
+    return Life(kind, node.this_node().hostname, node.identity(), pid, node.start_time(pid))
 
 
 def open_session(life: Life, offer: Offer | None = None) -> int:

@@ -22,7 +22,7 @@ from balsam.core.sql import among, column, dialect, key_list, rows
 from balsam.platform import node
 
 if TYPE_CHECKING:
-    from balsam.core.sessions import Life
+    pass
 
 SCRIPT = "script"
 #: Where schedulers name the batch job that a process belongs to.
@@ -170,7 +170,7 @@ class JobSource(JobManager):
             stale = gone or sessions.expired(session, seconds)
             if session.kind != SCRIPT or not stale or _runs_any(int(session.pk)):
                 continue
-            if sessions.claim(session, _life()):
+            if sessions.claim(session, sessions.own_life(SCRIPT)):
                 _close(int(session.pk))
                 cleared += 1
         return cleared
@@ -185,7 +185,7 @@ class JobSource(JobManager):
 
         session = self.own_session
         if session is None or not sessions.beat(session):
-            session = sessions.open_session(_life())
+            session = sessions.open_session(sessions.own_life(SCRIPT))
             self._session = (os.getpid(), session)
         return session
 
@@ -220,14 +220,6 @@ def _tell(freed: Mapping[int, str], moved: Collection[int] = ()) -> None:
         },
         "the lease of a script was given back",
     )
-
-
-def _life() -> Life:
-    from balsam.core.sessions import Life
-
-    pid = os.getpid()
-    host = node.this_node().hostname
-    return Life(SCRIPT, host, node.identity(), pid, node.start_time(pid))
 
 
 def _tick(session: int, seconds: float, stopped: threading.Event) -> None:

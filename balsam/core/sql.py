@@ -24,10 +24,9 @@ encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 class Sqlite:
     """SQLite's spelling. All times are aware, in UTC."""
 
-    #: A subselect of integer keys from the one parameter that :meth:`key_list` makes: lists of
-    #: keys travel as one parameter, so their length is no limit of the driver.
-    keys = "SELECT value FROM json_each(%s)"
-    among = f"IN ({keys})"
+    #: To be one of the integer keys in the one parameter that :meth:`key_list` makes: lists of keys
+    #: travel as one parameter, so their length is no limit of the driver.
+    among = "IN (SELECT value FROM json_each(%s))"
     #: The same keys as the column ``value`` of a table.
     listed = "json_each(%s) AS listed"
     #: Parameters whose type the statement around them does not tell.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,12 +13,11 @@ from balsam.core import events, sessions
 from balsam.core.care import questions, record, strays
 from balsam.core.care.questions import SessionRow
 from balsam.core.models import Session
-from balsam.core.sessions import Life
 from balsam.doctor.database import LOCK_SECONDS, usable
 from balsam.doctor.finding import Cure, Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
 from balsam.launcher import journal
-from balsam.launcher.recovery import Recovery
+from balsam.launcher.recovery import Recovery, recovery_by
 from balsam.platform import node
 
 KIND = "doctor"
@@ -136,17 +134,7 @@ def journals(patient: Patient) -> Iterator[Finding]:
 
 def _recovery(patient: Patient) -> Recovery:
     assert patient.project is not None
-    settings = patient.settings
-    return Recovery(
-        patient.project.id,
-        patient.project.journal_dir,
-        _life(),
-        lease_seconds=settings.launcher.lease_seconds,
-        crash_limit=settings.launcher.crash_limit,
-        max_attempts=settings.jobs.max_attempts,
-        grace_seconds=settings.launcher.kill_grace_seconds,
-        patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
-    )
+    return recovery_by(patient.project, sessions.own_life(KIND))
 
 
 def _recovering(patient: Patient, session: int) -> Cure | None:
@@ -157,7 +145,7 @@ def _recovering(patient: Patient, session: int) -> Cure | None:
     def cure() -> str:
         recovery = _recovery(patient)
         row = _seen_dead(recovery, session)
-        if row is not None and sessions.claim(row, _life()):
+        if row is not None and sessions.claim(row, sessions.own_life(KIND)):
             return _recovered(recovery, row)
         return "it was recovered by somebody else, or came back to life"
 
@@ -198,7 +186,7 @@ def _adopting(patient: Patient) -> Cure | None:
         return None
 
     def cure() -> str:
-        session = sessions.open_session(_life())
+        session = sessions.open_session(sessions.own_life(KIND))
         strays.adopt_running(session)
         return _recovered(_recovery(patient), strays.of([session])[0])
 
@@ -221,11 +209,6 @@ def _tidying(patient: Patient) -> Cure | None:
         return "removed"
 
     return cure
-
-
-def _life() -> Life:
-    pid = os.getpid()
-    return Life(KIND, node.this_node().hostname, node.identity(), pid, node.start_time(pid))
 
 
 # -- looking ------------------------------------------------------------------------------------

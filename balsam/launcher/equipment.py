@@ -23,6 +23,7 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, Report
 from balsam.launcher.progress import Progress
+from balsam.launcher.recovery import recovery_by
 from balsam.launcher.resources import Resources
 from balsam.launcher.source import Source
 from balsam.launcher.starting import Starter
@@ -66,8 +67,8 @@ class Equipment:
         self._mpi = parts.finder(given.mpi)
         undo.callback(self._mpi.close)
         workers = self._find_mpi(given)
-        life = parts.life(self.KIND)
-        self._recovery = parts.recovery_by(project, life)
+        life = sessions.own_life(self.KIND)
+        self._recovery = recovery_by(project, life)
         self._recovery.run(None)
         self._recovery.tidy()
         self.session = self._open(undo, life, given)

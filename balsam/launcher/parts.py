@@ -12,7 +12,6 @@ from balsam.conf.machines import AUTO
 from balsam.conf.project import Project
 from balsam.conf.settings import Mpi as MpiSettings
 from balsam.core.lease import Scope
-from balsam.core.sessions import Life
 from balsam.launcher import doubts, recovery, runs
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ensemble.ensemble import Ensemble, keeper_command, rank_command
@@ -21,12 +20,10 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
 from balsam.launcher.options import SERIAL, LauncherOptions
 from balsam.launcher.preparing import Ground, Preparer
-from balsam.launcher.recovery import Recovery
 from balsam.launcher.resources import Resources, Starts, has_this_node, names_of_this_node
 from balsam.launcher.steps import Steps
 from balsam.launcher.tasks import Mpi
 from balsam.platform import allocation as allocations
-from balsam.platform import node
 from balsam.platform.flavours import FLAVOURS, Launch
 from balsam.platform.process import RunSpec
 from balsam.transitions.pool import StepPool
@@ -70,27 +67,6 @@ def by_slurm(given: Resources, found: Mpi, environ: Mapping[str, str]) -> Mpi | 
 def is_here(given: Resources) -> bool:
     """Whether there is no node but this one, so that no worker is needed on any."""
     return len(given.nodes) == 1 and has_this_node(given.nodes)
-
-
-def life(kind: str) -> Life:
-    """This process, as others see it in the record."""
-    hostname = node.this_node().hostname
-    return Life(kind, hostname, node.identity(), os.getpid(), node.start_time(os.getpid()))
-
-
-def recovery_by(project: Project, own: Life) -> Recovery:
-    """What this process does for sessions that died."""
-    settings = project.settings()
-    return Recovery(
-        project.id,
-        project.journal_dir,
-        own,
-        lease_seconds=settings.launcher.lease_seconds,
-        crash_limit=settings.launcher.crash_limit,
-        max_attempts=settings.jobs.max_attempts,
-        grace_seconds=settings.launcher.kill_grace_seconds,
-        patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
-    )
 
 
 def marks(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam import states
+from balsam.conf.project import Project
 from balsam.core import bookkeeping, history, lease, sessions
 from balsam.core.advance import advance
 from balsam.core.events import note
@@ -196,6 +197,21 @@ class Recovery:
         """The host where attempts of the session may go on: one whose processes we can not see."""
         host = str(session.lock).rpartition(":")[0]
         return "" if host == self._life.host or not host else host
+
+
+def recovery_by(project: Project, own: Life) -> Recovery:
+    """What this process does for sessions that died."""
+    settings = project.settings()
+    return Recovery(
+        project.id,
+        project.journal_dir,
+        own,
+        lease_seconds=settings.launcher.lease_seconds,
+        crash_limit=settings.launcher.crash_limit,
+        max_attempts=settings.jobs.max_attempts,
+        grace_seconds=settings.launcher.kill_grace_seconds,
+        patience_seconds=1.5 * settings.launcher.heartbeat_seconds,
+    )
 
 
 def _remove(path: Path) -> None:

@@ -82,14 +82,17 @@ class Exit:
 
 def shortage(error: BaseException) -> bool:
     """Whether ``spawn`` failed for want of processes, memory or descriptors: later it may not."""
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in SHORTAGES
+    return _because_of(SHORTAGES, error)
 
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether something could not be started because there is no space for its files."""
+    return _because_of(FULL, error)
+
+
+def _because_of(numbers: frozenset[int], error: BaseException) -> bool:
     cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in FULL
+    return isinstance(cause, OSError) and cause.errno in numbers
 
 
 def reason(error: OSError | ValueError) -> str:

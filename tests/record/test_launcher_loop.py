@@ -460,7 +460,7 @@ def test_a_lease_that_another_gives_back_is_seen(
     """No event tells of it."""
     job = BalsamJob.objects.create(name="x", direct_command="/bin/true")
     put(job, state=states.PREPROCESSED)
-    other = sessions.open_session(parts.life("launcher"))
+    other = sessions.open_session(sessions.own_life("launcher"))
     assert lease.take(other, job.pk)
     step_until(launcher, lambda: idle(launcher))
     script(
