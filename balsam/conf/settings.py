@@ -115,8 +115,8 @@ class Launcher:
     )
     max_launches: int = setting(
         0,
-        "The most mpiruns over the life of one launcher, those that start the workers for serial "
-        "jobs included; a machine may allow less, and 0 = as many as it allows. --part divides it "
+        "The most mpiruns over the life of one launcher, those that start the workers on its nodes "
+        "included; a machine may allow less, and 0 = as many as it allows. --part divides it "
         "among its parts; other launchers of the same batch job each count their own.",
     )
     cores_per_node: int = setting(

@@ -24,6 +24,7 @@ from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.mpiruns import Mpiruns
 from balsam.launcher.near import Near
 from balsam.launcher.node_pool import NodePool, slots
+from balsam.launcher.onlookers import Onlookers
 from balsam.launcher.options import MPI
 from balsam.launcher.preparing import Drafts, Preparer
 from balsam.launcher.runs import Run
@@ -57,7 +58,8 @@ class Sent:
 class Attempts:
     """What runs, by job. Nothing here knows the database.
 
-    ``hands`` start serial tasks on other nodes. Without them all nodes are this one.
+    ``hands`` start serial tasks on other nodes; where mpirun is to start all of them, they only
+    look on. Without them all nodes are this one, or nobody knows what happens on the others.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Attempts:
         self._preparer = preparer
         self._config = config
         bounds = bounds or Bounds(config.max_concurrent_mpiruns)
-        self._far = Far(hands, nodes) if hands else None
-        self._watch = Watch(nodes, hands)
+        self._far = Far(hands, nodes) if hands and job_mode != MPI else None
+        self._onlookers = Onlookers(hands) if hands and job_mode == MPI else None
+        self._distant = self._far or self._onlookers
+        self._watch = Watch(nodes, hands if self._far else None)
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
@@ -194,7 +198,9 @@ class Attempts:
                 yield self._judged(run, end, outcome)
         if self._far:
             yield from self._hear(self._far)
-            self._tell_losses()
+        elif self._onlookers:
+            self._look_on(self._onlookers)
+        self._tell_losses()
         for one in self._doubts.settled():
             known = not (one.run.stopping or one.oom)
             outcome = one.outcome if known else self._outcome(one.run, one.end, oom=one.oom)
@@ -211,7 +217,7 @@ class Attempts:
 
         Hands that are ready there are asked, so that nobody takes one kill for two.
         """
-        asked = self._far.hands.ready_nodes if self._far else frozenset()
+        asked = self._distant.hands.ready_nodes if self._distant else frozenset()
         return self._preparer.is_here(name for name in nodes if name not in asked)
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
@@ -231,14 +237,8 @@ class Attempts:
 
     def _heard(self, far: Far) -> Iterator[Start | End | Returned]:
         for event in far.hear():
-            if isinstance(event, NodeLost):
-                self._lose(event)
-                continue
-            if isinstance(event, Mislaid):
-                self._bindings.hear(event)
-                continue
-            if isinstance(event, Struck):
-                self._doubts.hear(event)
+            if isinstance(event, NodeLost | Mislaid | Struck):
+                self._note(event)
                 continue
             run, entry = event
             if isinstance(entry, Start):
@@ -247,6 +247,23 @@ class Attempts:
                 continue
             del self._running[run.task.id]
             yield self._told(run, entry) if isinstance(entry, End) else entry
+
+    def _look_on(self, onlookers: Onlookers) -> None:
+        try:
+            for event in onlookers.hear():
+                self._note(event)
+        except LaunchError as error:
+            logger.warning("%s", error)
+            self.news.append(str(error))
+
+    def _note(self, event: NodeLost | Mislaid | Struck) -> None:
+        """What a node told of itself, or of ranks there."""
+        if isinstance(event, NodeLost):
+            self._lose(event)
+        elif isinstance(event, Mislaid):
+            self._bindings.hear(event)
+        else:
+            self._doubts.hear(event)
 
     def _told(self, run: Run, end: End) -> End:
         outcome = end.outcome
@@ -312,8 +329,8 @@ class Attempts:
     def kill_all(self) -> None:
         """KILL everything at once."""
         self._near.kill_all()
-        if self._far:
-            self._far.hands.kill_all()
+        if self._distant:
+            self._distant.hands.kill_all()
 
     def stop(self, job: int, cause: str, grace_seconds: float) -> None:
         """End one attempt, by force after the grace."""
@@ -331,8 +348,8 @@ class Attempts:
 
     def due(self) -> float | None:
         """When (monotonic) :meth:`timers` has something to do."""
-        far = self._far.deadline if self._far else None
-        times = (self.endings.due(), self._doubts.deadline, far)
+        distant = self._distant.deadline if self._distant else None
+        times = (self.endings.due(), self._doubts.deadline, distant)
         return min((when for when in times if when is not None), default=None)
 
     def timers(self) -> None:
@@ -351,14 +368,14 @@ class Attempts:
 
     def fds(self) -> list[int]:
         """Descriptors that become readable when :meth:`reap` has something to tell."""
-        return self._far.hands.fds() if self._far else []
+        return self._distant.hands.fds() if self._distant else []
 
     def flush(self) -> None:
         """Send what is meant for other nodes; to be called before going to sleep."""
-        if self._far:
-            self._far.hands.flush()
+        if self._distant:
+            self._distant.hands.flush()
 
     def close(self, grace_seconds: float) -> None:
         """End what there is on other nodes."""
-        if self._far:
-            self._far.hands.close(grace_seconds)
+        if self._distant:
+            self._distant.hands.close(grace_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from balsam.core import overlap, sessions
 from balsam.core.lease import Scope
 from balsam.core.record import TROUBLE
 from balsam.core.sessions import Life
+from balsam.errors import MpiUnavailable
 from balsam.launcher import journal, parts, resources
 from balsam.launcher.committing import Committer
 from balsam.launcher.disputes import Disputes
@@ -32,6 +34,8 @@ from balsam.launcher.suspicion import Suspicion
 from balsam.launcher.tasks import Mpi
 from balsam.launcher.telling import Teller
 from balsam.launcher.wakeup import Wakeup
+
+logger = logging.getLogger(__name__)
 
 
 class Equipment:
@@ -102,8 +106,10 @@ class Equipment:
         """What starts the workers on other nodes, if there are to be any. Raises MpiUnavailable."""
         if self._needs_mpi():
             self._await(self._mpi)
-        if parts.is_here(given) or self._needs_mpi():
+        if parts.is_here(given):
             return None
+        if self._needs_mpi():
+            return self._onlookers(given)
         workers = self._workers(given)
         if workers and self.options.job_mode == AUTO and not workers.flavour.shares_nodes:
             # The workers would keep every mpirun from their nodes.
@@ -114,6 +120,15 @@ class Equipment:
             )
             return None
         return workers
+
+    def _onlookers(self, given: Resources) -> Mpi | None:
+        """What starts workers that are of no use but to look at ranks: none if it is in the way."""
+        try:
+            workers = self._workers(given)
+        except MpiUnavailable as error:
+            logger.warning("no workers look at ranks on other nodes: %s", error)
+            return None
+        return workers if workers and workers.flavour.shares_nodes else None
 
     def _keep_record(self, given: Resources, nodes: NodePool, written: journal.Journal) -> None:
         """What goes into the record, and comes from there."""

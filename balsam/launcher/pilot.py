@@ -22,7 +22,7 @@ TOLD_SECONDS = 1.0
 #: What to do where the workers on the nodes can not be started.
 WITHOUT_WORKERS = (
     "More is in log/ensemble-*.log; 'balsam launcher --job-mode mpi' starts every job by mpirun, "
-    "without workers."
+    "and needs no workers."
 )
 #: For so long at most nothing is done but to replace tasks that have ended by others.
 REPLACING_SECONDS = 0.01

@@ -56,6 +56,8 @@ jobs:
   max_attempts: {max_attempts}
 mpi:
   mpirun: {mpirun}
+logging:
+  level: {level}
 """
 DEFAULTS: dict[str, object] = {
     "idle_exit_seconds": 0.5,
@@ -69,6 +71,7 @@ DEFAULTS: dict[str, object] = {
     "hook_time_limit_seconds": 60,
     "max_attempts": 10,
     "mpirun": "auto",
+    "level": "INFO",
 }
 
 

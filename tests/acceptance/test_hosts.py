@@ -38,6 +38,8 @@ CORES = 2
 LOSS_SECONDS = 60.0
 #: How often a sign of life goes around, where a lease is 40 s.
 BEAT_SECONDS = 2.5
+#: Where every job is started by mpirun, the workers have to look on all the same.
+AUTO, MPI = ("--consume-all",), ("--consume-all", "--job-mode", "mpi")
 
 
 @pytest.fixture
@@ -86,6 +88,12 @@ class Allocation:
     def said(self) -> str:
         """What it has printed."""
         return self.screen.read_text()
+
+    @property
+    def log(self) -> str:
+        """What launchers of the project have written down."""
+        logs = sorted((self._site.path / "log").glob("launcher_*.log"))
+        return "".join(log.read_text() for log in logs)
 
     @property
     def pid(self) -> int:
@@ -179,7 +187,10 @@ def serial_nodes(site: Site) -> set[str]:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
-def test_ranks_on_other_cpus_than_they_were_given_are_reported(site: Site, hosts: Hosts) -> None:
+@pytest.mark.parametrize("mode", [AUTO, MPI], ids=["auto", "mpi"])
+def test_ranks_on_other_cpus_than_they_were_given_are_reported(
+    site: Site, hosts: Hosts, mode: tuple[str, ...]
+) -> None:
     """On whatever host: each is looked at by the worker there."""
     given = {"ranks_per_node": 2, "cpu_affinity": "core"}
     site.job("right", bound_mpi(), num_nodes=2, **given)
@@ -188,7 +199,7 @@ def test_ranks_on_other_cpus_than_they_were_given_are_reported(site: Site, hosts
     for number in range(4):
         strays = {"threads_per_core": 2, "priority": -2}
         site.job(f"stray{number}", bound_mpi("0,1"), **strays, **given)
-    allocation = Allocation(site, hosts, hosts.names[:2])
+    allocation = Allocation(site, hosts, hosts.names[:2], *mode)
     said = allocation.wait()
     site.all_finished()
     ends = {job.name: site.end(job.name).data for job in BalsamJob.objects.all()}
@@ -215,21 +226,18 @@ MPI.COMM_WORLD.barrier()
 """
 
 
+@pytest.mark.parametrize("mode", [AUTO, MPI], ids=["auto", "mpi"])
 def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
-    site: Site, hosts: Hosts, tight: Path
+    site: Site, hosts: Hosts, tight: Path, mode: tuple[str, ...]
 ) -> None:
-    here, gate, program = (site.home / name for name in ("here", "gate", "greedy.py"))
+    gate, program = (site.home / name for name in ("gate", "greedy.py"))
     program.write_text(GREEDY)
     greedy = [sys.executable, str(program), str(gate)]
     site.job("greedy", shlex.join(greedy), num_nodes=2, retry="oom=0")
     site.job("faulty", "sh -c 'exit 3'", num_nodes=2, priority=-1, max_attempts=1)
-    for number in range(2 * CORES):
-        site.job(f"n{number}", traced(1, here), priority=1)
-    allocation = Allocation(site, hosts, hosts.names[:2])
+    allocation = Allocation(site, hosts, hosts.names[:2], *mode)
     # A worker knows of what was killed since it began.
-    workers = set(hosts.names[:2])
-    allocation.until(lambda: serial_nodes(site) == workers, "there is a worker on each host")
-    here.touch()
+    allocation.until(lambda: all(map(allocation.has_worker, hosts.names[:2])), "workers are there")
 
     def ranks() -> list[int]:
         there = hosts.machine(hosts.names[1]).pids()
@@ -275,17 +283,29 @@ def test_a_host_that_is_lost(site: Site, hosts: Hosts, how: str) -> None:
         assert signs(site, name)[-1].node != far or name not in lost
 
 
-@pytest.mark.parametrize("how", ["killed", "cut off"])
-def test_a_host_is_lost_under_an_mpi_job(site: Site, hosts: Hosts, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "mode"),
+    [
+        pytest.param("killed", AUTO, id="killed"),
+        pytest.param("cut off", AUTO, id="cut off"),
+        pytest.param("cut off", MPI, id="cut off, by mpirun"),
+    ],
+)
+def test_a_host_is_lost_under_an_mpi_job(
+    site: Site, hosts: Hosts, how: str, mode: tuple[str, ...]
+) -> None:
     """Where the network is gone, mpirun may never return: it is ended, and the job runs again."""
     gate = site.home / "gate"
-    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10)
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=10, level="DEBUG")
     add_wide(site, "wide", 1, gate, 1, num_nodes=3, priority=1)
-    allocation = Allocation(site, hosts, hosts.names, "--consume-all")
+    allocation = Allocation(site, hosts, hosts.names, *mode)
     allocation.until(lambda: len(alive(site, "wide")) == 3, "it runs")
     site.until_state("wide", states.RUNNING)
     # The first mpirun of the workers has two minutes, whatever happens; later ones have a pace.
     allocation.until(lambda: all(map(allocation.has_worker, hosts.names)), "workers are there")
+    if mode is MPI:
+        # Of a node that was never heard nobody knows whether it is lost.
+        allocation.until(lambda: "3 nodes are looked after" in allocation.log, "all were heard")
     far = hosts.names[1]
     hosts.kill(far) if how == "killed" else hosts.cut_off(far)
     allocation.until(lambda: site.ends("wide"), "the loss is recorded", LOSS_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,7 +27,7 @@ from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Ended, Star
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
-from balsam.launcher.options import AUTO
+from balsam.launcher.options import AUTO, MPI
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.tasks import Application, Task
 from balsam.platform import process, workdirs
@@ -250,11 +252,15 @@ def test_launches_are_used_up_one_by_one(attempts: Attempts, tmp_path: Path) -> 
 
 
 def with_hands(
-    attempts: Attempts, hands: FakeHands, mpirun: MpiFinder, bounds: Bounds | None = None
+    attempts: Attempts,
+    hands: FakeHands,
+    mpirun: MpiFinder,
+    bounds: Bounds | None = None,
+    mode: str = AUTO,
 ) -> Attempts:
     """On nodes of two cores that others reach."""
     nodes = NodePool(tuple(sorted(hands.ready_nodes)), uniform(2))
-    return Attempts(nodes, attempts._preparer, LauncherSettings(), mpirun, AUTO, bounds, hands)
+    return Attempts(nodes, attempts._preparer, LauncherSettings(), mpirun, mode, bounds, hands)
 
 
 def test_launches_that_reach_the_workers_are_used_up_too(
@@ -272,10 +278,17 @@ def test_launches_that_reach_the_workers_are_used_up_too(
         far.start(replace(wide, id=2), Application())
 
 
-def test_ranks_are_looked_at_on_their_own_nodes(attempts: Attempts, tmp_path: Path) -> None:
+#: Of these hands may start tasks, or only look on.
+WITH_HANDS = pytest.mark.parametrize("mode", [AUTO, MPI])
+
+
+@WITH_HANDS
+def test_ranks_are_looked_at_on_their_own_nodes(
+    attempts: Attempts, tmp_path: Path, mode: str
+) -> None:
     hands = FakeHands(["a", "b"])
     attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=((0,), (1,))))
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=mode)
     request = Request(ranks_per_node=2, threads_per_core=2, affinity="core")
     part = task(1, "/bin/true", request=request)
     wide = task(2, "/bin/true", request=Request(2, ranks_per_node=2, affinity="depth"))
@@ -313,11 +326,14 @@ def test_what_ranks_are_told_is_what_they_are_held_to(attempts: Attempts, tmp_pa
     assert told == [((0, 1), 2), ((0, 1, 4, 5), 4), ((0,), 1)]
 
 
-def test_nodes_are_asked_whether_memory_ran_out_there(attempts: Attempts, tmp_path: Path) -> None:
+@WITH_HANDS
+def test_nodes_are_asked_whether_memory_ran_out_there(
+    attempts: Attempts, tmp_path: Path, mode: str
+) -> None:
     """A rank that was killed far away is a failed mpirun here."""
     hands = FakeHands(["a", "b", "c"])
     hands.starved = {"b"}
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path))
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=mode)
     for number, nodes, cause in ((1, 3, states.OOM), (2, 1, states.EXIT), (3, 3, states.OK)):
         command = "/bin/true" if cause == states.OK else "/bin/false"
         request = Request(nodes, ranks_per_node=2)
@@ -325,6 +341,32 @@ def test_nodes_are_asked_whether_memory_ran_out_there(attempts: Attempts, tmp_pa
         assert ended(far, 1)[number].outcome.data["cause"] == cause
     assert [token for token, _ in hands.asked] == ["1:1", "2:1"]
     assert far.due() is None and not len(far)
+
+
+def test_those_that_look_on_get_no_task(attempts: Attempts, tmp_path: Path) -> None:
+    hands = FakeHands(["a"])
+    attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=((0,), (1,))))
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=MPI)
+    for number, mpirun in ((1, True), (2, False)):
+        assert far.start(task(number, "/bin/true", mpirun=mpirun), Application())
+        assert ended(far, 1)[number].outcome.state == states.RUN_DONE
+    assert hands.sent == []
+
+
+def test_without_those_that_look_on_all_goes_on(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = FakeHands([])
+    monkeypatch.setattr(hands, "ready_nodes", frozenset(["a", "b"]))
+    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=MPI)
+    monkeypatch.setattr(hands, "ready_nodes", frozenset())
+    polls = itertools.chain([LaunchError("No licence.")], itertools.repeat([]))
+    monkeypatch.setattr(hands, "poll", Mock(side_effect=polls))
+    assert not list(far.reap())
+    assert far.news == ["No licence. Nobody looks at what ranks on other nodes than this one do."]
+    wide = task(1, "/bin/true", request=Request(2))
+    assert far.start(wide, Application()) and not far.trouble
+    assert ended(far, 1)[1].outcome.state == states.RUN_DONE
 
 
 #: Tells what it got, and goes on.
