@@ -207,12 +207,13 @@ def test_a_mixture_fills_sixteen_nodes(site: Site, slurm: Cluster) -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU")
-def test_only_ranks_on_the_wrong_cpus_are_reported(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize("mode", ["", " --job-mode mpi"], ids=["auto", "mpi"])
+def test_only_ranks_on_the_wrong_cpus_are_reported(site: Site, slurm: Cluster, mode: str) -> None:
     """What starts them on their nodes are steps of Slurm, bound to nothing."""
     given = {"num_nodes": 2, "ranks_per_node": 2, "cpu_affinity": "core"}
     site.job("right", bound_mpi(), **given)
     site.job("wrong", bound_mpi("0"), **given)
-    batch = BatchJob(site, slurm)
+    batch = BatchJob(site, slurm, launcher=f"--consume-all{mode}")
     said = batch.wait()
     site.all_finished()
     assert "affinity" not in site.end("right").data, batch.diagnosis()
