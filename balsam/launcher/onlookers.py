@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
 from balsam.errors import LaunchError
 from balsam.launcher.ensemble.protocol import Hands, Mislaid, NodeLost, Struck
-
-logger = logging.getLogger(__name__)
 
 
 class Onlookers:
@@ -47,5 +43,4 @@ class Onlookers:
         if self.hands.ready_nodes is not self._ready:
             self._ready = self.hands.ready_nodes
             self._seen |= self._ready
-            logger.debug("%d nodes are looked after", len(self._ready))
         return found

@@ -230,6 +230,7 @@ MPI.COMM_WORLD.barrier()
 def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
     site: Site, hosts: Hosts, tight: Path, mode: tuple[str, ...]
 ) -> None:
+    site.settings(cores_per_node=CORES, heartbeat_seconds=1, lease_seconds=20, level="DEBUG")
     gate, program = (site.home / name for name in ("gate", "greedy.py"))
     program.write_text(GREEDY)
     greedy = [sys.executable, str(program), str(gate)]
@@ -237,7 +238,7 @@ def test_a_rank_on_another_host_that_was_killed_for_want_of_memory(
     site.job("faulty", "sh -c 'exit 3'", num_nodes=2, priority=-1, max_attempts=1)
     allocation = Allocation(site, hosts, hosts.names[:2], *mode)
     # A worker knows of what was killed since it began.
-    allocation.until(lambda: all(map(allocation.has_worker, hosts.names[:2])), "workers are there")
+    allocation.until(lambda: "2 nodes answer" in allocation.log, "there is a worker on each host")
 
     def ranks() -> list[int]:
         there = hosts.machine(hosts.names[1]).pids()
@@ -305,7 +306,7 @@ def test_a_host_is_lost_under_an_mpi_job(
     allocation.until(lambda: all(map(allocation.has_worker, hosts.names)), "workers are there")
     if mode is MPI:
         # Of a node that was never heard nobody knows whether it is lost.
-        allocation.until(lambda: "3 nodes are looked after" in allocation.log, "all were heard")
+        allocation.until(lambda: "3 nodes answer" in allocation.log, "all were heard")
     far = hosts.names[1]
     hosts.kill(far) if how == "killed" else hosts.cut_off(far)
     allocation.until(lambda: site.ends("wide"), "the loss is recorded", LOSS_SECONDS)

@@ -61,6 +61,7 @@ class Roster:
         """The nodes that have reported in, and answer."""
         if self._ready is None:
             self._ready = frozenset(node.name for node in self.nodes.values() if node.ready)
+            logger.debug("%d nodes answer", len(self._ready))
         return self._ready
 
     @property
