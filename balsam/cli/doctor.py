@@ -25,7 +25,7 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> None:
     from balsam.doctor.patient import Patient
 
     findings = []
-    for finding in examine(Patient.here(), fix=fix):
+    for finding in examine(Patient.here(output.note), fix=fix):
         findings.append(finding)
         if not as_json:
             output.emit(lines(finding.status, finding.check, finding.says, finding.repair))

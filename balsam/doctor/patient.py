@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balsam.conf import filesystem
 from balsam.conf import project as projects
@@ -12,21 +14,32 @@ from balsam.conf.project import Project
 from balsam.conf.settings import Settings
 from balsam.errors import BalsamError, ProjectNotFound
 
+if TYPE_CHECKING:
+    from balsam.doctor.watch import Watch
+
+
+def _say_nothing(sentence: str) -> None:
+    """For those who need not hear what takes a while."""
+
 
 @dataclass(frozen=True)
 class Patient:
-    """``project`` is None where there is none; ``missing`` says why."""
+    """``project`` is None where there is none; ``missing`` says why.
+
+    ``tell`` gets a sentence before what takes a while.
+    """
 
     project: Project | None
     missing: str = ""
+    tell: Callable[[str], None] = _say_nothing
 
     @classmethod
-    def here(cls, start: Path | None = None) -> Patient:
+    def here(cls, tell: Callable[[str], None] = _say_nothing) -> Patient:
         """The project that commands here work on."""
         try:
-            return cls(projects.find(start))
+            return cls(projects.find(), tell=tell)
         except ProjectNotFound as error:
-            return cls(None, str(error))
+            return cls(None, str(error), tell)
 
     @functools.cached_property
     def settings_error(self) -> str:
@@ -38,6 +51,14 @@ class Patient:
         except BalsamError as error:
             return str(error)
         return ""
+
+    @functools.cached_property
+    def watch(self) -> Watch:
+        """Who looks on at its sessions that may be dead, for all checks."""
+        from balsam.doctor.watch import Watch
+
+        assert self.project is not None
+        return Watch(self.project, self.tell)
 
     @functools.cached_property
     def blocked(self) -> dict[Path, OSError]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,13 +15,11 @@ from balsam.core.models import Session
 from balsam.doctor.database import LOCK_SECONDS, usable
 from balsam.doctor.finding import Cure, Finding, ok, problem, warning
 from balsam.doctor.patient import Patient
+from balsam.doctor.watch import KIND
 from balsam.launcher import journal
-from balsam.launcher.recovery import Recovery, recovery_by
+from balsam.launcher.recovery import Recovery
 from balsam.platform import node
 
-KIND = "doctor"
-#: Between two looks at a session that may be dead.
-LOOK_SECONDS = 0.5
 _JOURNAL = re.compile(r"session-(\d+)\.jsonl")
 _FIX = "balsam doctor --fix, or start a launcher: it does the same first."
 
@@ -32,6 +29,11 @@ def dead(patient: Patient) -> Iterator[Finding]:
     project = patient.project
     if project is None or not usable(project):
         return
+    # All are suspected before the first is recovered: so they are looked at over the same time.
+    yield from list(_not_ended(patient, project))
+
+
+def _not_ended(patient: Patient, project: Project) -> Iterator[Finding]:
     living: list[str] = []
     for row in _open_sessions(project):
         if alive(row, patient):
@@ -132,40 +134,20 @@ def journals(patient: Patient) -> Iterator[Finding]:
 # -- repairs ------------------------------------------------------------------------------------
 
 
-def _recovery(patient: Patient) -> Recovery:
-    assert patient.project is not None
-    return recovery_by(patient.project, sessions.own_life(KIND))
-
-
 def _recovering(patient: Patient, session: int) -> Cure | None:
     """Recover a dead session with the launcher's own code; others may have done so meanwhile."""
     if patient.settings_error:
         return None
 
+    patient.watch.suspect(session)
+
     def cure() -> str:
-        recovery = _recovery(patient)
-        row = _seen_dead(recovery, session)
+        row = patient.watch.dead(session)
         if row is not None and sessions.claim(row, sessions.own_life(KIND)):
-            return _recovered(recovery, row)
+            return _recovered(patient.watch.recovery, row)
         return "it was recovered by somebody else, or came back to life"
 
     return cure
-
-
-def _seen_dead(recovery: Recovery, session: int) -> Session | None:
-    """A session that is dead, if need be after looking on for a while.
-
-    The clocks of other machines may not agree with ours, and tasks there end some time after their
-    launcher.
-    """
-    while rows := strays.of([session]):
-        recovery.waiting = False
-        if recovery.is_dead(rows[0]):
-            return rows[0]
-        if not recovery.waiting:
-            return None
-        time.sleep(LOOK_SECONDS)
-    return None
 
 
 def _freeing(patient: Patient, session: int) -> Cure | None:
@@ -173,7 +155,7 @@ def _freeing(patient: Patient, session: int) -> Cure | None:
         return None
 
     def cure() -> str:
-        recovery = _recovery(patient)
+        recovery = patient.watch.recovery
         done = [_recovered(recovery, row) for row in strays.abandoned() if row.pk == session]
         return "; ".join(done) or "somebody else freed them"
 
@@ -188,7 +170,7 @@ def _adopting(patient: Patient) -> Cure | None:
     def cure() -> str:
         session = sessions.open_session(sessions.own_life(KIND))
         strays.adopt_running(session)
-        return _recovered(_recovery(patient), strays.of([session])[0])
+        return _recovered(patient.watch.recovery, strays.of([session])[0])
 
     return cure
 
@@ -205,7 +187,7 @@ def _tidying(patient: Patient) -> Cure | None:
         return None
 
     def cure() -> str:
-        _recovery(patient).tidy()
+        patient.watch.recovery.tidy()
         return "removed"
 
     return cure

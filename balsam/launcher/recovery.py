@@ -121,11 +121,10 @@ class Recovery:
         A jump of the time of day kills nobody: on this machine heartbeats are compared by a clock
         that nobody sets, and elsewhere they have to stand still while we look.
         """
-        here = session.machine == self._life.machine
-        if here and not node.process_alive(session.pid, session.pid_start):
+        if self._process_is_dead(session):
             return self._quiet_elsewhere(session)
         still = self._still_for(session)
-        if here:
+        if session.machine == self._life.machine:
             late = sessions.expired(session, self._lease_seconds)
             # It runs: perhaps it comes back only now, like us, from where nobody could be reached.
             self.waiting |= late and still < self._patience_seconds
@@ -149,11 +148,26 @@ class Recovery:
         if session.offer.get("nodes", 0) <= 1 and (not nodes or has_this_node(nodes)):
             return True
         since = self._dead.setdefault(int(session.pk), time.monotonic())
-        # Those whose rank 0 died with it hear nothing, and wait longer than those who are told.
-        missed = silence_seconds(self._lease_seconds) + FENCE_GRACE_SECONDS + END_SECONDS
-        quiet = time.monotonic() - since >= missed
+        quiet = time.monotonic() - since >= self._missed_seconds
         self.waiting |= not quiet
         return quiet
+
+    @property
+    def _missed_seconds(self) -> float:
+        # Those whose rank 0 died with it hear nothing, and wait longer than those who are told.
+        return silence_seconds(self._lease_seconds) + FENCE_GRACE_SECONDS + END_SECONDS
+
+    def doubt_seconds(self, session: Session) -> float:
+        """How long one may have to look on, at most, until it is plain that it is dead."""
+        if self._process_is_dead(session):
+            return self._missed_seconds
+        late = sessions.expired(session, self._lease_seconds)
+        return self._patience_seconds if late else self._lease_seconds
+
+    def _process_is_dead(self, session: Session) -> bool:
+        """Whether it was a process of this machine, and is no more."""
+        here = session.machine == self._life.machine
+        return here and not node.process_alive(session.pid, session.pid_start)
 
     def _still_for(self, session: Session) -> float:
         """For how many seconds we have seen no heartbeat of this session."""

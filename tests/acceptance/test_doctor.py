@@ -28,8 +28,13 @@ from .conftest import Site
 def examined(site: Site, code: int, words: str = "") -> dict[str, list[dict[str, str]]]:
     """Check -> its findings."""
     connection.close()
+    return by_check(site.balsam(f"doctor --json {words}", code))
+
+
+def by_check(text: str) -> dict[str, list[dict[str, str]]]:
+    """The same from what was printed; what comes after it is of stderr."""
     found: dict[str, list[dict[str, str]]] = {}
-    for finding in json.loads(site.balsam(f"doctor --json {words}", code)):
+    for finding in json.JSONDecoder().raw_decode(text)[0]:
         found.setdefault(finding["check"], []).append(finding)
     return found
 
@@ -188,11 +193,13 @@ def test_a_launcher_of_another_machine_is_judged_by_what_it_does(site: Site, bea
     if beats:
         beating.start()
     try:
-        found = examined(site, 0, "--fix")
+        said = site.balsam("doctor --json --fix")
     finally:
         done.set()
         if beats:
             beating.join()
+    assert "whether 1 launcher is dead, with all that ran on other nodes: 2 s at most." in said
+    found = by_check(said)
     assert ("came back to life" in found["sessions"][0]["says"]) == beats
     assert row.get().state == (LIVE if beats else ENDED)
     assert BalsamJob.objects.filter(session=session).exists() == beats
