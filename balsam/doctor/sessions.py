@@ -19,9 +19,11 @@ from balsam.doctor.watch import KIND
 from balsam.launcher import journal
 from balsam.launcher.recovery import Recovery
 from balsam.platform import node
+from balsam.platform.process import reason
 
 _JOURNAL = re.compile(r"session-(\d+)\.jsonl")
 _FIX = "balsam doctor --fix, or start a launcher: it does the same first."
+_LEFT = "Its owner runs balsam doctor --fix, or starts a launcher."
 
 
 def dead(patient: Patient) -> Iterator[Finding]:
@@ -45,6 +47,9 @@ def _not_ended(patient: Patient, project: Project) -> Iterator[Finding]:
                 "is still there",
                 f"If it is not to go on, end it: kill {row.pid}. The next launcher takes its jobs.",
             )
+        elif left := _left(project, row.id):
+            kind = problem if row.jobs else warning
+            yield kind("sessions", f"{_named(row)} is dead, and {left}", _LEFT)
         else:
             kind = problem if row.jobs or journal.read(_journal_of(project, row.id)) else warning
             yield kind("sessions", f"{_named(row)} is dead", _FIX, _recovering(patient, row.id))
@@ -73,12 +78,11 @@ def stale_leases(patient: Patient) -> Iterator[Finding]:
         stale = questions.stale_leases(database)
         homeless = questions.running_without_lease(database)
     for session, jobs in stale:
-        yield problem(
-            "leases",
-            f"{jobs} job(s) are leased by session {session}, which has ended",
-            "balsam doctor --fix",
-            _freeing(patient, session),
-        )
+        says = f"{jobs} job(s) are leased by session {session}, which has ended"
+        if left := _left(project, session):
+            yield problem("leases", f"{says}, and is {left}", _LEFT)
+        else:
+            yield problem("leases", says, "balsam doctor --fix", _freeing(patient, session))
     if homeless:
         yield problem(
             "leases",
@@ -97,15 +101,19 @@ def journals(patient: Patient) -> Iterator[Finding]:
         return
     readable = usable(project)
     rows = {row.id: row for row in _open_sessions(project)} if readable else {}
-    owed, useless = 0, []
+    owed, left, useless = 0, False, []
     for path in sorted(project.journal_dir.glob("session-*.jsonl")):
         name = _JOURNAL.fullmatch(path.name)
         row = rows.get(int(name[1])) if name else None
         if not readable:
-            owed += len(journal.read(path))
+            owed += 0 if journal.refusal(path) else len(journal.read(path))
         elif row is None:
             useless.append(path)
-        elif not alive(row, patient) and (entries := journal.read(path)):
+        elif alive(row, patient):
+            continue
+        elif journal.refusal(path):
+            left = True
+        elif entries := journal.read(path):
             owed += len(entries)
             cure = None if frozen(row) else _recovering(patient, row.id)
             yield problem(
@@ -128,7 +136,8 @@ def journals(patient: Patient) -> Iterator[Finding]:
             _tidying(patient),
         )
     if not owed and not useless:
-        yield ok("outcomes", "no journal waits to be replayed")
+        which = "no journal that can be read" if left else "no journal"
+        yield ok("outcomes", f"{which} waits to be replayed")
 
 
 # -- repairs ------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ def _recovering(patient: Patient, session: int) -> Cure | None:
 
     def cure() -> str:
         row = patient.watch.dead(session)
-        if row is not None and sessions.claim(row, sessions.own_life(KIND)):
+        if row is not None and patient.watch.recovery.take(row):
             return _recovered(patient.watch.recovery, row)
         return "it was recovered by somebody else, or came back to life"
 
@@ -218,6 +227,13 @@ def _age(row: SessionRow) -> float:
 
 def _named(row: SessionRow) -> str:
     return f"{row.kind} {row.id} on {row.host} (pid {row.pid}, {row.jobs} jobs)"
+
+
+def _left(project: Project, session: int) -> str:
+    """That a dead session is left to its owner, as launchers leave it, and why; '' if it is not."""
+    path = _journal_of(project, session)
+    refused = journal.refusal(path)
+    return f"left to its owner: {path} can not be read ({reason(refused)})" if refused else ""
 
 
 def _journal_of(project: Project, session: int) -> Path:

@@ -85,6 +85,17 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
 
+def refusal(path: Path) -> OSError | None:
+    """Why one may not read a journal, such as another user's; None if one may, or there is none."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The entries that may not be in the database yet, oldest first; none without a file."""
     try:

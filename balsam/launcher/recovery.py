@@ -83,28 +83,24 @@ class Recovery:
         recovered = 0
         self.waiting = False
         for session in sessions.others(own_session):
-            if (
-                self.is_dead(session)
-                and self._is_readable(session)
-                and sessions.claim(session, self._life)
-            ):
+            if self.is_dead(session) and self.take(session):
                 self.recover(session)
                 recovered += 1
         return recovered
 
-    def _is_readable(self, session: Session) -> bool:
-        """Whether we may know what it had still to commit: else it is left to its owner."""
+    def take(self, session: Session) -> bool:
+        """Claim a dead session, unless we may not know what it had still to commit.
+
+        Such a session is left to its owner.
+        """
         key = int(session.pk)
-        try:
-            journal.path_of(self._journals, key).open("rb").close()
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            if key not in self._left:
-                self._left.add(key)
-                logger.warning("session %s is dead, and left to its owner: %s", key, error)
-            return False
-        return True
+        refused = journal.refusal(journal.path_of(self._journals, key))
+        if refused is None:
+            return sessions.claim(session, self._life)
+        if key not in self._left:
+            self._left.add(key)
+            logger.warning("session %s is dead, and left to its owner: %s", key, refused)
+        return False
 
     def tidy(self) -> None:
         """Remove journals of sessions that ended, but were killed before they could do that."""

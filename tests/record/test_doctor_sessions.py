@@ -7,15 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
-from balsam.core import history, sessions
-from balsam.core.models import Session
-from balsam.core.models.session import ENDED
+from balsam import states
+from balsam.core import history, lease, sessions
+from balsam.core.models import BalsamJob, Session
+from balsam.core.models.session import ENDED, LIVE
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.doctor import sessions as looks
+from balsam.doctor.finding import PROBLEM
 from balsam.doctor.patient import Patient
+from balsam.launcher import journal
 from balsam.platform import node
 
 ELSEWHERE = Life("launcher", "node17", "another machine", 4242, 1)
@@ -65,3 +68,35 @@ def test_nobody_is_told_of_a_wait_where_there_is_none(project: Any, slept: list[
     told: list[str] = []
     assert len(cured(Patient(project, tell=told.append))) == 1
     assert told == slept == []
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["dead", "ended with leases"])
+def test_what_somebody_else_has_still_to_commit_is_left_to_them(project: Any, ended: bool) -> None:
+    job = BalsamJob.objects.create(name="job")
+    job.update_state(states.PREPROCESSED)
+    key = silent(Life("launcher", node.this_node().hostname, node.identity(), 4242, 1))
+    assert lease.take(key, job.pk)
+    if ended:
+        Session.objects.filter(pk=key).update(state=ENDED)
+    other = silent(ELSEWHERE)
+    # Root may read every file; this is none that anybody may.
+    path = journal.path_of(project.journal_dir, key)
+    path.mkdir(parents=True)
+    connection.close()
+    patient = Patient(project)
+    found = [*looks.dead(patient), *looks.stale_leases(patient), *looks.journals(patient)]
+    (left,) = [one for one in found if "left to its owner" in one.says]
+    assert (left.status, left.cure) == (PROBLEM, None)
+    assert left.says.endswith(f"left to its owner: {path} can not be read (Is a directory)")
+    # The other is none the worse for it.
+    assert [one for one in found if f"launcher {other} on" in one.says and one.cure]
+    job.refresh_from_db()
+    assert job.session_id == key
+
+
+def test_a_journal_that_can_not_be_read_any_more_is_left_too(project: Any) -> None:
+    key = silent(Life("launcher", node.this_node().hostname, node.identity(), 4242, 1))
+    (finding, *_) = looks.dead(Patient(project))
+    journal.path_of(project.journal_dir, key).mkdir(parents=True)
+    assert finding.cure is not None and "recovered session" not in finding.cure()
+    assert Session.objects.get(pk=key).state == LIVE
