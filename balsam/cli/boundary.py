@@ -75,7 +75,9 @@ def guarded(call: Callable[[], int], invocation: Invocation) -> int:
         return INTERRUPTED
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "balsam"
-        _say(f"{_sentence(error.format_message())} See '{path} --help'.")
+        # click lists what may be chosen below each other.
+        text = error.format_message().replace("\n\t", " ")
+        _say(f"{_sentence(text)} See '{path} --help'.")
         return USAGE
     except click.ClickException as error:
         _say(_sentence(error.format_message()))

@@ -10,7 +10,7 @@ import sys
 import click
 import pytest
 
-from balsam.cli.boundary import explain, guarded
+from balsam.cli.boundary import explain, guarded, run
 from balsam.cli.commands import Invocation
 from balsam.errors import AmbiguousId, BalsamError, SchemaTooOld
 
@@ -87,6 +87,24 @@ def test_closed_streams_are_no_defect(closed: str) -> None:
     line = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(script)} {closed}"
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("db", "Missing argument 'copy'. Choose from: copy. See 'balsam db --help'."),
+        (
+            "db copy --to mysql",
+            "'mysql' is not one of 'sqlite', 'postgres'. See 'balsam db --help'",
+        ),
+        ("completion", "Choose from: bash, zsh, fish. See 'balsam completion --help'."),
+    ],
+)
+def test_words_to_choose_from_stand_on_one_line(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("balsam", line.split()) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
