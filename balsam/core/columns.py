@@ -20,6 +20,7 @@ from balsam.core.fields import (
     CommandField,
     DirectoryField,
     EnvironField,
+    LaunchParamsField,
     RetryField,
     SignalField,
 )
@@ -106,7 +107,8 @@ def _integer(field: Any, least: int | None) -> Convert:
 
 
 def _json(field: Any, spelling: Dialect) -> Convert:
-    plain = not issubclass(spelling, Postgres) and not isinstance(field, (EnvironField, RetryField))
+    special = isinstance(field, (EnvironField, LaunchParamsField, RetryField))
+    plain = not special and not issubclass(spelling, Postgres)
     kind = type(field.get_default())
 
     def convert(value: Any) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 from django.db import models
 
 from balsam import retries
-from balsam.errors import InvalidValue, ProgramMissing, nearest
-from balsam.platform import commandline
+from balsam.errors import InvalidValue, LaunchError, ProgramMissing, nearest
+from balsam.platform import commandline, launch_params
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _SEPARATOR = re.compile(rf":(?={_NAME}=)")
@@ -111,6 +111,22 @@ class ChoiceField(models.TextField):
         """As Django's own field: migrations need no more of it."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
+
+
+class LaunchParamsField(models.JSONField):
+    """How a launcher is to start a job: see ``balsam.platform.launch_params``."""
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        """Raise InvalidValue for what no launcher could use."""
+        try:
+            launch_params.check(params)
+        except LaunchError as error:
+            raise InvalidValue(str(error)) from error
+
+    def deconstruct(self) -> Any:
+        """As Django's own field: migrations need no more of it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
 
 
 class RetryField(models.JSONField):

@@ -19,6 +19,7 @@ from balsam.core.fields import (
     CommandField,
     DirectoryField,
     EnvironField,
+    LaunchParamsField,
     RetryField,
     SignalField,
     parse_environ,
@@ -120,6 +121,8 @@ def checked(field: Any, value: Any, minimum: int | None = None) -> Any:
         if not isinstance(value, type(field.get_default())):
             kind = type(field.get_default()).__name__
             raise InvalidValue(f"{field.name} is a {kind}, not {value!r}.")
+        if isinstance(field, LaunchParamsField):
+            field.check_params(value)
         return _as_json(field, value)
     if isinstance(field, models.TextField):
         return _checked_text(field, value)

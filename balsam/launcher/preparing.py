@@ -14,10 +14,11 @@ from balsam.errors import BalsamError, LaunchError
 from balsam.launcher.ensemble.protocol import RUN_MARK
 from balsam.launcher.node_pool import Placement
 from balsam.launcher.placement.request import NONE
-from balsam.launcher.tasks import Application, Mpi, Task, chosen_directory, short
+from balsam.launcher.tasks import Application, Mpi, Task, short
 from balsam.platform import commandline, nodelist, variables, workdirs
 from balsam.platform.allotment import MASKS, NO_GPU
 from balsam.platform.flavours import Launch
+from balsam.platform.launch_params import chosen_directory
 from balsam.platform.process import RunSpec, reason
 
 _NO_COMMAND = "The job has no command: neither an application nor a direct_command."

@@ -17,8 +17,8 @@ from balsam.errors import BalsamError
 from balsam.launcher.main import leave_outer_mpi
 from balsam.launcher.options import LauncherOptions, Report
 from balsam.launcher.pilot import Launcher
-from balsam.launcher.tasks import MPIRUN
 from balsam.launcher.wakeup import Wakeup
+from balsam.platform.launch_params import MPIRUN
 
 
 def run_single(

@@ -16,8 +16,8 @@ from balsam.core.record import TROUBLE
 from balsam.errors import BalsamError
 from balsam.launcher.due import Due
 from balsam.launcher.entries import StepEnd
-from balsam.launcher.tasks import CWD, chosen_directory
 from balsam.outcomes import Outcome
+from balsam.platform.launch_params import CWD, chosen_directory
 from balsam.transitions.pool import StepPool
 from balsam.transitions.spec import (
     POSTPROCESS,
@@ -201,7 +201,7 @@ class Steps:
 
     def _run_elsewhere(self, job: Any, kind: str, spec: dict[str, Any]) -> None:
         """A hook runs where the job's program does; its log stays in the work directory."""
-        spec["workdir"] = chosen_directory(str(job.launch_params[CWD]))
+        spec["workdir"] = chosen_directory(job.launch_params[CWD])
         spec["log"] = str(job.working_path(self.data) / f"{kind.lower()}.log")
 
     def _workdir(self, job: Any) -> str:

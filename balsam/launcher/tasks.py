@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,16 +11,10 @@ from typing import Any
 
 from balsam.core import ids
 from balsam.core.lease import RUN_COLUMNS
-from balsam.errors import LaunchError
 from balsam.launcher.node_pool import Request, requested
 from balsam.platform import mpirun
+from balsam.platform.launch_params import CPU_AFFINITY, CWD, MPIRUN, WHOLE_NODES
 
-#: Keys of ``launch_params``: a directory to run in, false for a program that is run once and
-#: calls mpirun itself, and true for a job that wants its nodes to itself.
-CWD = "cwd"
-MPIRUN = "mpirun"
-WHOLE_NODES = "whole_nodes"
-CPU_AFFINITY = "cpu_affinity"
 #: Most jobs have none: one object for all of them.
 _NOTHING: Mapping[str, Any] = {}
 
@@ -150,11 +143,3 @@ class Mpi:
 def short(host: str) -> str:
     """A host's name without its domain, which not everybody knows it by."""
     return host.partition(".")[0]
-
-
-def chosen_directory(cwd: str) -> str:
-    """The full path of ``launch_params["cwd"]``, '' without one. Raises LaunchError."""
-    path = os.path.expanduser(cwd)
-    if path and not os.path.isabs(path):
-        raise LaunchError(f"launch_params names the relative directory '{cwd}'; give a full path.")
-    return path

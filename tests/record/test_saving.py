@@ -608,13 +608,18 @@ UNUSABLE = [
     ("mpi_flags", "--x \\", "^The value of mpi_flags can not be split"),
     ("postprocess_override", "'", "^The value of postprocess_override can not be split"),
     ("cpu_affinity", "cores", "^cpu_affinity is one of none, depth, core, numa, not 'cores'"),
+    (
+        "launch_params",
+        {"cpu_affinity": "cores"},
+        "^cpu_affinity in launch_params is one of none, depth, core, numa, not 'cores'",
+    ),
     ("on_parent_failure", "stop", "^on_parent_failure is one of fail, ignore, not 'stop'"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "told"), UNUSABLE)
 def test_what_no_launcher_could_use_is_refused_at_once(
-    project: Any, name: str, value: str, told: str
+    project: Any, name: str, value: Any, told: str
 ) -> None:
     """However it is written, and not when the job has waited for days in a queue."""
     with pytest.raises(InvalidValue, match=told):
@@ -629,7 +634,7 @@ def test_what_no_launcher_could_use_is_refused_at_once(
     with pytest.raises(InvalidValue, match=told):
         BalsamJob.objects.update(**{name: value})
     job.refresh_from_db()
-    assert getattr(job, name) == BalsamJob._meta.get_field(name).default
+    assert getattr(job, name) == BalsamJob._meta.get_field(name).get_default()
 
 
 def test_words_may_be_quoted(project: Any) -> None:

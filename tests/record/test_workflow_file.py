@@ -62,3 +62,24 @@ def test_what_fails_late_leaves_nothing(app: ApplicationDefinition) -> None:
     with pytest.raises(BalsamError, match="stop"):
         plan.add(stop)
     assert (BalsamJob.objects.count(), ApplicationDefinition.objects.count()) == (0, 1)
+
+
+BOUND = """\
+workflow: fit
+jobs:
+  - name: fit
+    direct_command: fit
+    launch_params: {cpu_affinity: %s, hint: nomultithread}
+"""
+
+
+def test_launch_params_that_no_launcher_could_use_are_refused(project: Any) -> None:
+    told = "cpu_affinity in launch_params is one of .*, not 'cores'"
+    with pytest.raises(InvalidValue, match=f"f, line 5: {told}"):
+        described(BOUND % "cores", "f")
+    sweep = BOUND % "'{{ binding }}'" + "    sweep: {values: {binding: [core, %s]}}\n"
+    with pytest.raises(InvalidValue, match=rf"f, line 3: Row 1 \(binding=cores\): {told}"):
+        described(sweep % "cores", "f")
+    assert described(sweep % "numa", "f").add() == 2
+    asked = BalsamJob.objects.order_by("id").values_list("launch_params", flat=True)
+    assert [params["cpu_affinity"] for params in asked] == ["core", "numa"]

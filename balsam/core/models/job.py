@@ -15,6 +15,7 @@ from balsam.core.fields import (
     CommandField,
     DirectoryField,
     EnvironField,
+    LaunchParamsField,
     RetryField,
     SignalField,
 )
@@ -93,7 +94,7 @@ class BalsamJob(JobText, JobMoves, JobEdits, JobLinks, JobFiles, JobCopies, JobU
     gpus_per_rank = models.FloatField(default=0.0)
     cpu_affinity = ChoiceField(allowed=BINDINGS, default="none", blank=True)
     mpi_flags = _command()
-    launch_params = models.JSONField(default=dict, blank=True)
+    launch_params = LaunchParamsField(default=dict, blank=True)
     wall_time_minutes = models.IntegerField(default=1)
     time_limit_minutes = models.FloatField(default=0.0)
     priority = models.IntegerField(default=0)

@@ -26,6 +26,13 @@ def is_template(value: Any) -> bool:
     return isinstance(value, str) and any(mark in value for mark in _MARKS)
 
 
+def has_templates(value: Any) -> bool:
+    """Whether there is something to fill in anywhere in a value."""
+    if isinstance(value, Mapping):
+        return any(map(has_templates, value.values()))
+    return any(map(has_templates, value)) if isinstance(value, list) else is_template(value)
+
+
 class Template:
     """One text with ``{{ }}``; ``names`` are the names it needs.
 

@@ -12,7 +12,7 @@ from balsam.core.fields import EnvironField
 from balsam.core.models import BalsamJob
 from balsam.core.rules import MINIMUM
 from balsam.core.sweeps import Sweep
-from balsam.core.sweeps.templates import is_template
+from balsam.core.sweeps.templates import has_templates, is_template
 from balsam.core.values import checked
 from balsam.errors import BalsamError, DependencyError, nearest
 
@@ -68,8 +68,8 @@ def value_of(name: str, key: str, node: Node, sweeping: bool) -> Any:
         found = variables(node, key)
     else:
         found = node.plain()
-    if sweeping and is_template(found):
-        return found
+    if sweeping and has_templates(found) and not isinstance(column, EnvironField):
+        return found  # checked when it is filled in
     _refuse_templates(found, node, sweeping)
     with At(node):
         return checked(column, found, MINIMUM.get(name))

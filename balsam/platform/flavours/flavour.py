@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from balsam.errors import LaunchError
 from balsam.platform import nodelist
 from balsam.platform.affinity import BINDINGS
-from balsam.platform.flavours.launch import OWN_PARAMS, Launch
+from balsam.platform.flavours.launch import Launch
+from balsam.platform.launch_params import OWN_PARAMS, check_single
 from balsam.platform.process import reason
 from balsam.platform.variables import LONGEST_LIST
 
@@ -274,8 +275,7 @@ class Flavour:
         for key, value in launch.params.items():
             if key in OWN_PARAMS or value is None or value is False:
                 continue
-            if isinstance(value, (Mapping, list, tuple)):
-                raise LaunchError(f"launch_params gives '{key}' no single value.")
+            check_single(key, value)
             if self.params != "values":
                 dashes = "" if self.params == "plain" or key[0] == "-" else "--"[: len(key)]
                 yield dashes + key

@@ -8,15 +8,10 @@ from dataclasses import dataclass, field
 
 from balsam.errors import LaunchError
 from balsam.platform.affinity import BINDINGS
+from balsam.platform.launch_params import BIND_PARAMS
 
 #: Those that give each rank cores of its own.
 _OWN_CORES = ("depth", "core")
-#: Launch parameters by which a job chooses its binding in a launcher's own words.
-BIND_PARAMS = ("cpu_bind", "--cpu-bind")
-#: Launch parameters that are meant for Balsam, and never for a launcher.
-OWN_PARAMS = frozenset(
-    {"cwd", "mpirun", "whole_nodes", "cpu_affinity", "gpu_affinity", *BIND_PARAMS}
-)
 
 
 @dataclass(frozen=True)
