@@ -88,7 +88,7 @@ class MpiSection:
 
 @dataclass(frozen=True)
 class WorkersSection:
-    """What starts the workers that run serial jobs, one on each node."""
+    """What starts the workers, one on each node, that run serial jobs and look after ranks."""
 
     mpirun: str = setting(
         "auto",
@@ -127,7 +127,8 @@ class MachineFile:
     gpus: GpuSection = group(GpuSection, "The GPUs of each node.")
     mpi: MpiSection = group(MpiSection, "What starts the ranks of MPI jobs.")
     workers: WorkersSection = group(
-        WorkersSection, "What starts the workers that run serial jobs, one on each node."
+        WorkersSection,
+        "What starts the workers, one on each node, that run serial jobs and look after ranks.",
     )
     queues: Mapping[str, QueueSection] = table(
         QueueSection, "Queues of its scheduler by name, each with these settings."

@@ -103,8 +103,8 @@ class Launcher:
     )
     max_concurrent_mpiruns: int = setting(
         1000,
-        "The largest number of mpirun processes of a launcher at once; a machine may allow less. "
-        "--part divides it among its parts.",
+        "The largest number of mpirun processes of a launcher at once, those of jobs; a machine "
+        "may allow less. --part divides it among its parts.",
         least=1,
     )
     crash_limit: int = setting(
@@ -115,9 +115,15 @@ class Launcher:
     )
     max_launches: int = setting(
         0,
-        "The most mpiruns over the life of one launcher, those that start the workers on its nodes "
-        "included; a machine may allow less, and 0 = as many as it allows. --part divides it "
+        "The most mpiruns over the life of one launcher, those that start the workers for serial "
+        "jobs included; a machine may allow less, and 0 = as many as it allows. --part divides it "
         "among its parts; other launchers of the same batch job each count their own.",
+    )
+    watch_ranks: bool = setting(
+        True,
+        "With --job-mode mpi on several nodes: start workers there that look at the CPUs and the "
+        "memory of ranks, and for lost nodes; false where nothing may run beside a job. There are "
+        "none where the number of mpiruns is limited (max_launches).",
     )
     cores_per_node: int = setting(
         0, "Cores of a node that jobs may use; 0 = all that the machine has."

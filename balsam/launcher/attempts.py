@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from balsam import states
@@ -58,8 +58,8 @@ class Sent:
 class Attempts:
     """What runs, by job. Nothing here knows the database.
 
-    ``hands`` start serial tasks on other nodes; where mpirun is to start all of them, they only
-    look on. Without them all nodes are this one, or nobody knows what happens on the others.
+    ``hands`` start serial tasks on other nodes; where mpirun starts all of them there may be
+    ``onlookers``. Without either all nodes are this one, or nobody sees what happens on the others.
     """
 
     def __init__(
@@ -71,26 +71,28 @@ class Attempts:
         job_mode: str,
         bounds: Bounds | None = None,
         hands: Hands | None = None,
+        onlookers: Onlookers | None = None,
     ) -> None:
         self.nodes = nodes
         self._preparer = preparer
         self._config = config
         bounds = bounds or Bounds(config.max_concurrent_mpiruns)
-        self._far = Far(hands, nodes) if hands and job_mode != MPI else None
-        self._onlookers = Onlookers(hands) if hands and job_mode == MPI else None
-        self._distant = self._far or self._onlookers
-        self._watch = Watch(nodes, hands if self._far else None)
+        self._far = Far(hands, nodes) if hands else None
+        self._onlookers = onlookers
+        self._distant = self._far or onlookers
+        self._watch = Watch(nodes, onlookers or hands)
         self._running: dict[int, Run] = {}
         #: Those of them that are processes of this machine, mpiruns above all.
         self._near = Near()
         self.mpiruns = Mpiruns(
             mpi, self._near, hands, job_mode == MPI, bounds.mpiruns, bounds.launches
         )
-        self._doubts = Doubts(bounds.doubt_seconds, hands)
+        eyes = self._distant.hands if self._distant else None
+        self._doubts = Doubts(bounds.doubt_seconds, eyes)
         #: Ends them before they end by themselves.
         self.endings = Endings(self._running, config, bounds.ends)
         self._recent: deque[Task] = deque(maxlen=16)
-        self._bindings = Bindings(self._running, self._near, preparer, hands)
+        self._bindings = Bindings(self._running, self._near, preparer, eyes)
         self._drafts = Drafts(preparer)
         self._stop_requested = False
         #: Why there is no hope for any node, '' while there is.
@@ -208,17 +210,10 @@ class Attempts:
         self._watch.look()
 
     def _outcome(self, run: Run, end: Exit, *, oom: bool = False) -> Outcome:
-        watch = self._near.oom if run.mpi is None or self._watches(run.placement.nodes) else None
+        ours = run.mpi is None or self._bindings.looks_at(run.placement.nodes)
+        watch = self._near.oom if ours else None
         found = runs.traces(run, watch, self._config.error_tail_lines, oom=oom)
         return runs.outcome(run, end, found)
-
-    def _watches(self, nodes: Sequence[str]) -> bool:
-        """Whether this process is to tell what the kernel did on one of these nodes.
-
-        Hands that are ready there are asked, so that nobody takes one kill for two.
-        """
-        asked = self._distant.hands.ready_nodes if self._distant else frozenset()
-        return self._preparer.is_here(name for name in nodes if name not in asked)
 
     def _judged(self, run: Run, end: Exit, outcome: Outcome) -> End:
         del self._running[run.task.id]
@@ -293,7 +288,7 @@ class Attempts:
             yield self._told(run, entry) if isinstance(entry, End) else entry
 
     def _lose(self, event: NodeLost) -> None:
-        """A node is lost with its serial tasks; mpiruns that have ranks there may never notice."""
+        """A node is lost, with the tasks sent there; mpiruns of ranks there may never notice."""
         logger.warning("node %s: %s", event.node, event.why)
         if not event.gone:
             return
@@ -329,8 +324,8 @@ class Attempts:
     def kill_all(self) -> None:
         """KILL everything at once."""
         self._near.kill_all()
-        if self._distant:
-            self._distant.hands.kill_all()
+        if self._far:
+            self._far.hands.kill_all()
 
     def stop(self, job: int, cause: str, grace_seconds: float) -> None:
         """End one attempt, by force after the grace."""
@@ -377,5 +372,7 @@ class Attempts:
 
     def close(self, grace_seconds: float) -> None:
         """End what there is on other nodes."""
-        if self._distant:
-            self._distant.hands.close(grace_seconds)
+        if self._far:
+            self._far.hands.close(grace_seconds)
+        elif self._onlookers:
+            self._onlookers.close(grace_seconds)

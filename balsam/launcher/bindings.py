@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from balsam.launcher.ensemble import protocol
@@ -26,8 +26,8 @@ MOST_NOTES = 3
 class Bindings:
     """The CPUs of those attempts that were to be confined and are not sent to other nodes.
 
-    The ranks of an mpirun are looked at by the ``hands``, on each of their nodes; without hands,
-    on this one.
+    The ranks of an mpirun are looked at by the ``hands``, on each of their nodes; on this one also
+    where they are not.
     """
 
     def __init__(
@@ -52,8 +52,13 @@ class Bindings:
             return
         if self._hands:
             self._hands.check(run.token, run.placement.nodes, confinement)
-        elif self._preparer.is_here(run.placement.nodes):
+        if self.looks_at(run.placement.nodes):
             self._ranks.check(run.token, confinement)
+
+    def looks_at(self, nodes: Sequence[str]) -> bool:
+        """Whether one of these nodes is this one, and nobody else looks at it."""
+        others = self._hands.ready_nodes if self._hands else frozenset()
+        return self._preparer.is_here(name for name in nodes if name not in others)
 
     def _confinement(self, run: Run, mpi: Mpi) -> Confinement | None:
         """What its ranks are to keep to on each node; None where they were told nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from dataclasses import replace
@@ -13,7 +12,7 @@ from balsam.core import overlap, sessions
 from balsam.core.lease import Scope
 from balsam.core.record import TROUBLE
 from balsam.core.sessions import Life
-from balsam.errors import MpiUnavailable
+from balsam.errors import LaunchError
 from balsam.launcher import journal, parts, resources
 from balsam.launcher.committing import Committer
 from balsam.launcher.disputes import Disputes
@@ -23,6 +22,7 @@ from balsam.launcher.idling import Idling
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
+from balsam.launcher.onlookers import NOBODY_LOOKS, Onlookers
 from balsam.launcher.options import AUTO, MPI, SERIAL, LauncherOptions, Report
 from balsam.launcher.progress import Progress
 from balsam.launcher.recovery import recovery_by
@@ -34,8 +34,6 @@ from balsam.launcher.suspicion import Suspicion
 from balsam.launcher.tasks import Mpi
 from balsam.launcher.telling import Teller
 from balsam.launcher.wakeup import Wakeup
-
-logger = logging.getLogger(__name__)
 
 
 class Equipment:
@@ -82,7 +80,12 @@ class Equipment:
         hands = parts.hands(project, given, workers, self.session, marks) if workers else None
         if hands:
             undo.callback(hands.close, 0.0)
-        self.attempts = parts.attempts(project, self.options, given, nodes, self._mpi, marks, hands)
+        onlookers = None if hands else self._look_on(given, marks)
+        if onlookers:
+            undo.callback(onlookers.close, 0.0)
+        self.attempts = parts.attempts(
+            project, self.options, given, nodes, self._mpi, marks, hands, onlookers
+        )
         self.steps = parts.steps(
             project, self.options, self.session, self._scope, marks, worker_log
         )
@@ -106,10 +109,8 @@ class Equipment:
         """What starts the workers on other nodes, if there are to be any. Raises MpiUnavailable."""
         if self._needs_mpi():
             self._await(self._mpi)
-        if parts.is_here(given):
+        if parts.is_here(given) or self._needs_mpi():
             return None
-        if self._needs_mpi():
-            return self._onlookers(given)
         workers = self._workers(given)
         if workers and self.options.job_mode == AUTO and not workers.flavour.shares_nodes:
             # The workers would keep every mpirun from their nodes.
@@ -121,14 +122,20 @@ class Equipment:
             return None
         return workers
 
-    def _onlookers(self, given: Resources) -> Mpi | None:
-        """What starts workers that are of no use but to look at ranks: none if it is in the way."""
+    def _look_on(self, given: Resources, marks: dict[str, str]) -> Onlookers | None:
+        """Workers that look at ranks, where mpirun starts every job and is not counted."""
+        wanted = self.options.job_mode == MPI and self.settings.launcher.watch_ranks
+        if not wanted or given.max_launches or parts.is_here(given):
+            return None
         try:
             workers = self._workers(given)
-        except MpiUnavailable as error:
-            logger.warning("no workers look at ranks on other nodes: %s", error)
+            if workers is None or not workers.flavour.shares_nodes:
+                return None
+            hands = parts.hands(self.project, given, workers, self.session, marks)
+        except LaunchError as error:
+            self._notice = f"{error} {NOBODY_LOOKS}"
             return None
-        return workers if workers and workers.flavour.shares_nodes else None
+        return Onlookers(hands, given.nodes)
 
     def _keep_record(self, given: Resources, nodes: NodePool, written: journal.Journal) -> None:
         """What goes into the record, and comes from there."""

@@ -53,7 +53,7 @@ class Mpiruns:
         used = (
             f"this launcher is good for {self.in_all} launches, and they are used up (max_launches)"
         )
-        return f"{used}, {workers} of them by the workers on its nodes" if workers else used
+        return f"{used}, {workers} of them by the workers for serial jobs" if workers else used
 
     @property
     def _all_run(self) -> bool:

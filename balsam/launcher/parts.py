@@ -18,6 +18,7 @@ from balsam.launcher.ensemble.ensemble import Ensemble, keeper_command, rank_com
 from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool
+from balsam.launcher.onlookers import Onlookers
 from balsam.launcher.options import SERIAL, LauncherOptions
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.resources import Resources, Starts, has_this_node, names_of_this_node
@@ -90,6 +91,7 @@ def attempts(
     mpi: MpiFinder,
     marks: dict[str, str],
     hands: Hands | None,
+    onlookers: Onlookers | None,
 ) -> Attempts:
     """What will run its tasks."""
     environ = runs.own_environ(dict(os.environ), marks)
@@ -110,13 +112,13 @@ def attempts(
     )
     preparer = Preparer(project.data, environ, marks[recovery.SESSION_MARK], ground)
     config = project.settings().launcher
-    return Attempts(nodes, preparer, config, mpi, options.job_mode, bounds, hands)
+    return Attempts(nodes, preparer, config, mpi, options.job_mode, bounds, hands, onlookers)
 
 
 def hands(
     project: Project, given: Resources, workers: Mpi, session: int, marks: dict[str, str]
 ) -> Hands:
-    """What runs serial tasks on all its nodes."""
+    """Workers on all its nodes, which run serial tasks and look after ranks."""
     environ = runs.own_environ(dict(os.environ), marks)
     log = str(project.log / f"ensemble-{session}.log")
     variables = [name for name in _FOR_WORKERS if name in environ]

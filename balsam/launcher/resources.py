@@ -54,7 +54,7 @@ class Starts:
 class Resources:
     """What a launcher may use. Times are epoch seconds; None: no end; 0: no limit.
 
-    ``workers`` starts the workers that run serial jobs on nodes other than this one.
+    ``workers`` starts the workers on nodes, where there are others than this one.
     """
 
     machine: str

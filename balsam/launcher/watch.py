@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from balsam.launcher.ensemble.protocol import Hands
 from balsam.launcher.node_pool import NodePool
 
 #: How long a node that an mpirun lost has to answer again before it is trusted.
 DOUBT_SECONDS = 15.0
 
 
+class Answering(Protocol):
+    """Knows which nodes answer."""
+
+    @property
+    def ready_nodes(self) -> frozenset[str]:
+        """Those that may be given tasks."""
+        ...
+
+    def suspect(self, nodes: Sequence[str]) -> None:
+        """An mpirun lost one of these nodes."""
+        ...
+
+
 class Watch:
     """Lets nodes rest that do not answer, of which an mpirun says that it lost them, or others."""
 
-    def __init__(self, nodes: NodePool, hands: Hands | None) -> None:
+    def __init__(self, nodes: NodePool, hands: Answering | None) -> None:
         self._nodes = nodes
         self._hands = hands
         self._ready: frozenset[str] = frozenset()

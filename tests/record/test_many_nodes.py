@@ -19,7 +19,7 @@ from balsam.core.excuse import EXCUSED
 from balsam.core.models import BalsamJob, EventLog, Session
 from balsam.launcher import health, parts, resources, stopping, suspicion
 from balsam.launcher.ensemble import protocol
-from balsam.launcher.options import MPI, LauncherOptions, Snapshot
+from balsam.launcher.options import LauncherOptions, Snapshot
 from balsam.launcher.pilot import Launcher
 from balsam.launcher.wakeup import Wakeup
 from balsam.platform.process import RunSpec
@@ -44,11 +44,10 @@ def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return have
 
 
-def run(project: Project, options: LauncherOptions | None = None) -> Ran:
+def run(project: Project) -> Ran:
     told: list[Snapshot] = []
     with Wakeup() as wakeup:
-        options = options or LauncherOptions()
-        launcher = Launcher(Project(project.path), options, wakeup, told.append)
+        launcher = Launcher(Project(project.path), LauncherOptions(), wakeup, told.append)
         code = launcher.run()
     return code, told
 
@@ -402,37 +401,6 @@ def test_one_node_by_its_full_name_is_this_one(
     monkeypatch.setattr(resources, "names_of_this_node", lambda: frozenset(names))
     given = resources.find(project, LauncherOptions())
     assert given.nodes == (name,) and parts.is_here(given) is here
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_where_mpirun_starts_all_jobs_workers_that_can_not_start_hold_nothing_up(
-    project: Project,
-    jobs: list[BalsamJob],
-    allocation: Callable[..., None],
-    tmp_path: Path,
-    there: bool,
-) -> None:
-    """They would only have looked on."""
-    program, tried = tmp_path / "mpirun", tmp_path / "tried"
-    program.write_text(
-        "#!/bin/sh\n"
-        '[ "$1" = --version ] && { echo HYDRA build details; exit 0; }\n'
-        f'case "$*" in *balsam.launcher.ensemble*) echo no licence | tee -a {tried} >&2; exit 3;;'
-        " esac\n"
-        "for program; do :; done\n"
-        'exec "$program"\n'
-    )
-    program.chmod(0o755)
-    machine = tmp_path / "machine.yml"
-    workers = program if there else tmp_path / "none"
-    machine.write_text(
-        f"node: {{cores: 2}}\nmpi: {{mpirun: {program}}}\nworkers: {{mpirun: {workers}}}\n"
-    )
-    settings(project, machine=machine, idle_exit_seconds=0)
-    allocation("n1", "n2")
-    code, _ = run(project, LauncherOptions(job_mode=MPI))
-    assert code == 0 and tried.exists() is there
-    assert set(BalsamJob.objects.values_list("state", flat=True)) == {states.JOB_FINISHED}
 
 
 def test_an_mpi_that_can_not_start_is_told_and_nothing_stays_leased(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from balsam import states
+from balsam.errors import LaunchError
 from balsam.launcher.ensemble import protocol
 from balsam.launcher.ensemble.protocol import (
     Confinement,
@@ -50,6 +51,10 @@ class FakeHands:
         self.held: set[str] = set()
         #: What it took to reach the nodes.
         self.launches = 1
+        #: Why there can be no node at all; to be said once.
+        self.hopeless = ""
+        #: With how long a grace it was closed, once it was.
+        self.grace: float | None = None
         #: What was sent: token, node and specification.
         self.sent: list[tuple[str, str, RunSpec]] = []
         self.signals: list[tuple[str, int]] = []
@@ -160,8 +165,17 @@ class FakeHands:
     def flush(self) -> None:
         """Nothing is kept back."""
 
+    def tell(self, *events: Event) -> None:
+        """Have these happen."""
+        self._events += events
+
     def poll(self) -> list[Event]:
-        """What has happened."""
+        """What has happened. Raises LaunchError if there can be no node at all, once."""
+        if self.hopeless:
+            why, self.hopeless = self.hopeless, ""
+            self._events += [NodeLost(node, why, ()) for node in self.ready_nodes]
+            self.ready_nodes = frozenset()
+            raise LaunchError(f"The workers can not be started: {why}.")
         events, self._events = self._events, []
         doomed, self._doomed = self._doomed, {}
         lost = [NodeLost(node, "it is on fire", tuple(doomed[node])) for node in doomed]
@@ -169,4 +183,5 @@ class FakeHands:
         return [*events, *lost]
 
     def close(self, grace_seconds: float) -> None:
-        """There is nothing to end."""
+        """Nothing is to be heard any more."""
+        self.grace = grace_seconds

@@ -1,1 +1,1 @@
-"""Serial tasks on many nodes: one small process a node, started by one mpirun."""
+"""Serial tasks, and a look at MPI ranks, on many nodes: one small process a node, by one mpirun."""

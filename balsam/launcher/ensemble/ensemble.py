@@ -94,6 +94,7 @@ class Ensemble:
         self._last_poll = time.monotonic()
         self._next_look = self._last_poll
         self._keepers = process.spawn(keepers) if keepers else 0
+        self._had_keepers = bool(keepers)
         try:
             self._crews.launch(nodes, wave=search.Wave(whole=True))
         except BaseException:
@@ -110,7 +111,7 @@ class Ensemble:
     @property
     def launches(self) -> int:
         """How many mpiruns were started for them, that of their keepers among them."""
-        return self._crews.launches + bool(self._keepers)
+        return self._crews.launches + self._had_keepers
 
     @property
     def deadline(self) -> float | None:
@@ -251,6 +252,8 @@ class Ensemble:
         self._next_look = moment + self._look_seconds
         for crew in self._crews.watch(moment):
             self._ended(crew, moment)
+        if self._keepers and process.reap(self._keepers):
+            self._keepers = 0
         self._crews.launch_due(moment, self._roster.gone)
         for crew in self._crews.late(moment):
             for name in crew.nodes:
@@ -293,7 +296,7 @@ class Ensemble:
     def _hopeless(self, why: str) -> None:
         self._over = True
         self._crews.give_up()
-        self._trouble = MpiUnavailable(f"The nodes can not be used: {why}.")
+        self._trouble = MpiUnavailable(f"The workers can not be started: {why}.")
         for node in self._roster.nodes.values():
             self._roster.lose(node, why, gone=True)
 
@@ -315,3 +318,4 @@ class Ensemble:
         if self._keepers:
             process.end_processes([self._keepers], grace_seconds)
             process.reap(self._keepers)
+            self._keepers = 0

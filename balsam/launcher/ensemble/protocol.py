@@ -116,7 +116,10 @@ Event = Started | Ended | Refused | NodeLost | Mislaid | Struck
 
 
 class Hands(Protocol):
-    """Starts and watches serial attempts on nodes. Nothing here blocks but ``close``."""
+    """Starts and watches serial attempts on nodes, and looks after the ranks of mpiruns there.
+
+    Nothing here blocks but ``close``.
+    """
 
     @property
     def ready_nodes(self) -> frozenset[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -27,6 +25,7 @@ from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Ended, Star
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
+from balsam.launcher.onlookers import Onlookers
 from balsam.launcher.options import AUTO, MPI
 from balsam.launcher.preparing import Ground, Preparer
 from balsam.launcher.tasks import Application, Task
@@ -256,11 +255,19 @@ def with_hands(
     hands: FakeHands,
     mpirun: MpiFinder,
     bounds: Bounds | None = None,
-    mode: str = AUTO,
 ) -> Attempts:
     """On nodes of two cores that others reach."""
     nodes = NodePool(tuple(sorted(hands.ready_nodes)), uniform(2))
-    return Attempts(nodes, attempts._preparer, LauncherSettings(), mpirun, mode, bounds, hands)
+    return Attempts(nodes, attempts._preparer, LauncherSettings(), mpirun, AUTO, bounds, hands)
+
+
+def with_onlookers(attempts: Attempts, hands: FakeHands, mpirun: MpiFinder) -> Attempts:
+    """On nodes of two cores that others look at, where mpirun starts every task."""
+    names = tuple(sorted(hands.ready_nodes))
+    return Attempts(
+        NodePool(names, uniform(2)), attempts._preparer, LauncherSettings(), mpirun, MPI,
+        onlookers=Onlookers(hands, names),
+    )  # fmt: skip
 
 
 def test_launches_that_reach_the_workers_are_used_up_too(
@@ -279,16 +286,17 @@ def test_launches_that_reach_the_workers_are_used_up_too(
 
 
 #: Of these hands may start tasks, or only look on.
-WITH_HANDS = pytest.mark.parametrize("mode", [AUTO, MPI])
+REACHED = pytest.mark.parametrize("reached", [with_hands, with_onlookers])
+Reached = Callable[[Attempts, FakeHands, MpiFinder], Attempts]
 
 
-@WITH_HANDS
+@REACHED
 def test_ranks_are_looked_at_on_their_own_nodes(
-    attempts: Attempts, tmp_path: Path, mode: str
+    attempts: Attempts, tmp_path: Path, reached: Reached
 ) -> None:
     hands = FakeHands(["a", "b"])
     attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=((0,), (1,))))
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=mode)
+    far = reached(attempts, hands, answering_mpirun(tmp_path))
     request = Request(ranks_per_node=2, threads_per_core=2, affinity="core")
     part = task(1, "/bin/true", request=request)
     wide = task(2, "/bin/true", request=Request(2, ranks_per_node=2, affinity="depth"))
@@ -326,14 +334,14 @@ def test_what_ranks_are_told_is_what_they_are_held_to(attempts: Attempts, tmp_pa
     assert told == [((0, 1), 2), ((0, 1, 4, 5), 4), ((0,), 1)]
 
 
-@WITH_HANDS
+@REACHED
 def test_nodes_are_asked_whether_memory_ran_out_there(
-    attempts: Attempts, tmp_path: Path, mode: str
+    attempts: Attempts, tmp_path: Path, reached: Reached
 ) -> None:
     """A rank that was killed far away is a failed mpirun here."""
     hands = FakeHands(["a", "b", "c"])
     hands.starved = {"b"}
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=mode)
+    far = reached(attempts, hands, answering_mpirun(tmp_path))
     for number, nodes, cause in ((1, 3, states.OOM), (2, 1, states.EXIT), (3, 3, states.OK)):
         command = "/bin/true" if cause == states.OK else "/bin/false"
         request = Request(nodes, ranks_per_node=2)
@@ -346,27 +354,43 @@ def test_nodes_are_asked_whether_memory_ran_out_there(
 def test_those_that_look_on_get_no_task(attempts: Attempts, tmp_path: Path) -> None:
     hands = FakeHands(["a"])
     attempts._preparer = replace(attempts._preparer, ground=Ground(cpus=((0,), (1,))))
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=MPI)
+    far = with_onlookers(attempts, hands, answering_mpirun(tmp_path))
     for number, mpirun in ((1, True), (2, False)):
         assert far.start(task(number, "/bin/true", mpirun=mpirun), Application())
         assert ended(far, 1)[number].outcome.state == states.RUN_DONE
     assert hands.sent == []
 
 
-def test_without_those_that_look_on_all_goes_on(
-    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hands = FakeHands([])
-    monkeypatch.setattr(hands, "ready_nodes", frozenset(["a", "b"]))
-    far = with_hands(attempts, hands, answering_mpirun(tmp_path), mode=MPI)
-    monkeypatch.setattr(hands, "ready_nodes", frozenset())
-    polls = itertools.chain([LaunchError("No licence.")], itertools.repeat([]))
-    monkeypatch.setattr(hands, "poll", Mock(side_effect=polls))
+def test_without_those_that_look_on_all_goes_on(attempts: Attempts, tmp_path: Path) -> None:
+    hands = FakeHands(["a", "b"])
+    here = Ground(frozenset("a"), ((0,), (1,)))
+    attempts._preparer = replace(attempts._preparer, ground=here)
+    far = with_onlookers(attempts, hands, answering_mpirun(tmp_path))
+    hands.hopeless = "no licence"
     assert not list(far.reap())
-    assert far.news == ["No licence. Nobody looks at what ranks on other nodes than this one do."]
-    wide = task(1, "/bin/true", request=Request(2))
-    assert far.start(wide, Application()) and not far.trouble
+    assert far.news == [
+        "The workers can not be started: no licence. "
+        "Nobody looks at what ranks on other nodes than this one do."
+    ]
+    wide = task(1, "/bin/true", request=Request(2, ranks_per_node=2, affinity="depth"))
+    assert far.start(wide, Application()) and not far.trouble and not far.gone
+    # That of this one is looked at all the same.
+    assert far._bindings._ranks.deadline is not None
     assert ended(far, 1)[1].outcome.state == states.RUN_DONE
+
+
+def test_a_node_that_those_who_look_on_hear_no_more_gets_no_task(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    hands = FakeHands(["a", "b"])
+    far = with_onlookers(attempts, hands, answering_mpirun(tmp_path))
+    wide = Request(2)
+    assert not list(far.reap()) and far.nodes.fits(wide)
+    hands.ready_nodes = frozenset("a")
+    assert not list(far.reap()) and not far.nodes.fits(wide) and far.nodes.gives("a")
+    # With none of them it is not the nodes that are silent.
+    hands.ready_nodes = frozenset()
+    assert not list(far.reap()) and far.nodes.fits(wide)
 
 
 #: Tells what it got, and goes on.
