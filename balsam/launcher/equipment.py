@@ -56,8 +56,8 @@ class Equipment:
         self._wakeup = wakeup
         #: So many requests to stop were heeded.
         self._patience = 0
-        #: What a person should know of the mode it runs in.
-        self._notice = ""
+        #: What a person should know of the way it runs.
+        self._notices: list[str] = []
         with contextlib.ExitStack() as undo:
             self._equip(undo, report, worker_log)
             self._ready()
@@ -101,7 +101,7 @@ class Equipment:
         self._guard = Guard(self._teller.tell, self.settings.launcher.lease_seconds)
         self._connect(given, nodes)
         self._connect_ends(written)
-        self.attempts.news += filter(None, (given.notice, self._notice))
+        self.attempts.news += filter(None, (given.notice, *self._notices))
         self._wakeup.on_stop = self.attempts.stop_requested
         self.source.begin()
 
@@ -115,7 +115,7 @@ class Equipment:
         if workers and self.options.job_mode == AUTO and not workers.flavour.shares_nodes:
             # The workers would keep every mpirun from their nodes.
             self.options = replace(self.options, job_mode=MPI)
-            self._notice = (
+            self._notices.append(
                 f"{workers.flavour.name} runs one program on a node at a time, so it starts every "
                 "job; --part serial:N --part mpi:M gives serial jobs nodes to share."
             )
@@ -133,7 +133,7 @@ class Equipment:
                 return None
             hands = parts.hands(self.project, given, workers, self.session, marks)
         except LaunchError as error:
-            self._notice = f"{error} {NOBODY_LOOKS}"
+            self._notices.append(f"{error} {NOBODY_LOOKS}")
             return None
         return Onlookers(hands, given.nodes)
 
@@ -246,7 +246,7 @@ class Equipment:
         undo.callback(_close, session)
         if self.KIND == Equipment.KIND:
             lease = self.settings.launcher.lease_seconds
-            overlap.refuse(session, offer, lease, life.machine)
+            self._notices.append(overlap.look(session, offer, lease, life.machine))
         return session
 
     def _choose(self) -> Scope:

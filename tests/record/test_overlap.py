@@ -31,8 +31,8 @@ def launcher(offer: Offer, kind: str = "launcher", alive: bool = True, here: boo
     return sessions.open_session(life, offer)
 
 
-def check(session: int, offer: Offer) -> None:
-    overlap.refuse(session, offer, SECONDS, MACHINE)
+def check(session: int, offer: Offer) -> str:
+    return overlap.look(session, offer, SECONDS, MACHINE)
 
 
 def test_the_second_one_is_refused_in_one_sentence() -> None:
@@ -63,13 +63,15 @@ def test_the_second_one_is_refused_in_one_sentence() -> None:
 def test_who_is_in_nobodys_way(theirs: Offer, how: dict[str, Any]) -> None:
     launcher(theirs, **how)
     mine = offer("n[1-8]")
-    check(launcher(mine), mine)
+    assert check(launcher(mine), mine) == ""
 
 
-def test_without_a_batch_job_nodes_are_shared() -> None:
-    mine = offer("n1", batch_id="")
-    launcher(mine)
-    check(launcher(mine), mine)
+def test_without_a_batch_job_nodes_are_shared_and_that_is_told() -> None:
+    mine = offer("n1", batch_id="", scheduler="")
+    assert check(launcher(mine), mine) == ""
+    told = check(launcher(mine), mine)
+    assert told.startswith(f"Launcher {os.getpid()} runs jobs on head as well, and neither")
+    assert "launcher.cores_per_node" in told
 
 
 def test_one_that_ended_is_in_nobodys_way() -> None:
@@ -84,7 +86,7 @@ def test_one_elsewhere_lives_as_long_as_its_lease() -> None:
     second = launcher(mine)
     with pytest.raises(AllocationError):
         check(second, mine)
-    overlap.refuse(second, mine, 0.0, MACHINE)
+    overlap.look(second, mine, 0.0, MACHINE)
 
 
 @pytest.mark.postgres
