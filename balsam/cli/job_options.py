@@ -9,7 +9,14 @@ import click
 
 from balsam.cli import completion
 from balsam.cli.commands import SETTINGS, Command
-from balsam.cli.limits import COUNT, LONGEST_MINUTES, MINUTES, OR_NONE, number
+from balsam.cli.limits import (
+    COUNT,
+    LARGEST_PRIORITY,
+    LONGEST_MINUTES,
+    MINUTES,
+    OR_NONE,
+    number,
+)
 from balsam.cli.options import Grammar, Join, WordsOption, join_plain, join_words
 from balsam.errors import InvalidValue
 
@@ -19,6 +26,7 @@ __all__ = [
     "env_option",
     "environment",
     "job_options",
+    "labels",
     "name_option",
     "resources",
     "retry_option",
@@ -202,6 +210,20 @@ def job_options(
             ),
             env_option(),
             click.option(
+                "--tag",
+                "tags",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="A label that 'balsam ls' and launchers choose by. Repeatable.",
+            ),
+            click.option(
+                "--priority",
+                type=numeric(number(-LARGEST_PRIORITY, LARGEST_PRIORITY)),
+                default=0,
+                show_default=True,
+                help="Jobs of a higher one run first.",
+            ),
+            click.option(
                 "--description", cls=WordsOption, join=join_plain, default="", help="What it is."
             ),
             click.option("--preprocessor", default="", hidden=True),
@@ -269,10 +291,19 @@ def app_option(text: str) -> Decorator:
 
 def environment(given: tuple[str, ...]) -> dict[str, str]:
     """Variables from repeated VAR=VAL; InvalidValue for one without a name."""
+    return _named(given, "--env")
+
+
+def labels(given: tuple[str, ...]) -> dict[str, str]:
+    """Tags from repeated NAME=VALUE; InvalidValue for one without a name."""
+    return _named(given, "--tag")
+
+
+def _named(given: tuple[str, ...], option: str) -> dict[str, str]:
     found = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise InvalidValue(f"--env takes NAME=VALUE, not '{pair}'.")
+            raise InvalidValue(f"{option} takes NAME=VALUE, not '{pair}'.")
         found[name.strip()] = value
     return found

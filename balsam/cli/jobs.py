@@ -13,6 +13,7 @@ from balsam.cli.job_options import (
     app_option,
     environment,
     job_options,
+    labels,
     name_option,
     resources,
     workflow_option,
@@ -66,6 +67,7 @@ SOMETIMES = (
     "envscript",
     "data",
     "tags",
+    "priority",
     "retry",
     "signal",
     "signal_before_min",
@@ -123,6 +125,7 @@ _NUMBERS = (
     "gpus_per_rank",
     "time_limit_minutes",
     "signal_before_min",
+    "priority",
 )
 
 
@@ -135,6 +138,8 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
     fields = dict(options)
     if "env" in fields:
         fields["environ_vars"] = environment(fields.pop("env"))
+    if "tags" in fields:
+        fields["tags"] = labels(fields["tags"])
     if "disable_auto_timeout_retry" in fields:
         fields["auto_timeout_retry"] = not fields.pop("disable_auto_timeout_retry")
     for name in ("preprocess", "postprocess"):

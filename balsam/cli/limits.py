@@ -9,6 +9,8 @@ import click
 
 #: More nodes, ranks or threads than any machine has.
 LARGEST_COUNT = 10_000_000
+#: What each database has room for.
+LARGEST_PRIORITY = 2**31 - 1
 #: More minutes than the life of any machine.
 LONGEST_MINUTES = 5_000_000
 

@@ -181,9 +181,11 @@ def test_the_commands_of_the_other_talk(shell: Shell) -> None:
 def test_words_reach_the_job_as_they_were(shell: Shell) -> None:
     shell.ok(
         "job --name a --workflow w --app hello --args -n 5 'a  b' --desc what it is "
-        "--env URL=http://h:80 --env B=2 --post_handle_error --disable_auto_timeout_retry"
+        "--env URL=http://h:80 --env B=2 --post_handle_error --disable_auto_timeout_retry "
+        "--tag kind=small --tag at=x=1 --priority -3"
     )
     job = only_job(shell)
+    assert (job["tags"], job["priority"]) == ({"kind": "small", "at": "x=1"}, -3)
     assert shlex.split(str(job["args"])) == ["-n", "5", "a  b"]
     assert job["description"] == "what it is"
     assert job["environ_vars"] == {"URL": "http://h:80", "B": "2"}
@@ -346,6 +348,7 @@ def test_which_project(shell: Shell, tmp_path: Path) -> None:
         ("app --name y --exec nope.py", "nope.py"),
         ("app --name hello --exec echo", "registered already"),
         ("app --name z --exec echo --env oops", "NAME=VALUE"),
+        ("job --name x --workflow w --app hello --tag oops", "NAME=VALUE"),
         ("init .", "already"),
         ("init other --db oracle", "Unknown database 'oracle'"),
         ("dep 1 2", "No job has the id or the name '1'"),

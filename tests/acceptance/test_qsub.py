@@ -183,7 +183,8 @@ def test_mkchild_in_a_running_job_and_in_its_script(site: Site) -> None:
     site.app(
         "root",
         f"{MKCHILD} --name kid --app leaf --wall-minutes 5 --num-nodes 1 --ranks-per-node 1",
-        postprocess=f"{MKCHILD} --name late --workflow other --app leaf --args a b --env X=1",
+        postprocess=f"{MKCHILD} --name late --workflow other --app leaf --args a b --env X=1 "
+        "--tag k=v --priority 2",
     )
     site.job("root", application="root", workflow="wf")
     site.launch()
@@ -192,6 +193,7 @@ def test_mkchild_in_a_running_job_and_in_its_script(site: Site) -> None:
     assert [job.get_parents().get().name for job in (kid, late)] == ["root", "root"]
     assert (kid.workflow, kid.wall_time_minutes) == ("wf", 5)
     assert (late.workflow, late.environ_vars) == ("other", {"X": "1"})
+    assert (late.tags, late.priority) == ({"k": "v"}, 2)
     assert site.output("late") == "leaf a b\n"
     assert "Added job 2 [kid | " in site.output("root")
 

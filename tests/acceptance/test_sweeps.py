@@ -84,13 +84,15 @@ def all_args() -> list[str]:
 def test_ranges_and_values(swept: Site) -> None:
     said = swept.balsam(
         f"{JOB} --range x=0:1:0.5 --values mode=fast,slow --args -x {{{{ x }}}} "
-        "--mode={{ mode }} --num-nodes '{{ index + 1 }}'"
+        "--mode={{ mode }} --num-nodes '{{ index + 1 }}' --tag 'mode={{ mode }}' "
+        "--priority '{{ index }}'"
     )
     assert said == "Added 4 jobs to database\n"
     jobs = list(BalsamJob.objects.order_by("id"))
     assert [job.name for job in jobs] == ["run_0", "run_1", "run_2", "run_3"]
     assert [job.num_nodes for job in jobs] == [1, 2, 3, 4]
     assert jobs[-1].args.replace("'", "") == "-x 0.5 --mode=slow"
+    assert (jobs[-1].tags, jobs[-1].priority) == ({"mode": "slow"}, 3)
     swept.balsam(f"{JOB} --range x=0:1 --values m=a --product --args '{{{{ x }}}}{{{{ m }}}}'")
     swept.balsam(f"{JOB} --range x=0:2 --values m=a,b --zip --args '{{{{ x }}}}{{{{ m }}}}'")
     assert all_args()[4:] == ["0a", "0a", "1b"]
