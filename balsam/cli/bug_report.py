@@ -33,6 +33,7 @@ def command(file: Path | None, with_jobs: bool) -> None:
         file = Path(time.strftime("balsam-bug-report-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
     elif not file.name.endswith((".tar.gz", ".tgz")):
         raise click.UsageError(f"FILE is a .tar.gz archive; write {file.name}.tar.gz.")
+    report.refuse_existing(file)
     parts = []
     for part in report.parts(Patient.here(), os.environ, with_jobs=with_jobs):
         parts.append(part)

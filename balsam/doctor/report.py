@@ -95,14 +95,19 @@ def parts(
         yield Part(name, about, text)
 
 
+def refuse_existing(target: Path) -> None:
+    """Raise InvalidValue if there is such a file already."""
+    if os.path.lexists(target):
+        raise InvalidValue(f"{os.path.abspath(target)} exists already; choose another name.")
+
+
 def write(target: Path, contents: list[Part]) -> None:
     """Make the archive, all or nothing, readable for its owner only.
 
     Raises InvalidValue if there is such a file already or it can not be written.
     """
     target = Path(os.path.abspath(target))
-    if os.path.lexists(target):
-        raise InvalidValue(f"{target} exists already; choose another name.")
+    refuse_existing(target)
     try:
         with (
             undoable.replacing(target, ".balsam-report-") as stream,

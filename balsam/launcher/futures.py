@@ -45,6 +45,11 @@ class FutureTask:
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(balsam_job, BalsamJob):
+            raise InvalidValue(f"A future is of a BalsamJob, not of {balsam_job!r}.")
+        for callback in (done_callback, fail_callback):
+            if callback is not None and not callable(callback):
+                raise InvalidValue(f"A callback is a function, not {callback!r}.")
         if balsam_job.pk is None:
             raise UsageError(f"The job {balsam_job.cute_id} is not saved yet; call save() first.")
         self.key = balsam_job.pk

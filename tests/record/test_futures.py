@@ -187,3 +187,12 @@ def test_a_look_at_many_futures_costs_one_query(project: Any) -> None:
 def test_a_job_that_is_not_saved_has_no_future(project: Any) -> None:
     with pytest.raises(UsageError, match="not saved"):
         FutureTask(BalsamJob(), print)
+
+
+def test_a_future_is_of_a_job_and_its_callbacks_are_functions(project: Any) -> None:
+    job = BalsamJob.objects.create(name="a", direct_command="/bin/true")
+    with pytest.raises(InvalidValue, match=f"of a BalsamJob, not of '{job.job_id}'"):
+        FutureTask(str(job.job_id), print)  # type: ignore[arg-type]
+    for given in ((1,), (print, "x")):
+        with pytest.raises(InvalidValue, match="A callback is a function, not"):
+            FutureTask(job, *given)  # type: ignore[arg-type]
