@@ -21,7 +21,9 @@ from balsam.platform.flavours import Launch
 from balsam.platform.launch_params import chosen_directory
 from balsam.platform.process import RunSpec, reason
 
-_NO_COMMAND = "The job has no command: neither an application nor a direct_command."
+_NO_COMMAND = (
+    "The job has no command: neither an application with an executable nor a direct_command."
+)
 _NONE: Mapping[str, str] = {}
 #: What was prepared longer ago than this is prepared anew: files and programs come and go.
 DRAFT_SECONDS = 0.5

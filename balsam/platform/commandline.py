@@ -37,14 +37,19 @@ def split(text: str, what: str) -> list[str]:
         ) from error
 
 
-def words(*parts: tuple[str, str], empty: str = "The command is empty.") -> list[str]:
+def words(
+    command: tuple[str, str], *more: tuple[str, str], empty: str = "The command is empty."
+) -> list[str]:
     """The argument list of (what it is, text) after one another, ``~`` expanded in each word.
 
-    Raises ProgramMissing, with the sentence ``empty`` if there is no word at all.
+    Raises ProgramMissing, with the sentence ``empty`` if ``command`` has no word: what follows on
+    it is never a program.
     """
-    found = [word for what, text in parts for word in split(text, what)]
+    what, text = command
+    found = split(text, what)
     if not found:
         raise ProgramMissing(empty)
+    found += [word for what, text in more for word in split(text, what)]
     return [os.path.expanduser(word) if word.startswith("~") else word for word in found]
 
 

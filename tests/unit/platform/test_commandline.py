@@ -26,6 +26,7 @@ def test_words_are_split_and_homes_expanded(monkeypatch: pytest.MonkeyPatch) -> 
     ("parts", "message"),
     [
         ([("the command", " "), ("the arguments", "")], "nothing to run"),
+        ([("the command", " "), ("the arguments", "touch x")], "nothing to run"),
         ([("the command", "echo"), ("the arguments", "it's")], "The arguments can not be split"),
     ],
 )
