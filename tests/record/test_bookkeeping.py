@@ -100,7 +100,7 @@ def waiting(state: str, put: Put, **fields: Any) -> BalsamJob:
 
 
 def test_what_needs_a_step_waits_for_it(project: Any, put: Put) -> None:
-    ApplicationDefinition.register(name="hooked", preprocess="p", postprocess="q")
+    ApplicationDefinition.register(name="hooked", executable="x", preprocess="p", postprocess="q")
     parent = waiting(states.JOB_FINISHED, put)
     stays = [
         waiting(states.READY, put, stage_in_url="/x"),

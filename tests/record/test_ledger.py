@@ -94,7 +94,7 @@ def test_a_commit_keeps_no_page_for_a_savepoint(run: Run) -> None:
 
 
 def test_a_job_with_a_postprocess_waits_for_it(run: Run) -> None:
-    ApplicationDefinition.register(name="hooked", postprocess="true")
+    ApplicationDefinition.register(name="hooked", executable="x", postprocess="true")
     job = BalsamJob.objects.create(name="x", application="hooked")
     run.begin(job)
     run.end(job)

@@ -21,6 +21,7 @@ from balsam.errors import (
     UnknownName,
     UsageError,
 )
+from balsam.launcher import dag
 
 
 def queries() -> CaptureQueriesContext:
@@ -667,6 +668,22 @@ def test_an_application_of_an_older_balsam_can_be_changed_and_saved(project: Any
         ApplicationDefinition.objects.update(postprocess="echo 'b")
     app.refresh_from_db()
     assert (app.description, app.postprocess) == ("y", "echo 'a")
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda: ApplicationDefinition(name="a").save(),
+        lambda: ApplicationDefinition.objects.create(name="a", executable=" "),
+        lambda: dag.add_app("a", ""),
+    ],
+)
+def test_an_application_without_an_executable_is_refused(
+    project: Any, add: Callable[[], object]
+) -> None:
+    with pytest.raises(InvalidValue, match=r"^The application 'a' needs an executable\.$"):
+        add()
+    assert not ApplicationDefinition.objects.exists()
 
 
 def test_saving_a_part_of_an_application_writes_no_other_part(project: Any) -> None:

@@ -114,11 +114,16 @@ class ApplicationDefinition(NamedModel):
         return app
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Insert or write it. Raises InvalidValue for a changed text that can not be stored."""
+        """Insert or write it.
+
+        Raises InvalidValue for a changed text that can not be stored, and without an executable.
+        """
         names = None if update_fields is None else set(update_fields)
         for name, value in _texts(self.__dict__):
             if (names is None or name in names) and self._read.get(name) != value:
                 setattr(self, name, checked(self._meta.get_field(name), value))
+                if name == "executable" and not (self.executable.strip() or self.command_template):
+                    raise InvalidValue(f"The application '{self.name}' needs an executable.")
         super().save(*args, update_fields=names, **kwargs)
 
     def _check_name(self) -> None:
@@ -143,8 +148,6 @@ class ApplicationDefinition(NamedModel):
         setattr(self, real, from_text(fields[real], text))
         try:
             self._check_name()
-            if real == "executable" and not (text.strip() or self.command_template):
-                raise InvalidValue(f"The application '{self.name}' needs an executable.")
             self.save(update_fields=[real])
         except BaseException:
             setattr(self, real, before)
