@@ -143,6 +143,6 @@ def to_moves(entries: list[Entry], session: int) -> list[Move]:
 
 
 def code_of(entry: End | StepEnd) -> int | None:
-    """The return code that the job has then, if it is another; a try that failed gives it none."""
+    """The return code that the job has then, if it is another; that of a hook is not the job's."""
     code = entry.outcome.data.get("returncode")
-    return code if isinstance(code, int) and entry.outcome.state != entry.old_state else None
+    return code if isinstance(code, int) and isinstance(entry, End) else None

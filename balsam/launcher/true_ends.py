@@ -78,7 +78,8 @@ def true_end(
         if isinstance(entry, Start):
             here, now = states.RUNNING, entry.attempt
         else:
-            here, code = entry.outcome.state, code_of(entry)
+            here, found = entry.outcome.state, code_of(entry)
+            code = code if found is None else found
     if here == states.RUNNING:
         hops.append(_lost(now, loss))
         lost_attempts += 1

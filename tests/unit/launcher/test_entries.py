@@ -63,6 +63,12 @@ def test_a_step_moves_from_where_it_was_leased() -> None:
     assert move.return_code is None
 
 
+def test_the_exit_code_of_a_hook_is_not_that_of_the_job() -> None:
+    outcome = Outcome(states.FAILED, "", {"cause": states.HOOK, "returncode": 3})
+    (move,) = to_moves([StepEnd(1, states.RUN_DONE, 1, outcome, time.time())], SESSION)
+    assert move.return_code is None
+
+
 jobs = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 4)), min_size=1, max_size=20)
 
 

@@ -91,6 +91,13 @@ def test_entries_of_an_earlier_attempt_are_not_taken_for_this_one() -> None:
     assert way(end_of(states.RUNNING, 2, *entries)) == [states.RUNNING, states.RUN_DONE]
 
 
+def test_the_exit_code_of_a_hook_does_not_replace_that_of_the_attempt() -> None:
+    failed = Outcome(states.FAILED, "", {"cause": states.HOOK, "returncode": 3})
+    hook = StepEnd(JOB, states.RUN_DONE, 1, failed, 3.0)
+    move = end_of(states.PREPROCESSED, 0, start(1), end(1, code=0), hook)
+    assert move is not None and move.return_code == 0
+
+
 def test_a_step_is_replayed_unless_a_user_moved_the_job() -> None:
     done = step(states.READY, states.STAGED_IN)
     assert way(end_of(states.READY, 0, done)) == [states.READY, states.STAGED_IN]
