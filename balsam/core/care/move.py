@@ -23,6 +23,7 @@ from django.db import connection
 from balsam.conf import current, database_errors, filesystem, settings_edit
 from balsam.conf.bootstrap.opening import check_schema
 from balsam.conf.new_project import Engine
+from balsam.conf.postgres import external
 from balsam.conf.postgres.fitness import need_fit
 from balsam.conf.postgres.url import masked
 from balsam.conf.project import Project
@@ -82,14 +83,16 @@ def move(project: Project, engine: Engine) -> Moved:
     """Have the project's record in another database; the old one stays where the result says.
 
     Nobody may use the record meanwhile. Raises InvalidValue, SettingsError, ProjectExists if there
-    is something in the new database already, LockingUnavailable and DatabaseUnavailable; nothing
-    was changed then.
+    is something in the new database already, LockingUnavailable, DatabaseUnavailable, and
+    ServerError where psycopg is not installed; nothing was changed then.
     """
     database = project.settings().database
     new = _database(project, engine)
     if (database.engine, database.url) == (new.engine, new.url):
         raise InvalidValue(f"The record of {project.path} is in {_called(new)} already.")
     _edited(project, new)  # refuses what could not be switched at the end
+    if new.engine == record.POSTGRES:
+        external.driver()
     target = server_files.with_database(project, new)
     with explained(f"The record in {_called(new)}"), _frozen(project) as source:
         with ExitStack() as undo:
