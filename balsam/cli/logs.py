@@ -96,7 +96,7 @@ class Shown:
         """Why there is none."""
         from balsam.core.exits import without_output
 
-        why = self.missing or f"has no output yet: it is {without_output(self.job)}."
+        why = self.missing or f"{without_output(self.job)}."
         return f"Job {self.job.pk} {self.job.cute_id} {why}"
 
     def title(self, path: Path) -> str:
@@ -144,7 +144,7 @@ def _attempts(job: BalsamJob, main: Path, wanted: int | None) -> str:
     """That an attempt left no output, and which have."""
     there = sorted({*dict(kept(main)), *([job.attempt] if os.path.lexists(main) else [])})
     which = ", ".join(map(str, there))
-    known = f"there is output of attempt {which}" if there else "none has an output yet"
+    known = f"there is output of attempt {which}" if there else "none has an output"
     return f"has no output of attempt {wanted}; {known}."
 
 

@@ -1,4 +1,4 @@
-"""The exit code that stands for a job, and why a job has no output yet."""
+"""The exit code that stands for a job, and why a job has no output."""
 
 from __future__ import annotations
 
@@ -47,12 +47,20 @@ def verdict(job: BalsamJob) -> Verdict:
 
 
 def without_output(job: BalsamJob) -> str:
-    """The state of a job that has printed nothing, and what its history says last."""
+    """Why a job has no output: it is gone, or the job's state and what its history says last."""
+    if _has_run(job):
+        return "has no output any more: its file is not there"
     words = job.get_recent_state_str().partition("] ")[2].split("\n", 1)[0].strip().rstrip(".")
     if not words:
         waits = job.state == states.AWAITING_PARENTS
         words = "it waits for its parents" if waits else "no launcher has run it yet"
-    return f"{job.state} ({words})"
+    return f"has no output yet: it is {job.state} ({words})"
+
+
+def _has_run(job: BalsamJob) -> bool:
+    """Whether a program ran in the latest attempt, and has ended."""
+    ends = {"data__attempt": job.attempt, "data__cause__in": (states.OK, *_OWN)}
+    return job.state != states.RUNNING and job.events.filter(**ends).exists()
 
 
 def _last_cause(job: BalsamJob) -> tuple[str, str, dict[str, Any]]:

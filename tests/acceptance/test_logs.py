@@ -117,6 +117,14 @@ def test_without_output_the_state_is_told(site: Site) -> None:
     assert len(error.splitlines()) == 1
 
 
+def test_an_output_that_is_gone_is_not_said_to_come_yet(site: Site) -> None:
+    site.shell("job", "true")
+    site.launch()
+    Path(site.named("job").working_directory, "job.out").unlink()
+    _, error = balsam(site, "logs", "job", code=1)
+    assert error.endswith(" has no output any more: its file is not there.\n")
+
+
 def test_not_all_reasons_of_many_jobs_are_told(site: Site) -> None:
     site.shells([f"j{number}" for number in range(13)], "true")
     _, error = balsam(site, "logs", "--wf", "w", code=1)

@@ -15,10 +15,10 @@ from balsam.core.models import BalsamJob
 def ran(project: Project, cause: str, code: int | None, message: str = "words\ntail") -> BalsamJob:
     """A job whose only attempt came to ``cause``."""
     job = BalsamJob.objects.create(name="j")
-    data = {"cause": cause, "returncode": code}
+    data = {"cause": cause, "returncode": code, "attempt": 1}
     way = (states.READY, states.STAGED_IN, states.PREPROCESSED, states.RUNNING, states.RUN_ERROR)
     hops = [*(Hop(state) for state in way[:-1]), Hop(way[-1], message, data), Hop(states.FAILED)]
-    assert advance([Move(job.pk, states.CREATED, hops)]) == {job.pk}
+    assert advance([Move(job.pk, states.CREATED, hops, next_attempt=1)]) == {job.pk}
     job.refresh_from_db()
     return job
 
@@ -54,7 +54,13 @@ def test_jobs_that_finished_or_were_killed(project: Project) -> None:
 
 def test_why_a_job_has_no_output(project: Project) -> None:
     job = BalsamJob.objects.create(name="j")
-    assert exits.without_output(job) == f"{states.CREATED} (no launcher has run it yet)"
+    words = f"has no output yet: it is {states.CREATED} (no launcher has run it yet)"
+    assert exits.without_output(job) == words
     failed = ran(project, states.PROGRAM_MISSING, None)
     failed.update_state(states.READY, "again\nand again")
-    assert exits.without_output(failed) == f"{states.READY} (again)"
+    assert exits.without_output(failed) == f"has no output yet: it is {states.READY} (again)"
+
+
+@pytest.mark.parametrize("cause", [states.OK, states.EXIT])
+def test_the_output_of_a_job_that_ran_is_not_said_to_come_yet(project: Project, cause: str) -> None:
+    assert "is not there" in exits.without_output(ran(project, cause, 0))

@@ -307,6 +307,14 @@ def test_what_a_script_decided_is_not_put_down_to_the_run() -> None:
     assert exits.verdict(made).sentence.endswith(" failed: the energy is not converged.")
 
 
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_all_of_the_output_of_a_hook_is_shown_by_another_option(attempt: int) -> None:
+    made = job(states.FAILED, attempt=attempt)
+    event(made, states.FAILED, "preprocess 'x' ended", cause="hook", returncode=3, tail="a\nb")
+    words = f"The output ('balsam logs {made.pk} --hooks' shows all of it) ended with:\na\nb"
+    told(made, "failed", words)
+
+
 ASKS = "It asks for {}: it can never run here"
 AGAIN: list[tuple[str, str, dict[str, Any], str, str]] = [
     ("unsatisfiable", ASKS.format("2 nodes; this launcher has 1"), {"num_nodes": 2},

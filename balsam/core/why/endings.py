@@ -70,8 +70,14 @@ def failed(job: Any, when: str, first: str = "") -> str:
     if not tail:
         return words
     lines = tail.splitlines()[-TAIL_LINES:]
-    where = f"The output ('balsam logs {job.pk}' shows all of it) ended with:"
-    return "\n".join([f"{words} {where if job.attempt else 'The output ended with:'}", *lines])
+    return "\n".join([f"{words} The output{_shown(job, data.get('cause'))} ended with:", *lines])
+
+
+def _shown(job: Any, cause: str | None) -> str:
+    """The command that shows all of an output, if there is one."""
+    if cause == states.HOOK:
+        return f" ('balsam logs {job.pk} --hooks' shows all of it)"
+    return f" ('balsam logs {job.pk}' shows all of it)" if job.attempt else ""
 
 
 def summary(job: Any) -> str:
