@@ -28,6 +28,8 @@ MINIMUM = {
     "max_attempts": 0,
     "signal_before_min": 0,
 }
+#: What jobs are told apart by: a person always gives it.
+NEVER_EMPTY = ("name", "workflow")
 FAIL = "fail"
 IGNORE = "ignore"
 ON_PARENT_FAILURE = (FAIL, IGNORE)

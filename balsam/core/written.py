@@ -6,15 +6,13 @@ from typing import Any
 
 from balsam import states
 from balsam.core.names import canonical
-from balsam.core.rules import MINIMUM, PROTECTED
+from balsam.core.rules import MINIMUM, NEVER_EMPTY, PROTECTED
 from balsam.core.values import checked, from_text
 from balsam.errors import InvalidValue, nearest
 
 MESSAGE = "User mutated state from command line"
 #: Names as options and workflow files have them, for the fields behind them.
 _SHORT = {"env": "environ_vars"}
-#: What jobs are told apart by.
-_NEVER_EMPTY = ("name", "workflow")
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -45,7 +43,7 @@ def value_of(model: Any, name: str, text: str) -> Any:
     fields = {field.name: field for field in model._meta.concrete_fields}
     if real not in fields or fields[real].attname in PROTECTED or fields[real].is_relation:
         raise InvalidValue(f"{name} of a job can not be changed by hand.")
-    if real in _NEVER_EMPTY and not text.strip():
+    if real in NEVER_EMPTY and not text.strip():
         raise InvalidValue(f"The {real} of a job can not be emptied; give another.")
     field = fields[real]
     return checked(field, from_text(field, text), MINIMUM.get(field.attname))

@@ -96,6 +96,13 @@ def test_rows_of_a_program(app: ApplicationDefinition) -> None:
         sweeps.jobs(TEMPLATE, [])
 
 
+def test_a_column_leaves_no_name_empty(app: ApplicationDefinition, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("name,workflow\na,w\nb,\n")
+    with pytest.raises(InvalidValue, match="t.csv, line 3: The workflow of a job can not be empty"):
+        Sweep({"application": "echo"}, Rows([Table(str(table))])).add()
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "words"),
     [
@@ -106,6 +113,8 @@ def test_rows_of_a_program(app: ApplicationDefinition) -> None:
         ({"application": "ehco"}, NoApplication, "^No application 'ehco'.*'echo'"),
         ({"args": "{{ y }}"}, InvalidValue, "nothing gives a value to {{ y }}"),
         ({"env": {"A": "{{ y }}"}}, InvalidValue, "env A: nothing gives a value"),
+        ({"name": "{{ 'a' * x }}"}, InvalidValue, r"^Row 0 \(x=0\): The name of a job can not be"),
+        ({"workflow": "{{ ' ' * x }}"}, InvalidValue, "^Row 0 .*: The workflow of a job can not"),
         ({"num_nodes": "{{ x }}"}, InvalidValue, r"^Row 0 \(x=0\): num_nodes is at least 1"),
         ({"num_nodes": "{{ 2 - x }}"}, InvalidValue, r"^Row 2 \(x=2\): num_nodes is at least 1"),
         ({"num_nodes": "1{{ 'a' if x > 1 }}"}, InvalidValue, r"^Row 2 .*whole number, not '1a'"),

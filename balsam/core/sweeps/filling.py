@@ -9,6 +9,7 @@ from typing import Any
 from django.db import models
 
 from balsam.core.models import BalsamJob
+from balsam.core.rules import NEVER_EMPTY
 from balsam.core.sweeps.templates import Template, is_template
 from balsam.core.values import from_text
 from balsam.errors import InvalidValue
@@ -22,6 +23,8 @@ def fill_of(name: str, value: Any) -> tuple[list[Template], Fill]:
     fill = _nested(value, _shown(name), templates)
     if not is_template(value):
         return templates, fill
+    if name in NEVER_EMPTY:
+        return templates, _filling(name, fill)
     if name == "application":
         return templates, fill
     field = BalsamJob._meta.get_field(name)
@@ -44,6 +47,18 @@ def _nested(value: Any, where: str, templates: list[Template]) -> Fill:
         items = [_nested(part, where, templates) for part in value]
         return lambda row: [part(row) for part in items]
     return lambda row: value
+
+
+def _filling(name: str, fill: Fill) -> Fill:
+    """``fill`` for a field that a value has to leave something in."""
+
+    def filled(row: Mapping[str, Any]) -> str:
+        text: str = fill(row)
+        if not text.strip():
+            raise InvalidValue(f"The {name} of a job can not be empty.")
+        return text
+
+    return filled
 
 
 def _splitting(template: str, fill: Fill) -> Fill:
