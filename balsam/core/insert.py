@@ -238,8 +238,14 @@ class _Columns:
             else:
                 values[self.model._meta.get_field(real).attname] = getattr(value, "pk", value)
         if len(values) + others < len(given):
-            raise twice(self.model, given)
+            raise twice(self.model, {name: self._meant(name) for name in given})
         return values, parents
+
+    def _meant(self, name: str) -> str:
+        """The column that a name of an item stands for."""
+        real = self.canonical.get(name, name)
+        columns = {field.name: column for column, field in self.fields.items()}
+        return {"application": "app_id", **columns}.get(real, real)
 
     def of_object(self, job: Any) -> tuple[dict[str, Any], list[Any]]:
         if not job._state.adding:

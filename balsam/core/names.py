@@ -6,7 +6,8 @@ neither is an error that suggests the nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import FieldError
@@ -59,17 +60,19 @@ def canonical(model: type[models.Model], name: str) -> str:
 
 def real_names(model: type[models.Model], values: dict[str, Any]) -> dict[str, Any]:
     """``values`` by the names of real fields; UnknownName if one is given under two names."""
-    real = {canonical(model, name): value for name, value in values.items()}
+    meant = {name: canonical(model, name) for name in values}
+    real = {meant[name]: value for name, value in values.items()}
     if len(real) < len(values):
-        raise twice(model, values)
+        raise twice(model, meant)
     return real
 
 
-def twice(model: type[models.Model], names: Iterable[str]) -> UnknownName:
-    """The error for a field that was given under two of its names."""
+def twice(model: type[models.Model], meant: Mapping[str, str]) -> UnknownName:
+    """The error for a field that was given under two of its names; ``meant``: name -> field."""
+    times = Counter(meant.values())
+    names = sorted(name for name, field in meant.items() if times[field] > 1)
     return UnknownName(
-        f"{model.__name__} was given one field twice, under two of its names: "
-        f"{', '.join(sorted(names))}"
+        f"{model.__name__} was given one field twice, under two of its names: {', '.join(names)}"
     )
 
 

@@ -197,6 +197,8 @@ def test_one_field_under_two_names_is_refused(project: Any) -> None:
         BalsamJob.objects.bulk_create([{"args": "a", "application_args": "b"}])
     with pytest.raises(UnknownName, match="twice"):
         BalsamJob.objects.update(args="a", application_args="b")
+    with pytest.raises(UnknownName, match="its names: app, application$"):
+        BalsamJob.objects.bulk_create([{"name": "a", "app": None, "application": ""}])
 
 
 def test_rows_are_found_by_either_key(project: Any) -> None:

@@ -96,6 +96,16 @@ def test_rows_of_a_program(app: ApplicationDefinition) -> None:
         sweeps.jobs(TEMPLATE, [])
 
 
+def test_two_columns_for_one_field_are_named_with_their_file(
+    app: ApplicationDefinition, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("name,application,app,args\na,echo,echo,x\n")
+    words = "t.csv: 'application' and 'app' both fill application; rename or leave out one of them."
+    with pytest.raises(InvalidValue, match=words):
+        Sweep({"workflow": "w"}, Rows([Table(str(table))]))
+
+
 def test_a_column_leaves_no_name_empty(app: ApplicationDefinition, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("name,workflow\na,w\nb,\n")
@@ -107,7 +117,7 @@ def test_a_column_leaves_no_name_empty(app: ApplicationDefinition, tmp_path: Pat
     ("fields", "error", "words"),
     [
         ({"nam": "x"}, UnknownName, "no field 'nam'; did you mean 'name'"),
-        ({"args": "a", "application_args": "b"}, UnknownName, "one field twice"),
+        ({"args": "a", "application_args": "b"}, UnknownName, "twice.*: application_args, args$"),
         ({"state": "x"}, InvalidValue, "can not be set by hand"),
         ({"num_nodes": 0}, InvalidValue, "^num_nodes is at least 1"),
         ({"application": "ehco"}, NoApplication, "^No application 'ehco'.*'echo'"),

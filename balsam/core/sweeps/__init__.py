@@ -35,9 +35,10 @@ class Sweep:
         self.rows = rows
         self.number = -1
         self._row: Mapping[str, Any] = {}
-        fields = {field_name(name): value for name, value in template.items()}
+        meant = {name: field_name(name) for name in template}
+        fields = {meant[name]: value for name, value in template.items()}
         if len(fields) < len(template):
-            raise twice(BalsamJob, template)
+            raise twice(BalsamJob, meant)
         used: set[str] = set()
         self._fills: list[tuple[str, Fill]] = []
         self._constants: dict[str, Any] = {}
@@ -51,7 +52,7 @@ class Sweep:
                 self._fills.append((name, fill))
             else:
                 self._constants[name] = value
-        self.filled = self._fill_fields(fields, used)
+        self.filled = set(self._fill_fields(fields, used).values())
         self.unused = [name for name in rows.names if name not in used | self.filled]
         self._refuse_unused()
         insert.check(BalsamJob, [self._constants])
@@ -59,17 +60,21 @@ class Sweep:
         if text:
             self._fills.insert(0, ("name", lambda row: f"{text}_{self.number}"))
 
-    def _fill_fields(self, fields: Mapping[str, Any], used: set[str]) -> set[str]:
-        filled = set()
+    def _fill_fields(self, fields: Mapping[str, Any], used: set[str]) -> dict[str, str]:
+        """Let names of the rows fill fields: field -> name."""
+        filled: dict[str, str] = {}
         for name in self.rows.names:
             field = fillable(name)
             if name in used or not field or field in fields:
                 continue
-            if field in dict(self._fills):
-                raise twice(BalsamJob, self.rows.names)
+            if field in filled:
+                raise InvalidValue(
+                    f"{self.rows.file_of(name)}'{filled[field]}' and '{name}' both fill {field}; "
+                    "rename or leave out one of them."
+                )
             _, fill = fill_of(field, f"{{{{ {name} }}}}")
             self._fills.append((field, fill))
-            filled.add(name)
+            filled[field] = name
         return filled
 
     def _refuse_unused(self) -> None:

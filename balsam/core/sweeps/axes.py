@@ -39,6 +39,8 @@ class Axis:
     place = ""
     #: Whether a name that no template uses is only worth a note (a file may have more columns).
     lenient = False
+    #: The file whose header has its names, if any.
+    source = ""
     #: Whether going through it again means reading a file again.
     in_file = False
 
@@ -152,6 +154,7 @@ class Table(Axis):
 
     def __init__(self, path: str) -> None:
         self.file = TextFile(path)
+        self.source = self.file.name
         self.names = ()
         self.delimiter = ","
         self.count = sum(1 for _ in self)

@@ -48,6 +48,11 @@ class Rows:
         """Where the row given last came from, if that is a place in a file or in several."""
         return " and ".join(axis.place for axis in self.axes if axis.place)
 
+    def file_of(self, name: str) -> str:
+        """The beginning of a message about a name: the file that has it, if any."""
+        source = next(axis.source for axis in self.axes if name in axis.names)
+        return f"{source}: " if source else ""
+
     def __len__(self) -> int:
         return self.count
 
