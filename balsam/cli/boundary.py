@@ -14,6 +14,7 @@ code  meaning
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ FAILURE, USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 def run(prog: str, args: Sequence[str], command: str | None = None) -> int:
     """The exit code of one command line; ``command`` names a subcommand run under its own name."""
     occupy_closed_streams()
+    escape_what_is_not_shown()
     invocation = Invocation(debug=os.environ.get("BALSAM_DEBUG", "") not in ("", "0"))
     return guarded(lambda: _invoke(prog, args, command, invocation), invocation)
 
@@ -54,6 +56,13 @@ def occupy_closed_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (stays open)
         else:  # taken by a file of somebody else already
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (stays open)
+
+
+def escape_what_is_not_shown() -> None:
+    """Let stdout and stderr escape characters that their encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def guarded(call: Callable[[], int], invocation: Invocation) -> int:

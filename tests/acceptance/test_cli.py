@@ -438,6 +438,17 @@ def test_no_name_moves_the_cursor(shell: Shell) -> None:
         assert "\x1b" not in said
 
 
+@pytest.mark.parametrize(("encoding", "name"), [("ascii", "caf\\xe9 \\u2603"), ("utf-8", "café ☃")])
+def test_what_a_terminal_can_not_show_is_escaped(shell: Shell, encoding: str, name: str) -> None:
+    shell.ok("job --name 'café ☃' --workflow w --app hello")
+    env = {**shell.env, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [*BALSAM, "ls"], cwd=shell.cwd, env=env, capture_output=True, encoding=encoding, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert name in done.stdout
+
+
 def test_an_interrupt_is_130(shell: Shell) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], cwd=shell.cwd, env=shell.env,
