@@ -14,7 +14,8 @@ from balsam.cli.commands import Command
 def command(parent: str, child: str) -> None:
     """Make the job CHILD wait until the job PARENT has finished.
 
-    Each is a job's number or name, or the first or last digits of its UUID.
+    Each is a job's number or name, or the first or last digits of its UUID. The number of a job is
+    never taken for a name.
     """
     from balsam.core.models import BalsamJob
     from balsam.core.selection import Selection

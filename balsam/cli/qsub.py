@@ -101,7 +101,7 @@ def _ignored(function: Any) -> Any:
 @click.option(
     "--outputprefix", "-O", "prefix", metavar="PREFIX", help="Link the output at PREFIX.output."
 )
-@click.option("--dependencies", metavar="ID[:ID]...", default="", help="Jobs to wait for.")
+@click.option("--dependencies", metavar="ID[:ID]...", default="", help="Jobs to wait for, by id.")
 @workflow_option("Its group of jobs.", default="qsub", show_default=True)
 @click.option(
     "--resources",

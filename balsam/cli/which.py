@@ -32,7 +32,7 @@ _UNSAFE_IN_PROMPT = re.compile(r"[^\w .,:+@=/-]")
     "--job",
     metavar="ID",
     shell_complete=completion.jobs,
-    help="Print the work directory of a job, given by id or name.",
+    help="Print the work directory of a job, given by id, or by a name that is no id.",
 )
 @click.option("--activate", metavar="NAME|PATH", hidden=True)  # asked by scripts/balsamactivate
 def command(listed: bool, name: str | None, job: str | None, activate: str | None) -> None:

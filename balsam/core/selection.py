@@ -33,7 +33,8 @@ MOST_NAMESAKES = 100
 class Selection:
     """Criteria that hold together; within one criterion any of its values will do.
 
-    ``words`` are ids, ``last``, or names; ``names``, ``workflows`` and ``apps`` are exact or globs;
+    ``words`` are ids, ``last``, or names, and the number of a job is never taken for a name;
+    ``names``, ``workflows`` and ``apps`` are exact or globs;
     ``tags`` are ``KEY`` or ``KEY=VALUE``; ``since`` and ``until`` (aware) are about the last change
     of state; ``last`` keeps the newest so many of what is left. With ``parts``, names and workflows
     that are no globs stand for all that contain them, and an id for all it may abbreviate.
@@ -138,12 +139,16 @@ class Selection:
     def _word(self, jobs: JobQuerySet, text: str) -> Q:
         if is_glob(text):
             return Q(name__glob=text) | Q(name=text)
+        number = _number(text)
+        if number is not None and jobs.model._default_manager.filter(id=number).exists():
+            return Q(id=number)
         by_id = [] if text == LAST else list(jobs.named_by(text).values_list("id", flat=True)[:2])
         # No index has the names, so that the few jobs that share one are looked for once.
         named = list(jobs.filter(name=text).values_list("id", flat=True)[: MOST_NAMESAKES + 1])
         if by_id and named:
+            some = " or ".join(str(key) for key in dict.fromkeys([by_id[0], named[0]]))
             raise AmbiguousId(
-                f"'{text}' is both an id and a name; say --id {text} or --name {text}."
+                f"'{text}' is both a name and digits of a UUID; say the number of the job, {some}."
             )
         if named:
             return Q(name=text) if len(named) > MOST_NAMESAKES else Q(id__in=named)
@@ -162,9 +167,9 @@ def named_by(jobs: JobQuerySet, text: str) -> JobQuerySet:
     key = as_uuid(text)
     if key is not None:
         return jobs.filter(job_id=key)
-    # Ids are written without leading zeros; UUIDs begin with one for some centuries to come.
-    if text.isascii() and text.isdecimal() and str(int(text)) == text and len(text) < 19:
-        exact = jobs.filter(pk=int(text))
+    number = _number(text)
+    if number is not None:
+        exact = jobs.filter(pk=number)
         if exact.exists():
             return exact
     found = uuid_range(text)
@@ -178,6 +183,15 @@ def named_by(jobs: JobQuerySet, text: str) -> JobQuerySet:
     if len(digits) < SHORTEST_SUFFIX:
         return jobs.none()
     return jobs.filter(job_id__endswith=digits)
+
+
+def _number(text: str) -> int | None:
+    """``text`` as the integer id that it may be.
+
+    Those are written without leading zeros; UUIDs begin with one for some centuries to come.
+    """
+    plain = text.isascii() and text.isdecimal() and len(text) < 19
+    return int(text) if plain and str(int(text)) == text else None
 
 
 def _state(text: str) -> str:

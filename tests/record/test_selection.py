@@ -77,12 +77,25 @@ def test_jobs_that_share_a_name_are_all_meant_by_it(
     assert BalsamJob.objects.matching(Selection(words=("twin", "ab"))).count() == 4
 
 
-def test_a_word_that_is_an_id_and_a_name_is_refused(jobs: list[BalsamJob]) -> None:
-    BalsamJob(name="2").save()
-    with pytest.raises(AmbiguousId, match="--name 2"):
-        chosen(Selection(words=("2",)))
-    assert chosen(Selection(names=("2",))) == {"2"}
-    assert chosen(Selection(ids=("2",))) == {NAMES[1]}
+def test_the_number_of_a_job_is_never_a_name(jobs: list[BalsamJob]) -> None:
+    namesake = BalsamJob(name="2", workflow="three")
+    namesake.save()
+    namesake.set_parents([jobs[1]])
+    stray = BalsamJob(name="4711")
+    stray.save()
+    assert chosen(Selection(words=("2",))) == chosen(Selection(ids=("2",))) == {NAMES[1]}
+    assert chosen(Selection(names=("2",))) == chosen(Selection(parents=("2",))) == {"2"}
+    assert chosen(Selection(words=("2",), workflows=("three",))) == set()
+    assert chosen(Selection(words=("4711",))) == {"4711"}
+    assert Selection(words=("2",)).one_of(BalsamJob.objects.all()) == jobs[1]
+
+
+def test_a_word_that_is_a_name_and_digits_of_a_uuid_is_refused(jobs: list[BalsamJob]) -> None:
+    digits = jobs[2].job_id.hex[-7:]
+    namesake = BalsamJob(name=digits)
+    namesake.save()
+    with pytest.raises(AmbiguousId, match=f"the number of the job, {jobs[2].id} or {namesake.id}"):
+        chosen(Selection(words=(digits,)))
 
 
 def test_parents_tags_states_and_times(jobs: list[BalsamJob], put: Callable[..., None]) -> None:
