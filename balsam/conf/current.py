@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 from balsam.conf.project import Project, find
 
-_VARIABLES = ("BALSAM_DB_PATH", "BALSAM_SITE_PATH")
-
-#: What the variables said when the project was found, and the project.
-_found: tuple[tuple[str | None, ...], Project] | None = None
+#: Nothing, or the project under this key, put there by the first of several threads.
+_FOUND = "project"
+_found: dict[str, Project] = {}
 _chosen: ContextVar[Project | None] = ContextVar("project", default=None)
 
 
 def project() -> Project:
-    """The project found first in this process; it is looked for again if a variable changed.
+    """The project found first in this process, also if the environment names another by now.
 
-    Raises ProjectNotFound.
+    Each thread has a connection of its own, and they have to be to the same project. Raises
+    ProjectNotFound.
     """
-    global _found
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
-    said = tuple(os.environ.get(name) for name in _VARIABLES)
-    if _found is None or _found[0] != said:
-        _found = (said, find())
-    return _found[1]
+    return _chosen.get() or _found.get(_FOUND) or _found.setdefault(_FOUND, find())
 
 
 def forget() -> None:
     """Look for the project again when it is next asked for."""
-    global _found
-    _found = None
+    _found.clear()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+from balsam.conf import current
 from balsam.conf.project import Project
 from balsam.core.models import ApplicationDefinition, BalsamJob
 from balsam.core.schema import create_project
@@ -42,6 +43,7 @@ def prepare(directory: Path) -> Project:
     """
     project = create_project(directory)
     os.environ["BALSAM_DB_PATH"] = str(project.path)
+    current.forget()
     programs = project.path / "programs"
     programs.mkdir()
     for source in resources.files("balsam.demo.programs").iterdir():

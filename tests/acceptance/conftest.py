@@ -20,6 +20,7 @@ import pytest
 from django.db import connection
 
 from balsam import states
+from balsam.conf import current
 from balsam.conf.project import Project
 from balsam.core.care import fsck
 from balsam.core.models import ApplicationDefinition, BalsamJob, EventLog, Session
@@ -417,6 +418,7 @@ def opened(pristine: Path, directory: Path) -> Iterator[Site]:
     connection.close()
     site = Site(copy_project(pristine, directory), directory)
     os.environ["BALSAM_DB_PATH"] = str(site.path)
+    current.forget()
     used = databases.name_of(site.path)
     site.settings()
     try:
@@ -428,6 +430,7 @@ def opened(pristine: Path, directory: Path) -> Iterator[Site]:
         os.environ.pop("BALSAM_DB_PATH")
         if before is not None:
             os.environ["BALSAM_DB_PATH"] = before
+        current.forget()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from balsam.conf import current
+
 ROOT = Path(__file__).parents[2]
 #: What pip would install, by the function behind it.
 COMMANDS = {"balsam": "main", "balsam_launcher": "launcher_main"}
@@ -61,8 +63,10 @@ class Terminal:
         """A block in which this process asks the record of a project made here."""
         connection.close()
         os.environ["BALSAM_DB_PATH"] = str(project)
+        current.forget()
         try:
             yield
         finally:
             connection.close()
             del os.environ["BALSAM_DB_PATH"]
+            current.forget()

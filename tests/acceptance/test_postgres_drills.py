@@ -15,6 +15,7 @@ import pytest
 from django.db import connection
 
 from balsam import states
+from balsam.conf import current
 from balsam.conf.postgres import life, server
 from balsam.conf.project import Project
 from balsam.core.models import BalsamJob
@@ -35,6 +36,7 @@ def made(path: Path, home: Path) -> Iterator[Site]:
     )  # fmt: skip
     before = os.environ.get("BALSAM_DB_PATH")
     os.environ["BALSAM_DB_PATH"] = str(path)
+    current.forget()
     own_server(site)
     try:
         yield site
@@ -45,6 +47,7 @@ def made(path: Path, home: Path) -> Iterator[Site]:
         os.environ.pop("BALSAM_DB_PATH")
         if before is not None:
             os.environ["BALSAM_DB_PATH"] = before
+        current.forget()
 
 
 def own_server(site: Site, **database: object) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from balsam.cli import completion
+from balsam.conf import current
 from balsam.conf.project import Project
 from balsam.core import candidates
 from balsam.core.models import ApplicationDefinition, BalsamJob
@@ -100,6 +101,7 @@ def test_without_a_project_or_with_a_broken_one_nothing_is_offered(
     project.database_file.write_bytes(b"not a database" * 1000)
     assert completion.names(HERE, PARAM, "") == []
     connection.close()
+    current.forget()
     monkeypatch.delenv("BALSAM_DB_PATH")
     monkeypatch.chdir(tmp_path)
     assert os.environ.get("BALSAM_SITE_PATH") is None

@@ -84,6 +84,18 @@ def test_a_process_stays_in_its_project(
     assert names_in(one) == ["first", "second", "third"] and names_in(other) == []
 
 
+def in_a_fork(name: str) -> None:
+    pid = os.fork()
+    if not pid:  # pragma: no cover - the other process
+        code = 1
+        try:
+            BalsamJob.objects.create(name=name)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_a_project_named_by_the_environment_is_found_once_too(
     two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,11 +105,16 @@ def test_a_project_named_by_the_environment_is_found_once_too(
     BalsamJob.objects.create(name="first")
     monkeypatch.chdir(other)
     in_a_thread("second")
-    assert names_in(one) == ["first", "second"]
-    connection.close()
     monkeypatch.setenv("BALSAM_DB_PATH", str(other))
-    BalsamJob.objects.create(name="third")
-    assert names_in(other) == ["third"]
+    in_a_thread("third")
+    in_a_fork("fourth")
+    connection.close()
+    BalsamJob.objects.create(name="fifth")
+    assert names_in(one) == ["first", "second", "third", "fourth", "fifth"]
+    assert names_in(other) == []
+    current.forget()
+    BalsamJob.objects.create(name="sixth")
+    assert names_in(other) == ["sixth"]
 
 
 def test_no_project_is_not_remembered(

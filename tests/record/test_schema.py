@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
+from balsam.conf import current
 from balsam.conf.bootstrap import SCHEMA_VERSION
 from balsam.conf.bootstrap.opening import any_schema
 from balsam.core import history, schema
@@ -141,6 +142,7 @@ def test_a_project_can_be_moved(project: Any, monkeypatch: pytest.MonkeyPatch) -
     connection.close()
     moved = project.path.with_name("moved")
     shutil.move(project.path, moved)
+    current.forget()
     monkeypatch.setenv("BALSAM_DB_PATH", str(moved))
     assert BalsamJob.objects.get() == job
     assert BalsamJob.objects.get().working_directory.startswith(str(moved))
