@@ -93,12 +93,14 @@ def stage_out(spec: StepSpec) -> Outcome:
 def link_parents(spec: StepSpec, workdir: Path) -> tuple[int, list[str]]:
     """Link what matches ``input_files`` in the parents' directories into ``workdir``.
 
+    A link inside the data directory is relative, so that it holds after the project was moved.
     Returns the number of files that are linked now and a note on each that could not be, because
     both its names are taken.
 
     :raises TransferError: naming the link that could not be made.
     """
     reserved = _own_names(workdir)
+    data, here = Path(os.path.realpath(spec.data_dir)), Path(os.path.realpath(workdir))
     linked, notes = 0, []
     for parent in spec.parents:
         directory = _parent_directory(spec, parent)
@@ -106,7 +108,8 @@ def link_parents(spec: StepSpec, workdir: Path) -> tuple[int, list[str]]:
             target = os.path.realpath(directory / name)
             if not os.path.exists(target):
                 continue
-            if _link(target, workdir, os.path.basename(name), parent.short_id, reserved):
+            written = _as_seen(here, target, data)
+            if _link(written, here, os.path.basename(name), parent.short_id, reserved):
                 linked += 1
             else:
                 notes.append(f"{name} of parent {parent.short_id} not linked: the name is taken")
@@ -149,12 +152,22 @@ def _own_names(workdir: Path) -> Callable[[str], object]:
     return workdirs.own_files(stem or workdir.name).fullmatch
 
 
+def _as_seen(here: Path, target: str, data: Path) -> str:
+    """A real path as a link in the directory ``here`` names it: relative, if both are in ``data``.
+
+    All are real paths: a link is followed from the directory that it really lies in.
+    """
+    inside = here.is_relative_to(data) and Path(target).is_relative_to(data)
+    return os.path.relpath(target, here) if inside else target
+
+
 def _link(
-    target: str, workdir: Path, name: str, short_id: str, reserved: Callable[[str], object]
+    target: str, here: Path, name: str, short_id: str, reserved: Callable[[str], object]
 ) -> bool:
+    real = os.path.realpath(here / target)
     for candidate in (name, clashing_name(name, short_id)):
-        path = workdir / candidate
-        if os.path.realpath(path) == target:
+        path = here / candidate
+        if os.path.realpath(path) == real:
             return True
         if reserved(candidate) or os.path.lexists(path):
             continue

@@ -42,7 +42,10 @@ def spec_for(data: Path, *parents: ParentFiles, **fields: str) -> StepSpec:
 
 
 def links(workdir: Path) -> dict[str, str]:
-    return {name: os.readlink(workdir / name) for name in sorted(os.listdir(workdir))}
+    """The links by name, with the real paths of what they lead to."""
+    found = {path.name: os.path.realpath(path) for path in sorted(workdir.iterdir())}
+    assert all((workdir / name).is_symlink() for name in found)
+    return found
 
 
 def test_makes_the_work_directory(tmp_path: Path) -> None:
@@ -116,6 +119,45 @@ def test_links_lead_to_the_real_file(tmp_path: Path) -> None:
     assert links(tmp_path / "wf" / "child_11223344") == {
         "x.dat": str(tmp_path / "a_aaaaaaaa" / "x.dat")
     }
+
+
+@pytest.mark.parametrize("layout", ["plain", "data elsewhere", "work directory is a link"])
+def test_links_hold_after_the_project_was_moved(tmp_path: Path, layout: str) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    data = project / "data"
+    if layout == "data elsewhere":
+        (tmp_path / "deep" / "scratch").mkdir(parents=True)
+        data.symlink_to(tmp_path / "deep" / "scratch")
+    parent = make_parent(data, "p", "aaaaaaaa", "x.dat")
+    if layout == "work directory is a link":
+        (data / "a" / "b").mkdir(parents=True)
+        (data / "wf").symlink_to("a/b")
+    staging.stage_in(spec_for(data, parent))
+    moved = project.rename(tmp_path / "moved") / "data"
+    link = moved / "wf" / "child_11223344" / "x.dat"
+    assert link.read_text() == "p/x.dat" and not os.path.isabs(os.readlink(link))
+    assert staging.stage_in(spec_for(moved, parent)).message == "1 file linked from parents"
+    assert os.listdir(link.parent) == ["x.dat"]
+
+
+def test_links_to_and_from_elsewhere_are_absolute(tmp_path: Path) -> None:
+    data, away = tmp_path / "data", tmp_path / "away"
+    inside = make_parent(data, "p", "aaaaaaaa", "x.dat")
+    outside = make_parent(away, "q", "bbbbbbbb", "y.dat")
+    outside = ParentFiles(str(away / outside.workdir), outside.name, outside.short_id)
+    staging.stage_in(spec_for(data, inside, outside))
+    staging.stage_in(spec_for(data, inside, workdir=str(tmp_path / "mine")))
+    (data / "linked").symlink_to(tmp_path / "mine")
+    staging.stage_in(spec_for(data, outside, workdir="linked"))
+    child, mine = data / "wf" / "child_11223344", tmp_path / "mine"
+    assert os.readlink(child / "x.dat") == "../../p_aaaaaaaa/x.dat"
+    assert (
+        os.readlink(child / "y.dat")
+        == os.readlink(mine / "y.dat")
+        == str(away / "q_bbbbbbbb" / "y.dat")
+    )
+    assert os.readlink(mine / "x.dat") == str(data / "p_aaaaaaaa" / "x.dat")
 
 
 def test_a_missing_parent_directory_has_no_files(tmp_path: Path) -> None:
