@@ -82,6 +82,8 @@ class Progress:
             self._close()
             if snapshot.newly_failed:
                 self._print("Why jobs failed: balsam ls --state FAILED --history")
+            if snapshot.waiting:
+                self._print("Why jobs wait: balsam ls --by-reason")
 
     def _print(self, text: str) -> None:
         """A line of its own, above the live view if there is one."""

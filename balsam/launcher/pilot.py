@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from balsam.conf.project import Project
 from balsam.core import sessions
 from balsam.errors import LeaseLost
+from balsam.launcher import unmatched
 from balsam.launcher.entries import End, Start
 from balsam.launcher.equipment import Equipment
 from balsam.launcher.far import Returned
@@ -58,13 +59,7 @@ class Launcher(Equipment):
 
         It is 1 if work is left for want of an mpirun, or because all nodes were lost.
         """
-        similar = self.source.similar_workflows()
-        if similar:
-            self._teller.tell(
-                f"No workflow is named '{self._scope.workflow}'; there are {', '.join(similar)} "
-                f"(a glob such as '{self._scope.workflow}*' matches several)."
-            )
-        self._guard.run(self._progress.begin)
+        self._guard.run(self._count_first)
         try:
             while not self.finished():
                 self.step()
@@ -142,6 +137,13 @@ class Launcher(Equipment):
         if self.stopping.why:
             return self.stopping.over()
         return self.idling.over()
+
+    def _count_first(self) -> None:
+        self._progress.begin()
+        if not self._progress.jobs:
+            notice = unmatched.sentence(self._scope, self.source.similar_workflows())
+            if notice:
+                self._teller.tell(notice)
 
     def _count_left(self) -> None:
         several = self.source.left_for_mode()

@@ -66,6 +66,11 @@ class Progress:
         self.count()
         self._next = self._begin
 
+    @property
+    def jobs(self) -> int:
+        """Jobs in scope when they were last counted."""
+        return sum(self._counts.values())
+
     def count(self) -> None:
         """Count the jobs in scope; the more that costs, the rarer it is done."""
         begin = time.monotonic()
@@ -81,12 +86,11 @@ class Progress:
         count = self._counts.get
         done = count(states.JOB_FINISHED, 0)
         failed, killed = count(states.FAILED, 0), count(states.USER_KILLED, 0)
-        total = sum(self._counts.values())
         return Snapshot(
             running=running,
             done=done,
             failed=failed,
-            waiting=max(0, total - done - failed - killed - running),
+            waiting=max(0, self.jobs - done - failed - killed - running),
             rate_per_s=self.rate(),
             seconds_left=self.seconds_left(),
             elapsed=time.monotonic() - self._begin,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,19 @@ def test_a_filter_is_a_name_or_a_glob(site: Site) -> None:
     assert site.state("other") != states.JOB_FINISHED
     assert "scan, scan2" in site.launch("--wf-filter", "sca")
     site.check_clean()
+
+
+def test_what_no_job_matches_is_said(site: Site) -> None:
+    site.job("late", workflow="w", not_before=datetime.now(timezone.utc) + timedelta(days=1))
+    nothing = "No job matches the "
+    assert f"{nothing}workflow 'zz*' and the tag a=b; 'balsam ls" in site.launch(
+        "--wf-filter", "zz*", "--tag", "a=b"
+    )
+    for words in (("--wf-filter", "zz"), ("--tag", "a=b")):
+        said = site.launch(*words)
+        assert nothing in said and "Why jobs wait" not in said
+    said = site.launch("--wf-filter", "w")
+    assert nothing not in said and said.splitlines()[-1] == "Why jobs wait: balsam ls --by-reason"
 
 
 def test_serial_mode_leaves_mpi_jobs_alone(site: Site) -> None:

@@ -36,11 +36,19 @@ def test_lines_come_now_and_then_and_at_the_end(capsys: pytest.CaptureFixture[st
     with Progress(period_seconds=1000, terminal=False) as report:
         for done in range(5):
             report(snap(done=done))
-        report(snap(done=9, failed=1, newly_failed=1, final=True))
+        report(snap(done=9, failed=1, newly_failed=1, waiting=0, final=True))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "0 done" in lines[0] and "9 done" in lines[1]
     assert "balsam ls --state FAILED --history" in lines[2]
+
+
+def test_jobs_that_wait_in_the_end_are_hinted_at(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(period_seconds=0, terminal=False) as report:
+        report(snap(waiting=1))
+        report(snap(waiting=1, final=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert ["balsam ls --by-reason" in line for line in lines] == [False, False, True]
 
 
 def test_a_notice_is_never_left_out(capsys: pytest.CaptureFixture[str]) -> None:
