@@ -122,7 +122,7 @@ def test_good_jobs_finish(campaign: Site, name: str) -> None:
         ("no_interpreter", states.PROGRAM_MISSING, "its first line names no interpreter (#!)"),
         ("lost_interpreter", states.PROGRAM_MISSING, "the interpreter '/no/such/sh'"),
         ("no_envscript", states.PROGRAM_MISSING, "'/no/such/env.sh' can not be used"),
-        ("nothing", states.PROGRAM_MISSING, "neither an application nor a direct_command"),
+        ("nothing", states.PROGRAM_MISSING, "neither an application with an executable nor a"),
         ("blocked", states.STAGING, "data/blocked"),
         ("slow", states.JOB_TIME_LIMIT, "longer than 0.005 minutes"),
         ("nodes", states.UNSATISFIABLE, "asks for 3 nodes; this launcher has 1"),
