@@ -300,10 +300,12 @@ def labels(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _named(given: tuple[str, ...], option: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise InvalidValue(f"{option} takes NAME=VALUE, not '{pair}'.")
+        if found.get(name.strip(), value) != value:
+            raise InvalidValue(f"{option} gives {name.strip()} two values.")
         found[name.strip()] = value
     return found

@@ -155,7 +155,9 @@ def command(
     )
     period = project.settings().launcher.progress_seconds
     click.echo(f"Starting Balsam launcher [{os.getpid()}]")
-    with Progress(period) as report:
+    chosen = [f"--wf={wf_filter}"] if wf_filter else []
+    chosen += [f"--tag={tag}" for tag in tags]
+    with Progress(period, chosen=chosen) as report:
         code = run_launcher(project, options, report)
     ctx.exit(code)
 

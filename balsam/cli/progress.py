@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -37,14 +39,18 @@ def _clock(seconds: float) -> str:
 class Progress:
     """A callable for the launcher's snapshots. It never raises: a lost terminal ends the view.
 
-    No thread of its own: what is shown changes when a snapshot comes.
+    No thread of its own: what is shown changes when a snapshot comes. ``chosen`` are the options of
+    a listing of the launcher's jobs.
     """
 
-    def __init__(self, period_seconds: float, terminal: bool | None = None) -> None:
+    def __init__(
+        self, period_seconds: float, terminal: bool | None = None, chosen: Sequence[str] = ()
+    ) -> None:
         if terminal is None:
             terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
         self.terminal = terminal
         self.period = REDRAW_SECONDS if terminal else period_seconds
+        self._chosen = chosen
         self._next = 0.0
         self._live: Any = None
         self._lost = False
@@ -83,7 +89,8 @@ class Progress:
             if snapshot.newly_failed:
                 self._print("Why jobs failed: balsam ls --state FAILED --history")
             if snapshot.waiting:
-                self._print("Why jobs wait: balsam ls --by-reason")
+                listing = shlex.join(["balsam", "ls", "--by-reason", *self._chosen])
+                self._print(f"Why jobs wait: {listing}")
 
     def _print(self, text: str) -> None:
         """A line of its own, above the live view if there is one."""

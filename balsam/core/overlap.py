@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def look(session: int, offer: Offer, lease_seconds: float, machine: str) -> str:
-    """What a person should know of another living launcher that has one of the nodes; or ''.
+    """In a clause, what to know of another living launcher that has one of the nodes; or ''.
 
     ``session`` is open already: of two that begin together, the second one sees the first. One
     that died (no heartbeat for ``lease_seconds``, or its process is gone from this ``machine``)
@@ -29,8 +29,7 @@ def look(session: int, offer: Offer, lease_seconds: float, machine: str) -> str:
         if not offer.batch_id:
             return (
                 f"Launcher {other.pid} runs jobs on {other.host} as well, and neither knows which "
-                "cores the other uses: launcher.cores_per_node in the settings says how many each "
-                "has."
+                "cores the other uses"
             )
         names = nodelist.compress(sorted(both)[:_SHOWN])
         more = f" and {len(both) - _SHOWN} more" if len(both) > _SHOWN else ""

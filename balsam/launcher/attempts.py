@@ -297,7 +297,9 @@ class Attempts:
         self._lost_now.append(event)
         if self.on_loss:
             self.on_loss(event.node)
-        self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
+        if self._far or event.silent:
+            # Of a node on which only the workers are known to have ended, mpiruns may need nothing.
+            self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
 
     def _tell_losses(self) -> None:
         """Nodes that died together are one piece of news; with all of them there is another."""

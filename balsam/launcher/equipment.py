@@ -246,7 +246,11 @@ class Equipment:
         undo.callback(_close, session)
         if self.KIND == Equipment.KIND:
             lease = self.settings.launcher.lease_seconds
-            self._notices.append(overlap.look(session, offer, lease, life.machine))
+            beside = overlap.look(session, offer, lease, life.machine)
+            if beside and not self.settings.launcher.cores_per_node:
+                self._notices.append(
+                    f"{beside}: launcher.cores_per_node in the settings says how many each has."
+                )
         return session
 
     def _choose(self) -> Scope:

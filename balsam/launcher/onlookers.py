@@ -14,7 +14,7 @@ NOBODY_LOOKS = "Nobody looks at what ranks on other nodes than this one do."
 class Onlookers:
     """The ``hands`` of a launcher of some ``nodes`` that starts every job by mpirun.
 
-    Nothing depends on them. A node that never answered is used all the same; one that did is taken
+    No job depends on them. A node that never answered is used all the same; one that did is taken
     for silent, or lost, only if others answer: else it is the workers that have failed.
     """
 

@@ -38,7 +38,7 @@ def check(params: Mapping[str, object]) -> None:
 
 def check_single(key: str, value: object) -> None:
     """Raise LaunchError for what is no option with at most one value."""
-    if key == "":
+    if not str(key).strip():
         raise LaunchError(f"launch_params gives the value {value!r} no name.")
     if isinstance(value, (Mapping, list, tuple)):
         raise LaunchError(f"launch_params gives '{key}' no single value.")

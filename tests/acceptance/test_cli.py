@@ -349,6 +349,7 @@ def test_which_project(shell: Shell, tmp_path: Path) -> None:
         ("app --name hello --exec echo", "registered already"),
         ("app --name z --exec echo --env oops", "NAME=VALUE"),
         ("job --name x --workflow w --app hello --tag oops", "NAME=VALUE"),
+        ("job --name x --workflow w --app hello --tag a=1 --tag a=2", "gives a two values"),
         ("init .", "already"),
         ("init other --db oracle", "Unknown database 'oracle'"),
         ("dep 1 2", "No job has the id or the name '1'"),

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from balsam.conf.project import Project
 from balsam.core import overlap, sessions
 from balsam.core.offer import Offer
 from balsam.core.sessions import Life
 from balsam.errors import AllocationError
+from balsam.launcher.options import LauncherOptions, Snapshot
+from balsam.launcher.pilot import Launcher
+from balsam.launcher.wakeup import Wakeup
 from balsam.platform import node
+from tests import databases
 
 pytestmark = pytest.mark.usefixtures("project")
 MACHINE = node.identity()
@@ -71,7 +76,6 @@ def test_without_a_batch_job_nodes_are_shared_and_that_is_told() -> None:
     assert check(launcher(mine), mine) == ""
     told = check(launcher(mine), mine)
     assert told.startswith(f"Launcher {os.getpid()} runs jobs on head as well, and neither")
-    assert "launcher.cores_per_node" in told
 
 
 def test_one_that_ended_is_in_nobodys_way() -> None:
@@ -113,3 +117,21 @@ def test_an_offer_says_what_it_is_for() -> None:
     assert Offer(wf_filter="w*").what == "'w*'"
     assert Offer(wf_filter="w", tags=(("a", "b"),)).what == "'w' with the tag a=b"
     assert Offer(tags=(("a", "b"), ("c", "d"))).what == "jobs with the tags a=b, c=d"
+
+
+@pytest.mark.parametrize("cores", [0, 1])
+def test_a_second_launcher_tells_unless_the_cores_are_shared_out(
+    project: Project, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    databases.write_settings(
+        project, f"launcher: {{idle_exit_seconds: 0, cores_per_node: {cores}}}\n"
+    )
+    monkeypatch.chdir(".")
+    told: list[Snapshot] = []
+    with Wakeup() as wakeup:
+        first = Launcher(Project(project.path), LauncherOptions(), wakeup)
+        Launcher(Project(project.path), LauncherOptions(), wakeup, told.append).run()
+        first.run()
+    notices = [one.notice for one in told if "as well, and neither knows" in one.notice]
+    assert len(notices) == (not cores)
+    assert all("launcher.cores_per_node" in notice for notice in notices)

@@ -686,6 +686,14 @@ def test_an_application_without_an_executable_is_refused(
     assert not ApplicationDefinition.objects.exists()
 
 
+def test_an_application_that_was_read_can_not_lose_its_command_either(project: Any) -> None:
+    ApplicationDefinition(name="a", command_template="echo {{ x }}").save()
+    app = ApplicationDefinition.objects.get()
+    app.command_template = " "
+    with pytest.raises(InvalidValue, match="needs an executable"):
+        app.save()
+
+
 def test_saving_a_part_of_an_application_writes_no_other_part(project: Any) -> None:
     ApplicationDefinition.register(name="a", executable="echo")
     part = ApplicationDefinition.objects.only("id", "name").get()

@@ -80,6 +80,8 @@ def test_launch_params_that_no_launcher_could_use_are_refused(project: Any) -> N
     sweep = BOUND % "'{{ binding }}'" + "    sweep: {values: {binding: [core, %s]}}\n"
     with pytest.raises(InvalidValue, match=rf"f, line 3: Row 1 \(binding=cores\): {told}"):
         described(sweep % "cores", "f")
+    with pytest.raises(InvalidValue, match=r"'\{\{ binding \}\}' is a name, in which nothing"):
+        described((sweep % "numa").replace("hint:", "'{{ binding }}':"), "f")
     assert described(sweep % "numa", "f").add() == 2
     asked = BalsamJob.objects.order_by("id").values_list("launch_params", flat=True)
     assert [params["cpu_affinity"] for params in asked] == ["core", "numa"]

@@ -116,15 +116,20 @@ class ApplicationDefinition(NamedModel):
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Insert or write it.
 
-        Raises InvalidValue for a changed text that can not be stored, and without an executable.
+        Raises InvalidValue for a changed text that can not be stored, and for nothing to run.
         """
         names = None if update_fields is None else set(update_fields)
+        changed = set()
         for name, value in _texts(self.__dict__):
             if (names is None or name in names) and self._read.get(name) != value:
                 setattr(self, name, checked(self._meta.get_field(name), value))
-                if name == "executable" and not (self.executable.strip() or self.command_template):
-                    raise InvalidValue(f"The application '{self.name}' needs an executable.")
+                changed.add(name)
+        if changed & {"executable", "command_template"} and not self._has_command():
+            raise InvalidValue(f"The application '{self.name}' needs an executable.")
         super().save(*args, update_fields=names, **kwargs)
+
+    def _has_command(self) -> bool:
+        return bool(self.executable.strip() or self.command_template.strip())
 
     def _check_name(self) -> None:
         if not self.name.strip():

@@ -41,6 +41,8 @@ def _nested(value: Any, where: str, templates: list[Template]) -> Fill:
         templates.append(template)
         return template
     if isinstance(value, Mapping):
+        for key in filter(is_template, value):
+            raise InvalidValue(f"{where}: '{key}' is a name, in which nothing is filled in.")
         parts = {key: _nested(part, f"{where} {key}", templates) for key, part in value.items()}
         return lambda row: {key: part(row) for key, part in parts.items()}
     if isinstance(value, list):

@@ -29,7 +29,7 @@ def is_template(value: Any) -> bool:
 def has_templates(value: Any) -> bool:
     """Whether there is something to fill in anywhere in a value."""
     if isinstance(value, Mapping):
-        return any(map(has_templates, value.values()))
+        return any(map(has_templates, (*value, *value.values())))
     return any(map(has_templates, value)) if isinstance(value, list) else is_template(value)
 
 

@@ -69,13 +69,15 @@ class NodeLost:
     """A node lost all its attempts, those that had not begun too. None of them runs any more.
 
     ``gone``: the node is out for good. Else only what ran on it was lost, and it is in
-    ``ready_nodes``, or will be.
+    ``ready_nodes``, or will be. ``silent``: it was heard no more while what reaches it went on;
+    else it may be the workers there that have ended.
     """
 
     node: str
     why: str
     tokens: tuple[str, ...]
     gone: bool = True
+    silent: bool = False
 
 
 @dataclass(frozen=True)

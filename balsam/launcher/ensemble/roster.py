@@ -40,6 +40,7 @@ class Node:
     crew: Crew | None = None
     ready: bool = False
     gone: bool = False
+    silent: bool = False
     lost_at: float | None = None
     why: str = ""
 
@@ -112,6 +113,7 @@ class Roster:
         if node.gone or (node.keeper and node.crew is not crew):
             return
         self.doubt(node, "it does not answer any more", since)
+        node.silent = True
         if node.lost_at is None:
             node.lost_at = since + self._silence_seconds + FENCE_MARGIN_SECONDS
 
@@ -141,6 +143,7 @@ class Roster:
         if ready and not node.gone:
             node.lost_at = None
             node.why = ""
+            node.silent = False
         if node.ready != ready:
             node.ready = ready
             self._ready = None
@@ -176,7 +179,7 @@ class Roster:
             self._set_ready(node, False)
         if gone or tokens:
             logger.warning("node %s: %s (%d attempts lost)", node.name, why, len(tokens))
-            self.events.append(NodeLost(node.name, why, tokens, gone))
+            self.events.append(NodeLost(node.name, why, tokens, gone, node.silent))
 
     def look(self, moment: float, searched: Callable[[], set[str]]) -> None:
         """Lose what has been silent for too long: not for good where it may yet be found."""

@@ -44,11 +44,13 @@ def test_lines_come_now_and_then_and_at_the_end(capsys: pytest.CaptureFixture[st
 
 
 def test_jobs_that_wait_in_the_end_are_hinted_at(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(period_seconds=0, terminal=False) as report:
+    chosen = ("--wf=a b", "--tag=k=v")
+    with Progress(period_seconds=0, terminal=False, chosen=chosen) as report:
         report(snap(waiting=1))
         report(snap(waiting=1, final=True))
-    lines = capsys.readouterr().out.splitlines()
-    assert ["balsam ls --by-reason" in line for line in lines] == [False, False, True]
+    *_, progress, hint = capsys.readouterr().out.splitlines()
+    assert hint == "Why jobs wait: balsam ls --by-reason '--wf=a b' --tag=k=v"
+    assert "1 waiting" in progress
 
 
 def test_a_notice_is_never_left_out(capsys: pytest.CaptureFixture[str]) -> None:

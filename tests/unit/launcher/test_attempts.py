@@ -21,7 +21,7 @@ from balsam.core import ids
 from balsam.errors import LaunchError, MpiUnavailable, ProgramMissing, Unsatisfiable
 from balsam.launcher.attempts import Attempts, Bounds
 from balsam.launcher.ending import could_not_start
-from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Ended, Started
+from balsam.launcher.ensemble.protocol import RUN_MARK, Confinement, Ended, NodeLost, Started
 from balsam.launcher.entries import End
 from balsam.launcher.mpi import MpiFinder
 from balsam.launcher.node_pool import NodePool, Request
@@ -377,6 +377,24 @@ def test_without_those_that_look_on_all_goes_on(attempts: Attempts, tmp_path: Pa
     # That of this one is looked at all the same.
     assert far._bindings._ranks.deadline is not None
     assert ended(far, 1)[1].outcome.state == states.RUN_DONE
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_where_only_those_who_look_on_are_known_to_have_ended_ranks_go_on(
+    attempts: Attempts, tmp_path: Path, silent: bool
+) -> None:
+    hands = FakeHands(["a", "b"])
+    far = with_onlookers(attempts, hands, answering_mpirun(tmp_path))
+    assert not list(far.reap())
+    command = f"sh -c 'until [ -e {tmp_path}/go ]; do sleep 0.02; done'"
+    assert far.start(task(1, command, request=Request(2)), Application())
+    hands.ready_nodes = frozenset("a")
+    hands.tell(NodeLost("b", "mpirun ended", (), silent=silent))
+    list(far.reap())
+    assert set(far.gone) == {"b"} and far.nodes.limits.nodes == 1
+    (tmp_path / "go").touch()
+    cause = ended(far, 1)[1].outcome.data["cause"]
+    assert cause == (states.NODE_LOST if silent else states.OK)
 
 
 def test_a_node_that_those_who_look_on_hear_no_more_gets_no_task(

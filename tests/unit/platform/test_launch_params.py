@@ -33,6 +33,7 @@ def test_what_a_launcher_can_use(params: dict[str, Any]) -> None:
         ({"cwd": "runs"}, "launch_params names the relative directory 'runs'; give a full path."),
         ({"hint": {"a": 1}}, "launch_params gives 'hint' no single value."),
         ({"": 1}, "launch_params gives the value 1 no name."),
+        ({" ": 1}, "launch_params gives the value 1 no name."),
     ],
 )
 def test_what_none_can_use_is_told_in_a_sentence(params: dict[str, Any], told: str) -> None:
