@@ -7,7 +7,7 @@ import click
 from balsam import retries
 from balsam.cli import output
 from balsam.cli.commands import Command
-from balsam.cli.job_options import retry_option
+from balsam.cli.job_options import environment, retry_option
 from balsam.cli.options import WordsOption, join_plain
 from balsam.cli.words import program_trouble, resolved_file, resolved_program
 from balsam.errors import InvalidValue
@@ -79,14 +79,3 @@ def command(
         trouble = program_trouble(text)
         if trouble:
             output.note(f"Note: --{option}: {trouble}; jobs fail unless they find it otherwise.")
-
-
-def environment(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Variables from repeated VAR=VAL options; InvalidValue for one without a name."""
-    variables = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise InvalidValue(f"--env takes NAME=VALUE, not '{pair}'.")
-        variables[name.strip()] = value
-    return variables

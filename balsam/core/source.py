@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection, models, transaction
 
@@ -20,9 +20,6 @@ from balsam.core import events, place, waiting
 from balsam.core.querysets import JobManager
 from balsam.core.sql import among, column, dialect, key_list, rows
 from balsam.platform import node
-
-if TYPE_CHECKING:
-    pass
 
 SCRIPT = "script"
 #: Where schedulers name the batch job that a process belongs to.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from balsam.errors import TransferError
@@ -108,8 +108,9 @@ def link_parents(spec: StepSpec, workdir: Path) -> tuple[int, list[str]]:
             target = os.path.realpath(directory / name)
             if not os.path.exists(target):
                 continue
-            written = _as_seen(here, target, data)
-            if _link(written, here, os.path.basename(name), parent.short_id, reserved):
+            plain = os.path.basename(name)
+            names = (plain, clashing_name(plain, parent.short_id))
+            if _link(target, here, names, reserved, data):
                 linked += 1
             else:
                 notes.append(f"{name} of parent {parent.short_id} not linked: the name is taken")
@@ -162,17 +163,17 @@ def _as_seen(here: Path, target: str, data: Path) -> str:
 
 
 def _link(
-    target: str, here: Path, name: str, short_id: str, reserved: Callable[[str], object]
+    target: str, here: Path, names: Sequence[str], reserved: Callable[[str], object], data: Path
 ) -> bool:
-    real = os.path.realpath(here / target)
-    for candidate in (name, clashing_name(name, short_id)):
+    """Link a real path under the first of some names that is free; whether one is, or was."""
+    for candidate in names:
         path = here / candidate
-        if os.path.realpath(path) == real:
+        if os.path.realpath(path) == target:
             return True
         if reserved(candidate) or os.path.lexists(path):
             continue
         try:
-            os.symlink(target, path)
+            os.symlink(_as_seen(here, target, data), path)
         except OSError as error:
             raise TransferError(f"can not link '{path}' to '{target}': {error.strerror}") from error
         return True
