@@ -104,8 +104,9 @@ class Driver:
         select.select(self.ensemble.fds(), [], [], pause)
         self.events += self.ensemble.poll()
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 40.0) -> None:
-        """Go on until something is so."""
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 150.0) -> None:
+        """Go on until something is so; a node is given up after four starts, each of which has
+        twice the time that others took, and more."""
         deadline = time.monotonic() + seconds
         while not condition():
             log = self.directory / "ensemble.log"

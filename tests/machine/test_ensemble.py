@@ -259,7 +259,7 @@ def test_an_ensemble_whose_launcher_is_silent_ends_its_tasks(make: Make) -> None
 @pytest.mark.parametrize("victim", ["n2", "n0"])
 def test_a_node_that_can_not_be_reached_costs_nothing_elsewhere(make: Make, victim: str) -> None:
     """What the dead node's death ends does not name it, and what is to start it hangs."""
-    driver = make(4, lease_seconds=20.0)
+    driver = make(4, lease_seconds=24.0, orphan_seconds=12.0)
     driver.ready()
     for index, node in enumerate(driver.nodes):
         driver.start(f"{index}:1", node, *FOREVER)
