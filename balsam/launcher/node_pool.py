@@ -31,7 +31,9 @@ class NodePool(Nodes):
     A job of several nodes takes them whole. Any other takes ``ranks x threads`` cores, at most the
     node: more ranks than cores share them. A ``node_packing_count`` above 1 says instead that so
     many such jobs fill a node, and ``whole_nodes`` (or ``pack`` False, for machines that cannot
-    share nodes) that the job has all of it. Nodes that are in use already are filled first.
+    share nodes) that the job has all of it. Nodes that are in use already are filled first, so that
+    others stay idle for wide jobs; but as long as there is ``plenty`` of jobs, all of which have
+    asked for the same, each idle node gets one of them before.
 
     Whole GPUs that were asked for are nobody else's. Parts of one are shared by those that asked
     for parts; a single-rank job that asks for none sees the least used other. Without any, a job
@@ -90,7 +92,8 @@ class NodePool(Nodes):
         if self.reservation is None:
             if need.nodes > 1:
                 return self._take_nodes(need, end)
-            node = self._open.find(need)
+            idle = self._open.idle_node() if self.plenty and self._needs.alike else None
+            node = idle or self._open.find(need)
             return self._take(self._open, node, need, request, end) if node else None
         return self._place_around(self.reservation, need, request, seconds, now)
 

@@ -239,7 +239,9 @@ class Starter:
             return self._lease_beside(room)
         if not room:
             return False
-        return self.source.lease(self._number(room)) > 0
+        found = self.source.lease(self._number(room))
+        self.attempts.nodes.plenty = found >= MOST
+        return found > 0
 
     def _number(self, room: int) -> int:
         return min(max(room if self._begun else min(room, FIRST), self._ahead()), MOST)

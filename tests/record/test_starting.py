@@ -149,6 +149,23 @@ def leases_of(starter: Starter, starts: int) -> int:
     return len(leases)
 
 
+@pytest.mark.parametrize("jobs", [50, 200])
+def test_all_nodes_have_something_to_do_at_once_if_there_is_enough(
+    monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Where few wait, nodes stay idle for wide jobs."""
+    monkeypatch.setattr(starting, "MOST", 100)
+    monkeypatch.setattr(starting, "FIRST", 100)
+    machine = Machine(32, 8)
+    starter = starter_on(machine)
+    runnable(*[{}] * jobs)
+    starter.start()
+    hosts = [placement.nodes for _, _, placement in machine.running]
+    assert len(hosts) == jobs
+    assert len(set(hosts)) == (32 if jobs > 100 else 7)
+    assert len(set(hosts[:32])) == (32 if jobs > 100 else 4)
+
+
 def test_many_wide_jobs_keep_no_narrow_one_from_idle_nodes() -> None:
     machine = Machine(8, 4)
     starter = starter_on(machine)

@@ -96,7 +96,7 @@ class Index:
     def find(self, need: Need) -> Node | None:
         """The node with the fewest free cores on which there is room for ``need``."""
         if need.whole:
-            return self._idle_node()
+            return self.idle_node()
         found: dict[Node, None] | None = None
         fewest = 1 << 30
         for (gpus, part, room), group in self._groups.items():
@@ -115,7 +115,8 @@ class Index:
                     fewest, found = free + worse, group.buckets[free]
         return next(reversed(found)) if found else None
 
-    def _idle_node(self) -> Node | None:
+    def idle_node(self) -> Node | None:
+        """A node that nobody holds anything of."""
         group = self._groups.get(self._idle)
         bucket = group.buckets.get(self._cores) if group else None
         return next(reversed(bucket)) if bucket else None

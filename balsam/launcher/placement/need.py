@@ -81,6 +81,8 @@ class Needs:
     """Translates requests for nodes of one shape; ``pack`` says whether jobs may share a node."""
 
     def __init__(self, shape: NodeShape, pack: bool) -> None:
+        #: Whether all that was ever asked for was the same.
+        self.alike = True
         self._shape = shape
         self._pack = pack
         self._known: dict[Request, Need] = {}
@@ -94,6 +96,7 @@ class Needs:
             return self._last_need
         found = self._known.get(request)
         if found is None:
+            self.alike = not self._known
             if len(self._known) >= _MANY:
                 self._known.clear()
             found = self._known[request] = need(request, self._shape, pack=self._pack)

@@ -148,3 +148,23 @@ def test_whole_nodes_are_shared_with_nobody() -> None:
     pool.give_back(placement)
     again = pool.place(Request(gpus_per_rank=2))
     assert again is not None and again.gpus == ("0", "1")
+
+
+def test_with_plenty_of_jobs_each_idle_node_gets_one_before_any_is_filled() -> None:
+    pool = NodePool(["n0", "n1", "n2"], uniform(4))
+    pool.plenty = True
+    nodes = [placed.nodes[0] for _ in range(5) if (placed := pool.place(Request()))]
+    assert nodes == ["n0", "n1", "n2", "n2", "n2"]
+    pool.plenty = False
+    assert pool.place(Request()) is not None
+
+
+def test_where_jobs_differ_nodes_are_filled_one_by_one_however_many_there_are() -> None:
+    pool = NodePool(["n0", "n1", "n2"], uniform(4))
+    pool.plenty = True
+    requests = [Request(), Request(threads_per_rank=2), Request()]
+    assert [placed.nodes for one in requests if (placed := pool.place(one))] == [
+        ("n0",),
+        ("n0",),
+        ("n0",),
+    ]
