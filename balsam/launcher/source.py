@@ -24,8 +24,8 @@ from balsam.launcher.tasks import Application, Task, from_row
 
 #: How long to go by what was known of the applications' durations.
 KNOWN_SECONDS = 60.0
-#: Looking in vain through jobs that do not fit may take this share of the time; it does if it takes
-#: longer than so much, and so much for each job that is found.
+#: Looking in vain through jobs that do not fit, or not yet, may take this share of the time; it
+#: does if it takes longer than so much, and so much for each job that is found.
 SHARE = 0.1
 SLOW_SECONDS, ROW_SECONDS = 0.02, 0.0001
 #: So many are leased at once where each time means to go through many jobs with other tags.
@@ -252,7 +252,7 @@ class Source:
         return self._due.at
 
     def _resting(self) -> bool:
-        """Whether it is too early to go again through many jobs that do not fit."""
+        """Whether it is too early to go again through many jobs that do not fit yet."""
         return time.monotonic() < self._rest_until
 
     def _lease(self, number: int, bounds: Bounds, *, without_mpi: bool = False) -> int:
@@ -273,7 +273,8 @@ class Source:
             )
             took = time.monotonic() - begin
         slow = took > SLOW_SECONDS + len(rows) * ROW_SECONDS
-        if slow and (bounds.restrict or tags) and len(rows) < number:
+        in_the_way = bounds.restrict or tags or self._due.at is not None
+        if slow and in_the_way and len(rows) < number:
             self._rest_until = begin + took / SHARE
         self._least = MANY if slow and tags else 0
         if rows:

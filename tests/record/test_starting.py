@@ -553,6 +553,25 @@ def test_jobs_with_other_tags_are_not_searched_in_vain_again_and_again(
     assert source.lease(4) == 1
 
 
+def test_jobs_that_have_to_wait_are_not_gone_through_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With very many of them, each commit made the launcher go through all."""
+    waiting = runnable(*[{}] * 3)
+    BalsamJob.objects.update(not_before=history.now() + timedelta(hours=1))
+    source = starter_on(Machine(1, 1)).source
+    assert source.lease(4) == 0 and not source.dirty
+    monkeypatch.setattr("balsam.launcher.source.SLOW_SECONDS", -1.0)
+    monkeypatch.setattr("balsam.launcher.source.SHARE", 1e-9)
+    runnable({})
+    source.dirty = True
+    assert source.lease(4) == 1
+    source.dirty = True
+    assert source.lease(4) == 0 and source.dirty
+    assert source.deadline and source.deadline > time.monotonic() + 100
+    assert len(source.stock) == 1 and len(waiting) == 3
+
+
 shapes = st.fixed_dictionaries(
     {
         "num_nodes": st.sampled_from([1, 1, 1, 2, 3]),
