@@ -298,7 +298,7 @@ class Attempts:
         if self.on_loss:
             self.on_loss(event.node)
         if self._far or event.silent:
-            # Of a node on which only the workers are known to have ended, mpiruns may need nothing.
+            # Where workers run no tasks, they may end on a node that does all that mpiruns need.
             self.endings.leave(event.node, states.NODE_LOST, self._config.kill_grace_seconds)
 
     def _tell_losses(self) -> None:

@@ -39,6 +39,8 @@ class Crew:
         self.heard = 0.0
         #: A reason that rank 0 gave.
         self.complaint = ""
+        #: Whether rank 0 was heard, and then not any more: perhaps its node is dead.
+        self.mute = False
         #: Why it was killed.
         self.verdict = ""
         #: When it was first seen that a rank had given up; 0 before.

@@ -133,6 +133,7 @@ class Crews:
             elif not crew.heard and self._broken(crew, moment):
                 crew.kill("mpirun did not end although one of its processes could not start")
             elif crew.heard and moment - crew.heard > self._mute_seconds:
+                crew.mute = True
                 crew.kill("mpirun did not answer any more")
             elif not crew.open:
                 crew.kill()

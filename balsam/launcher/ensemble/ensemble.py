@@ -241,7 +241,7 @@ class Ensemble:
         elif "silent" in body:
             roster.silent(crew, nodes[body["silent"]], moment - body["age"])
         elif "unusable" in body:
-            roster.give_up(nodes[body["unusable"]], body["why"])
+            roster.unusable(nodes[body["unusable"]], body["why"])
         elif "absent" in body:
             for name in body["absent"]:
                 roster.give_up(nodes[name], "mpirun started nothing there")
@@ -281,6 +281,8 @@ class Ensemble:
                 suspects.add(node.name)
             node.crew = None
             self._roster.doubt(node, why, moment)
+            # Whichever of them is not heard again: nobody was left to say which it is.
+            node.silent |= crew.mute
         logger.warning("%s (over %s)", why, names(crew.nodes))
         self._crews.failures += not was_up
         hopeless = self._crews.failures >= HOPELESS and not self._crews.living

@@ -204,6 +204,8 @@ class Root(Rank):
             self._left.add(source)
             self._next_look = 0.0
         elif "unusable" in body:
+            # It has spoken, and will not beat.
+            self._beats.pop(source, None)
             self._tell(wire.control(unusable=self._node_of[source], why=body["unusable"]))
 
     # -- time -----------------------------------------------------------------------------------

@@ -165,6 +165,11 @@ class Roster:
         else:
             self.lose(node, why, gone=True)
 
+    def unusable(self, node: Node, why: str) -> None:
+        """A node that lives says that it can keep no tasks."""
+        self.give_up(node, why)
+        node.silent = False
+
     def lose(self, node: Node, why: str, *, gone: bool) -> None:
         """Its attempts are over, and it is, if it is gone."""
         if node.gone:

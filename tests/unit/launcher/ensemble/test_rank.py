@@ -120,3 +120,31 @@ def test_rank_0_does_not_outlive_a_launcher_that_nobody_hears(
     assert ended == [1], "though its own node could not be used"
     for one in (stdin, launcher, said, stdout):
         os.close(one)
+
+
+def test_a_node_that_said_that_it_is_unusable_is_not_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of one that is, what other mpiruns run there is ended."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    (stdin, launcher), (said, stdout) = os.pipe(), os.pipe()
+    mail = Mail()
+    mail.size = 3
+    root = Root(mail, stdin, stdout)  # type: ignore[arg-type]
+    config = {
+        "session": "s", "nodes": ["n0", "n1", "n2"], "by_rank": True,
+        "launcher": ["elsewhere", 1, 1], "beat": 1.0, "silence": 600.0, "orphan": 5.0,
+    }  # fmt: skip
+    os.write(launcher, wire.control(config=config))
+    root.readable(stdin)
+    for source in (1, 2):
+        root.letter(source, wire.control(names=[f"n{source}"]))
+    root.letter(1, wire.control(unusable="no memory"))
+    clock[0] = 110.0
+    root.look(clock[0])
+    told = [wire.parse(line)[1] for line in wire.Splitter().lines(os.read(said, 1 << 16))]
+    assert {"unusable": "n1", "why": "no memory"} in told
+    assert [body["silent"] for body in told if "silent" in body] == ["n2"]
+    for one in (stdin, launcher, said, stdout):
+        os.close(one)
