@@ -58,9 +58,9 @@ class LauncherOptions:
 def tag_of(text: str) -> tuple[str, str]:
     """The name and value of ``NAME=VALUE``. Raises InvalidValue."""
     name, equals, value = text.partition("=")
-    if not equals or not name:
+    if not equals or not name.strip():
         raise InvalidValue(f"A tag to run jobs by is NAME=VALUE, not '{text}'.")
-    return name, value
+    return name.strip(), value
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _refuse_templates(value: Any, node: Node, sweeping: bool) -> None:
     if sweeping:
         return
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [*value, *value.values()]
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, (dict, list)):
             _refuse_templates(one, node, sweeping)
