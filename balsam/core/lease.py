@@ -199,6 +199,25 @@ def left(scope: Scope, bounds: Bounds, *, serial_only: bool = False) -> int:
     return _free(scope, f"{among} AND NOT (1 = 1{within})", limits)
 
 
+def waiting(scope: Scope, most: int) -> int:
+    """Free jobs of one node in scope that wait for no other job, counted up to ``most``.
+
+    Of new jobs it is not known whether they do, so they count if there are no dependencies at all.
+    """
+    where, parameters = scope.sql()
+    on_the_way = quoted((states.READY, states.STAGED_IN, *states.RUNNABLE_STATES))
+    some = "EXISTS (SELECT 1 FROM balsam_dependency)"
+    return int(
+        rows(
+            f"""SELECT count(*) FROM (SELECT 1 FROM balsam_job WHERE (state IN ({on_the_way})
+                OR state = '{states.CREATED}' AND NOT {some}) AND session_id IS NULL
+                AND num_nodes = 1 AND (not_before IS NULL OR not_before <= %s) AND {where}
+                LIMIT %s) found""",
+            (dialect().time(history.now()), *parameters, most),
+        )[0][0]
+    )
+
+
 def left_for_mode(scope: Scope) -> int:
     """Free runnable jobs in scope that ``serial_only`` leaves."""
     return _free(scope, f"NOT {ONE_RANK}")

@@ -32,8 +32,8 @@ class NodePool(Nodes):
     node: more ranks than cores share them. A ``node_packing_count`` above 1 says instead that so
     many such jobs fill a node, and ``whole_nodes`` (or ``pack`` False, for machines that cannot
     share nodes) that the job has all of it. Nodes that are in use already are filled first, so that
-    others stay idle for wide jobs; but as long as there is ``plenty`` of jobs, all of which have
-    asked for the same, each idle node gets one of them before.
+    others stay idle for wide jobs; but where there is ``plenty`` of jobs, all of which have asked
+    for the same, each idle node gets one of them before.
 
     Whole GPUs that were asked for are nobody else's. Parts of one are shared by those that asked
     for parts; a single-rank job that asks for none sees the least used other. Without any, a job

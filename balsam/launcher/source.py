@@ -28,6 +28,9 @@ KNOWN_SECONDS = 60.0
 #: does if it takes longer than so much, and so much for each job that is found.
 SHARE = 0.1
 SLOW_SECONDS, ROW_SECONDS = 0.02, 0.0001
+#: So long it takes to get past so many jobs in back-off that it is not done all the time, and so
+#: long at most nothing is leased for that.
+LONG_SECONDS, MOST_REST_SECONDS = 0.1, 5.0
 #: So many are leased at once where each time means to go through many jobs with other tags.
 MANY = 1000
 _APP, _WALL, _LIMIT = map(
@@ -85,6 +88,8 @@ class Source:
     _rest_until: float = 0.0
     _least: int = 0
     _due: Due = field(default_factory=Due)
+    #: Whether jobs were in back-off when it was last looked.
+    _some_wait: bool = False
     #: Others may have changed something.
     _version: int = -1
     _listener: Any = None
@@ -185,6 +190,7 @@ class Source:
         self.dirty = found == number
         if not self._dirty:
             self._due.look(self.scope, since, states.RUNNABLE_STATES)
+            self._some_wait = self._due.at is not None
         return found
 
     def lease_past(self, number: int, past: Past) -> int:
@@ -273,9 +279,11 @@ class Source:
             )
             took = time.monotonic() - begin
         slow = took > SLOW_SECONDS + len(rows) * ROW_SECONDS
-        in_the_way = bounds.restrict or tags or self._due.at is not None
-        if slow and in_the_way and len(rows) < number:
-            self._rest_until = begin + took / SHARE
+        if len(rows) < number:
+            if slow and (bounds.restrict or tags):
+                self._rest_until = begin + took / SHARE
+            elif self._some_wait and took > LONG_SECONDS + len(rows) * ROW_SECONDS:
+                self._rest_until = begin + min(took / SHARE, MOST_REST_SECONDS)
         self._least = MANY if slow and tags else 0
         if rows:
             parents = parents_of([row[0] for row in rows])
@@ -290,6 +298,10 @@ class Source:
                 for row in rows
             )
         return len(rows)
+
+    def waiting(self, most: int) -> int:
+        """Jobs of one node that can start as soon as there is room, up to so many."""
+        return len(self.stock) + lease.waiting(self.scope, most)
 
     def left_for_mode(self) -> int:
         """Jobs that are not run because they have several ranks, of whatever size."""

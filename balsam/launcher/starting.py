@@ -33,6 +33,8 @@ KEPT = 16
 HOPELESS_SECONDS = 60.0
 #: How often to look whether more wait than will soon start.
 TRIM_SECONDS = 1.0
+#: How often to look whether so many wait that all nodes will be full.
+PLENTY_SECONDS = 10.0
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Starter:
     _begun: bool = False
     #: When (monotonic) to look at the length of the stock.
     _next_trim: float = field(default_factory=lambda: time.monotonic() + TRIM_SECONDS)
+    #: When (monotonic) to look whether there is enough to fill all nodes.
+    _next_plenty: float = 0.0
     #: Tasks in stock that were leased past the head, and so perhaps past others that come before.
     _passed: set[int] = field(default_factory=set)
 
@@ -239,9 +243,17 @@ class Starter:
             return self._lease_beside(room)
         if not room:
             return False
-        found = self.source.lease(self._number(room))
-        self.attempts.nodes.plenty = found >= MOST
-        return found > 0
+        self._look_for_plenty(room)
+        return self.source.lease(self._number(room)) > 0
+
+    def _look_for_plenty(self, room: int) -> None:
+        """Now and then, while nodes are idle, see whether there are jobs for all that is free."""
+        nodes, now = self.attempts.nodes, time.monotonic()
+        if nodes.idle_nodes < 2:
+            nodes.plenty = False
+        elif now >= self._next_plenty:
+            nodes.plenty = self.source.waiting(room) >= room
+            self._next_plenty = now + PLENTY_SECONDS
 
     def _number(self, room: int) -> int:
         return min(max(room if self._begun else min(room, FIRST), self._ahead()), MOST)

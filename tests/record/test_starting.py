@@ -23,6 +23,7 @@ from balsam.core.queue import WIDE_FIRST
 from balsam.errors import LaunchError, MpiUnavailable, ServerStopped
 from balsam.launcher import starting
 from balsam.launcher.attempts import Attempts
+from balsam.launcher.dag import add_dependency
 from balsam.launcher.entries import End
 from balsam.launcher.ledger import Ledger
 from balsam.launcher.node_pool import NodePool, Placement, Request, slots
@@ -149,21 +150,31 @@ def leases_of(starter: Starter, starts: int) -> int:
     return len(leases)
 
 
-@pytest.mark.parametrize("jobs", [50, 200])
+@pytest.mark.parametrize("jobs", [200, 300])
 def test_all_nodes_have_something_to_do_at_once_if_there_is_enough(
     monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    """Where few wait, nodes stay idle for wide jobs."""
+    """Where fewer wait than there is room for, nodes stay idle for wide jobs."""
     monkeypatch.setattr(starting, "MOST", 100)
-    monkeypatch.setattr(starting, "FIRST", 100)
     machine = Machine(32, 8)
     starter = starter_on(machine)
     runnable(*[{}] * jobs)
     starter.start()
     hosts = [placement.nodes for _, _, placement in machine.running]
-    assert len(hosts) == jobs
-    assert len(set(hosts)) == (32 if jobs > 100 else 7)
-    assert len(set(hosts[:32])) == (32 if jobs > 100 else 4)
+    assert len(hosts) == min(jobs, 256)
+    assert len(set(hosts)) == (32 if jobs > 256 else 25)
+    assert len(set(hosts[:32])) == (32 if jobs > 256 else 4)
+
+
+def test_what_waits_for_others_or_wants_many_nodes_fills_no_nodes() -> None:
+    first, *_ = runnable({}, {"num_nodes": 2}, {}, {}, {})
+    BalsamJob.objects.filter(pk=first).update(not_before=history.now() + timedelta(hours=1))
+    created = [BalsamJob(name=name) for name in "ab"]
+    for job in created:
+        job.save()
+    assert (lease.waiting(Scope(), 9), lease.waiting(Scope(), 2)) == (5, 2)
+    add_dependency(*created)
+    assert lease.waiting(Scope(), 9) == 3
 
 
 def test_many_wide_jobs_keep_no_narrow_one_from_idle_nodes() -> None:
@@ -561,7 +572,8 @@ def test_jobs_that_have_to_wait_are_not_gone_through_again_and_again(
     BalsamJob.objects.update(not_before=history.now() + timedelta(hours=1))
     source = starter_on(Machine(1, 1)).source
     assert source.lease(4) == 0 and not source.dirty
-    monkeypatch.setattr("balsam.launcher.source.SLOW_SECONDS", -1.0)
+    monkeypatch.setattr("balsam.launcher.source.LONG_SECONDS", -1.0)
+    monkeypatch.setattr("balsam.launcher.source.MOST_REST_SECONDS", 1000.0)
     monkeypatch.setattr("balsam.launcher.source.SHARE", 1e-9)
     runnable({})
     source.dirty = True

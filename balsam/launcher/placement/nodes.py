@@ -17,7 +17,7 @@ class Nodes:
     def __init__(self, names: Iterable[str], layout: Layout) -> None:
         #: The nodes kept for the head of the queue, and for whom.
         self.reservation: Reservation | None = None
-        #: Whether so many tasks wait that all nodes will be full soon: none has to stay idle for
+        #: Whether so many tasks wait that all nodes will be full soon: none would stay idle for
         #: the sake of wide jobs.
         self.plenty = False
         # What is added last is taken first.
