@@ -205,14 +205,14 @@ def waiting(scope: Scope, most: int) -> int:
     Of new jobs it is not known whether they do, so they count if there are no dependencies at all.
     """
     where, parameters = scope.sql()
-    on_the_way = quoted((states.READY, states.STAGED_IN, *states.RUNNABLE_STATES))
-    some = "EXISTS (SELECT 1 FROM balsam_dependency)"
+    some = rows("SELECT 1 FROM balsam_dependency LIMIT 1")
+    new = () if some else (states.CREATED,)
+    on_the_way = quoted((*new, states.READY, states.STAGED_IN, *states.RUNNABLE_STATES))
     return int(
         rows(
-            f"""SELECT count(*) FROM (SELECT 1 FROM balsam_job WHERE (state IN ({on_the_way})
-                OR state = '{states.CREATED}' AND NOT {some}) AND session_id IS NULL
-                AND num_nodes = 1 AND (not_before IS NULL OR not_before <= %s) AND {where}
-                LIMIT %s) found""",
+            f"""SELECT count(*) FROM (SELECT 1 FROM balsam_job WHERE state IN ({on_the_way})
+                AND session_id IS NULL AND num_nodes = 1
+                AND (not_before IS NULL OR not_before <= %s) AND {where} LIMIT %s) found""",
             (dialect().time(history.now()), *parameters, most),
         )[0][0]
     )

@@ -33,8 +33,9 @@ KEPT = 16
 HOPELESS_SECONDS = 60.0
 #: How often to look whether more wait than will soon start.
 TRIM_SECONDS = 1.0
-#: How often to look whether so many wait that all nodes will be full.
-PLENTY_SECONDS = 10.0
+#: How often to look whether so many wait that all nodes will be full, and which share of the time
+#: that may take.
+PLENTY_SECONDS, PLENTY_SHARE = 10.0, 0.01
 
 
 @dataclass
@@ -253,7 +254,8 @@ class Starter:
             nodes.plenty = False
         elif now >= self._next_plenty:
             nodes.plenty = self.source.waiting(room) >= room
-            self._next_plenty = now + PLENTY_SECONDS
+            took = time.monotonic() - now
+            self._next_plenty = now + max(PLENTY_SECONDS, took / PLENTY_SHARE)
 
     def _number(self, room: int) -> int:
         return min(max(room if self._begun else min(room, FIRST), self._ahead()), MOST)
