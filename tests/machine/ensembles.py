@@ -105,8 +105,10 @@ class Driver:
         self.events += self.ensemble.poll()
 
     def until(self, condition: Callable[[], object], what: str, seconds: float = 150.0) -> None:
-        """Go on until something is so; a node is given up after four starts, each of which has
-        twice the time that others took, and more."""
+        """Go on until something is so.
+
+        Giving up a node takes four starts, each of which has twice the time that others took.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             log = self.directory / "ensemble.log"

@@ -581,7 +581,7 @@ def test_jobs_that_have_to_wait_are_not_gone_through_again_and_again(
     source.dirty = True
     assert source.lease(4) == 0 and source.dirty
     assert source.deadline and source.deadline > time.monotonic() + 100
-    assert len(source.stock) == 1 and len(waiting) == 3
+    assert len(source.stock) == 1 and source.stock[0].id not in waiting
 
 
 shapes = st.fixed_dictionaries(
